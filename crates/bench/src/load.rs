@@ -1,0 +1,201 @@
+//! The load client: HTTP/1.1 keep-alive connections that send OpenAI requests and time what comes back.
+//!
+//! A closed loop keeps a number of requests in flight; an open loop starts them at a rate, and measures each from the
+//! moment it *should* have started, so that a slow answer cannot hide the ones queued behind it. A run has a warm-up,
+//! a window and an end: counters count what happened inside the window, times are of requests that began inside it,
+//! and whoever accounts CPU time is called at both edges. One thread; it never retries.
+
+mod answer;
+mod body;
+mod connection;
+mod plan;
+mod tally;
+mod work;
+
+pub use crate::load::plan::{Pacing, Plan, Work};
+pub use crate::load::tally::{Outcome, Quantiles};
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::alarm::Alarm;
+use crate::load::answer::Failure;
+use crate::load::connection::Connection;
+use crate::load::tally::Tally;
+use crate::load::work::Writer;
+
+/// The two ends of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// The warm-up is over.
+    Begin,
+    /// The window is over; what is in flight is still to end.
+    End,
+}
+
+/// Longest wait for the requests that are in flight at the end of the window.
+const GRACE: Duration = Duration::from_secs(3);
+
+struct Run {
+    plan: Plan,
+    writer: RefCell<Writer>,
+    tally: RefCell<Tally>,
+    /// Intended starts that no connection has taken yet; open loop only.
+    waiting: RefCell<VecDeque<Instant>>,
+    wake: Notify,
+    begin: Instant,
+    end: Instant,
+}
+
+/// Runs a plan on the current thread and calls `at_edge` at both ends of the window. Answers that fail are counted,
+/// not returned; an error means that the run itself could not be held.
+pub async fn run(plan: &Plan, mut at_edge: impl FnMut(Edge)) -> io::Result<Outcome> {
+    let start = Instant::now();
+    let begin = start + plan.warmup;
+    let run = Rc::new(Run {
+        writer: RefCell::new(Writer::new(plan)),
+        tally: RefCell::new(Tally::new()),
+        waiting: RefCell::default(),
+        wake: Notify::new(),
+        begin,
+        end: begin + plan.window,
+        plan: plan.clone(),
+    });
+    let tasks = tokio::task::LocalSet::new();
+    let outcome = tasks.run_until(async {
+        let (connections, rate) = match plan.pacing {
+            Pacing::Closed { connections } => (connections, None),
+            Pacing::Open { rate, connections } => (connections, Some(rate)),
+        };
+        let alarm = Alarm::new()?;
+        let workers: Vec<_> = (0..connections)
+            .map(|number| tokio::task::spawn_local(work(run.clone(), number, connections)))
+            .collect();
+        let clock = rate.map(|rate| tokio::task::spawn_local(tick(run.clone(), rate)));
+
+        alarm.until(run.begin).await?;
+        run.tally.borrow_mut().open();
+        at_edge(Edge::Begin);
+        let opened = Instant::now();
+        alarm.until(run.end).await?;
+        at_edge(Edge::End);
+        run.tally.borrow_mut().close(opened.elapsed());
+
+        if let Some(clock) = clock {
+            clock.abort();
+        }
+        run.wake.notify_waiters();
+        let grace = run.end + GRACE;
+        let mut unfinished = run.waiting.borrow().len();
+        for mut worker in workers {
+            let left = grace.saturating_duration_since(Instant::now());
+            if tokio::time::timeout(left, &mut worker).await.is_err() {
+                worker.abort();
+                unfinished += 1;
+            }
+        }
+        Ok::<usize, io::Error>(unfinished)
+    });
+    let unfinished = outcome.await?;
+    Ok(run.tally.borrow().outcome(unfinished))
+}
+
+/// Puts down the intended starts of an open loop, as late in real time as they are due.
+async fn tick(run: Rc<Run>, rate: f64) {
+    let Ok(alarm) = Alarm::new() else {
+        run.tally.borrow_mut().failed("no timer");
+        return;
+    };
+    // The connections need a moment to be there.
+    let first = Instant::now() + Duration::from_millis(20);
+    for number in 0u32.. {
+        let due = first + Duration::from_secs_f64(f64::from(number) / rate);
+        if due >= run.end || alarm.until(due).await.is_err() {
+            return;
+        }
+        run.waiting.borrow_mut().push_back(due);
+        run.wake.notify_one();
+    }
+}
+
+/// The next intended start for one connection; `None` at the end of the window.
+async fn next_start(run: &Run) -> Option<Instant> {
+    if let Pacing::Closed { .. } = run.plan.pacing {
+        let now = Instant::now();
+        return (now < run.end).then_some(now);
+    }
+    loop {
+        let woken = run.wake.notified();
+        if Instant::now() >= run.end {
+            return None;
+        }
+        if let Some(due) = run.waiting.borrow_mut().pop_front() {
+            return Some(due);
+        }
+        woken.await;
+    }
+}
+
+/// The life of connection `number` of `connections`.
+async fn work(run: Rc<Run>, number: usize, connections: usize) {
+    let mut request = Vec::new();
+    // Opened before the first request, so that an open loop does not time the handshake.
+    let mut connection = Connection::open(run.plan.target).await.ok();
+    if !run.plan.ramp.is_zero() {
+        let part = number as f64 / connections as f64;
+        tokio::time::sleep(run.plan.ramp.mul_f64(part)).await;
+    }
+    while let Some(start) = next_start(&run).await {
+        run.writer.borrow_mut().write(&mut request);
+        let exchange = async {
+            let open = match &mut connection {
+                Some(open) => open,
+                None => connection.insert(Connection::open(run.plan.target).await?),
+            };
+            open.exchange(&request, run.plan.stream, &run.tally).await
+        };
+        let result = match tokio::time::timeout(run.plan.timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::timeout()),
+        };
+        match result {
+            Ok(answer) => {
+                let counted = start >= run.begin;
+                run.tally.borrow_mut().answered(start, counted, &answer);
+                if answer.close {
+                    connection = None;
+                }
+            }
+            Err(failure) => {
+                run.tally.borrow_mut().failed(&failure.kind);
+                connection = None;
+                // A target that refuses must not turn the client into a spinning loop.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+/// Sends one `GET` on a connection of its own and returns status and body.
+pub async fn get(target: SocketAddr, path: &str) -> io::Result<(u16, Vec<u8>)> {
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\n\r\n").into_bytes();
+    connection::once(target, &request).await
+}
+
+/// Sends one completion request of one token on a connection of its own and returns status and body; what tells that a
+/// target is ready.
+pub async fn probe(target: SocketAddr, model: &str) -> io::Result<(u16, Vec<u8>)> {
+    let body = format!("{{\"model\":\"{model}\",\"prompt\":\"hello\",\"max_tokens\":1}}");
+    let request = format!(
+        "POST /v1/completions HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection::once(target, request.as_bytes()).await
+}

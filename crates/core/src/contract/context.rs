@@ -1,0 +1,19 @@
+//! Everything a plugin may see of a decision.
+
+use crate::contract::table::Readings;
+use crate::model::pool::Snapshot;
+use crate::model::request::InferenceRequest;
+use crate::time::Tick;
+
+/// What is known at the moment of the pick; one consistent state for all plugins of the decision.
+#[derive(Clone, Copy)]
+pub struct Ctx<'a> {
+    /// The moment of the decision.
+    pub now: Tick,
+    /// What is asked for.
+    pub request: &'a InferenceRequest<'a>,
+    /// The candidates; row numbers index its list.
+    pub snapshot: &'a Snapshot,
+    /// The readings of all rows, also of those crossed out.
+    pub readings: &'a Readings,
+}

@@ -1,0 +1,130 @@
+//! How a plugin describes itself: one static value that the registry, the docs and the checks read.
+
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::contract::roles::Built;
+use crate::model::slots::Reading;
+
+/// Which generation of the reference a plan follows (G1 = v0.4.0, G2 = v0.10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Generation {
+    /// The reference's first generation.
+    G1,
+    /// The reference's second generation.
+    G2,
+}
+
+impl Generation {
+    /// `g1` or `g2`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::G1 => "g1",
+            Self::G2 => "g2",
+        }
+    }
+}
+
+/// What a plugin is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Crosses out candidates.
+    Filter,
+    /// Rates candidates.
+    Scorer,
+    /// Chooses from the totals.
+    Picker,
+    /// Decides which profiles run.
+    ProfileHandler,
+}
+
+impl Role {
+    /// The role in words.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Scorer => "scorer",
+            Self::Picker => "picker",
+            Self::ProfileHandler => "profile handler",
+        }
+    }
+}
+
+/// How settled a plugin's behaviour is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stability {
+    /// May change in any release.
+    Alpha,
+    /// Changes are announced.
+    Beta,
+    /// Behaviour is kept.
+    Stable,
+}
+
+/// The face of a plugin.
+pub struct PluginSpec {
+    /// Type string in configurations; the reference's name where it has the plugin.
+    pub kind: &'static str,
+    /// Further type strings that mean the same.
+    pub aliases: &'static [&'static str],
+    /// What it is for.
+    pub role: Role,
+    /// How settled it is.
+    pub stability: Stability,
+    /// The readings it needs filled.
+    pub reads: &'static [Reading],
+    /// The plugin's own source file; its `//!` page is the manual page.
+    pub source: &'static str,
+    /// The schema of its parameters.
+    pub schema: fn() -> Schema,
+    /// Builds it from its parameters.
+    pub build: fn(&Params<'_>) -> Result<Built, Vec<ParamFault>>,
+}
+
+/// Parameters as written, with the generation whose rules apply.
+#[derive(Clone, Copy)]
+pub struct Params<'a> {
+    /// The `parameters` object; `None` when left out.
+    pub value: Option<&'a Value>,
+    /// Whose rules apply.
+    pub generation: Generation,
+}
+
+/// One thing wrong with a plugin's parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamFault {
+    /// Path below `parameters`, such as `matchLabels` (empty: the object itself).
+    pub path: String,
+    /// What was found and what would be right.
+    pub message: String,
+}
+
+impl Params<'_> {
+    /// Reads the parameters as `T`; left out means all defaults. Unknown names are the resolver's
+    /// business (it warns or refuses by generation), so `T` must not refuse them itself.
+    ///
+    /// # Errors
+    /// The value has a wrong type somewhere.
+    pub fn read<T: DeserializeOwned + Default>(&self) -> Result<T, Vec<ParamFault>> {
+        match self.value {
+            None | Some(Value::Null) => Ok(T::default()),
+            Some(value) => T::deserialize(value)
+                .map_err(|e| vec![ParamFault { path: String::new(), message: e.to_string() }]),
+        }
+    }
+}
+
+/// The schema function of a parameter type, for [`PluginSpec::schema`].
+pub fn schema_of<T: JsonSchema>() -> Schema {
+    schemars::schema_for!(T)
+}
+
+/// The parameter names that a schema knows.
+pub fn parameter_names(schema: &Schema) -> Vec<String> {
+    schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .map(|properties| properties.keys().cloned().collect())
+        .unwrap_or_default()
+}

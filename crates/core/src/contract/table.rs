@@ -1,0 +1,148 @@
+//! The decision table: rows are candidates; columns are readings, then one per scorer, then the total.
+//!
+//! The scheduler fills it from left to right. Filters cross out rows, the picker reads the total. Log
+//! lines, receipts, metrics and tests read this table; nothing is computed a second time for them.
+//! Its memory is scratch of one worker and is reused: a warm decision allocates nothing.
+
+use smallvec::SmallVec;
+
+use crate::index::row_set::RowSet;
+use crate::model::pool::Snapshot;
+use crate::model::slots::{Reading, Slots};
+use crate::time::Tick;
+
+/// Up to this many rows every reading is filled, so that a receipt shows the whole picture;
+/// above it only the readings that the plan asks for.
+pub const FULL_READINGS_ROWS: usize = 256;
+
+/// Age of a reading that was never taken.
+pub const NEVER: u32 = u32::MAX;
+
+/// Rows that a picker chose, best first.
+pub type Picks = SmallVec<[u32; 4]>;
+
+/// One reading of all rows.
+#[derive(Clone, Debug, Default)]
+pub struct Column {
+    /// The values by row; 0 where never taken.
+    pub values: Vec<f64>,
+    /// The age of each value in milliseconds; [`NEVER`] where never taken.
+    pub age_ms: Vec<u32>,
+}
+
+/// The readings of all rows at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    columns: [Column; Reading::ALL.len()],
+    filled: [bool; Reading::ALL.len()],
+}
+
+impl Readings {
+    /// The column of `reading`; empty unless it was filled.
+    pub fn column(&self, reading: Reading) -> &Column {
+        &self.columns[reading as usize]
+    }
+
+    /// Whether the column was filled for this decision.
+    pub fn is_filled(&self, reading: Reading) -> bool {
+        self.filled[reading as usize]
+    }
+
+    /// The values of `reading` by row.
+    pub fn values(&self, reading: Reading) -> &[f64] {
+        &self.column(reading).values
+    }
+
+    /// Copies the readings of all rows out of the slabs.
+    pub fn fill(&mut self, snapshot: &Snapshot, slots: &Slots, wanted: &[Reading], now: Tick) {
+        let all = snapshot.len() <= FULL_READINGS_ROWS;
+        for reading in Reading::ALL {
+            let at = reading as usize;
+            self.filled[at] = all || wanted.contains(&reading);
+            let column = &mut self.columns[at];
+            column.values.clear();
+            column.age_ms.clear();
+            if !self.filled[at] {
+                continue;
+            }
+            if reading == Reading::InFlight {
+                column.values.extend(snapshot.endpoints.iter().map(|e| f64::from(slots.in_flight(e.slot))));
+                column.age_ms.resize(snapshot.len(), 0);
+                continue;
+            }
+            for endpoint in &snapshot.endpoints {
+                let (value, at) = slots.read(endpoint.slot, reading);
+                column.values.push(value);
+                let age = at.map_or(NEVER, |at| (now.since(at).0 / 1_000_000).min(u64::from(NEVER - 1)) as u32);
+                column.age_ms.push(age);
+            }
+        }
+    }
+}
+
+/// What chance decided in one profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Draw {
+    /// Seed of the decision's generator.
+    pub seed: u64,
+    /// The first value drawn by the picker; `None` when it drew nothing.
+    pub value: Option<u64>,
+}
+
+/// What one scheduling profile did to the table.
+#[derive(Clone, Debug, Default)]
+pub struct ProfileRun {
+    /// Index of the profile in the plan.
+    pub profile: usize,
+    /// Rows that the filters left.
+    pub alive: RowSet,
+    /// By row: 0, or 1 + index of the filter that crossed it out; [`ProfileRun::TRIED`] if it had failed before.
+    pub struck_by: Vec<u16>,
+    /// Raw scores by scorer, then by row, each in [0, 1]; 0 for rows crossed out.
+    pub scores: Vec<Vec<f64>>,
+    /// Weighted sum of the scores by row.
+    pub total: Vec<f64>,
+    /// The rows picked, best first; empty if the filters left none.
+    pub picks: Picks,
+    /// What chance decided.
+    pub draw: Draw,
+}
+
+impl ProfileRun {
+    /// In `struck_by`: the endpoint had been tried for this request and failed.
+    pub const TRIED: u16 = u16::MAX;
+}
+
+/// The scratch of one worker: readings and the runs of the current decision.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Number of rows.
+    pub rows: usize,
+    /// The readings, shared by all profiles of the decision.
+    pub readings: Readings,
+    runs: Vec<ProfileRun>,
+    used: usize,
+}
+
+impl Table {
+    /// Starts a new decision over `snapshot`.
+    pub fn begin(&mut self, snapshot: &Snapshot, slots: &Slots, wanted: &[Reading], now: Tick) {
+        self.rows = snapshot.len();
+        self.used = 0;
+        self.readings.fill(snapshot, slots, wanted, now);
+    }
+
+    /// Adds the run of a profile; its memory is that of an earlier decision where there is one.
+    pub fn add_run(&mut self) -> (&Readings, &mut ProfileRun) {
+        if self.used == self.runs.len() {
+            self.runs.push(ProfileRun::default());
+        }
+        self.used += 1;
+        (&self.readings, &mut self.runs[self.used - 1])
+    }
+
+    /// The runs of this decision in the order they were made.
+    pub fn runs(&self) -> &[ProfileRun] {
+        &self.runs[..self.used]
+    }
+}

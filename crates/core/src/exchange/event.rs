@@ -1,0 +1,189 @@
+//! The closed lists of what can happen to a request and of what a door must do about it.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::contract::table::Table;
+use crate::model::pool::Snapshot;
+use crate::model::reject::Reject;
+use crate::model::request::InferenceRequest;
+use crate::model::slots::Slots;
+use crate::schedule::plan::Plan;
+use crate::time::{Span, Tick};
+
+/// What a decision needs from the door that asks for it.
+pub struct Deciding<'a> {
+    /// The plan in force when the request arrived.
+    pub plan: &'a Plan,
+    /// The membership the request started with.
+    pub snapshot: &'a Snapshot,
+    /// Live readings.
+    pub slots: &'a Arc<Slots>,
+    /// What is asked for.
+    pub request: &'a InferenceRequest<'a>,
+    /// The worker's scratch.
+    pub table: &'a mut Table,
+    /// Seed of this decision.
+    pub seed: u64,
+}
+
+/// What happened.
+pub enum Event<'a> {
+    /// The request stands whole: decide.
+    Ready(Deciding<'a>),
+    /// The request goes to this row of the snapshot without a decision; it counts in flight all the same.
+    Bypass {
+        /// Row in the snapshot.
+        row: usize,
+        /// The membership the row belongs to.
+        snapshot: &'a Snapshot,
+        /// Live readings.
+        slots: &'a Arc<Slots>,
+    },
+    /// The endpoint could not be reached, or broke before its first byte.
+    AttemptFailed {
+        /// Why.
+        cause: Cause,
+        /// For the next choice; `None` where no other endpoint may serve (a bypass with one row).
+        retry: Option<Deciding<'a>>,
+    },
+    /// The door ends the request without an endpoint.
+    Refused(Reject),
+    /// The head of the answer arrived.
+    Head {
+        /// Its status.
+        status: u16,
+    },
+    /// The answer came to its natural end.
+    End {
+        /// What the engine says it used, if it said so.
+        usage: Option<Usage>,
+    },
+    /// The answer broke off.
+    Broken(Cause),
+    /// The client left.
+    ClientGone,
+}
+
+/// What the door must do.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Send the request to this row.
+    Forward {
+        /// Row in the snapshot.
+        row: usize,
+    },
+    /// Answer with this.
+    Reply(Reject),
+    /// Nothing more will happen; write the outcome down.
+    Note(Outcome),
+    /// Go on.
+    Nothing,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Connection refused or unreachable.
+    Connect,
+    /// No connection in time.
+    ConnectTimeout,
+    /// Connected, but reset or garbage instead of an answer.
+    Reset,
+    /// No first byte in time.
+    FirstByteTimeout,
+    /// The answer stood still for too long.
+    IdleTimeout,
+}
+
+impl Cause {
+    /// A short word for receipts.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Reset => "reset",
+            Self::FirstByteTimeout => "first-byte-timeout",
+            Self::IdleTimeout => "idle-timeout",
+        }
+    }
+
+    /// Whether time ran out, as opposed to a refusal.
+    pub const fn is_timeout(self) -> bool {
+        matches!(self, Self::ConnectTimeout | Self::FirstByteTimeout | Self::IdleTimeout)
+    }
+}
+
+/// What the engine reports of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub completion_tokens: u32,
+    /// Tokens of the prompt found in the engine's prefix cache.
+    pub cached_tokens: u32,
+}
+
+/// One endpoint that was tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attempt {
+    /// Row in the snapshot.
+    pub row: u32,
+    /// Why it failed; `None` for the one that answered, or that is being waited for.
+    pub cause: Option<Cause>,
+    /// How long the attempt took up to its failure or its first byte.
+    pub took: Span,
+}
+
+/// Attempts of one request; more than four are rare.
+pub type Attempts = SmallVec<[Attempt; 4]>;
+
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The endpoint's answer reached its natural end.
+    Served,
+    /// The answer broke off after its head.
+    Broken,
+    /// The router answered itself.
+    Rejected,
+    /// The client left.
+    ClientGone,
+}
+
+impl End {
+    /// A short word for receipts and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Broken => "broken",
+            Self::Rejected => "rejected",
+            Self::ClientGone => "client-gone",
+        }
+    }
+}
+
+/// The one outcome of a request.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub end: End,
+    /// The endpoint's status, if it answered.
+    pub status: Option<u16>,
+    /// A word for the reason when it was not served.
+    pub reason: Option<&'static str>,
+    /// The row that served it.
+    pub served: Option<u32>,
+    /// What was tried.
+    pub attempts: Attempts,
+    /// What the engine reported.
+    pub usage: Option<Usage>,
+    /// Time from arrival to the head of the answer.
+    pub first_byte: Option<Span>,
+    /// Time from arrival to the end.
+    pub total: Span,
+    /// When it ended.
+    pub at: Tick,
+}

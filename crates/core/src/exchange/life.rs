@@ -1,0 +1,196 @@
+//! The life of one request, from arrival to its one outcome.
+//!
+//! ```text
+//!  Waiting ──Ready/Bypass──► Forwarding ──Head──► Answering ──End/Broken──► Ended
+//!     │                      │  ▲    │                                        ▲
+//!     │                      └──┘ AttemptFailed (next best endpoint)          │
+//!     └── Refused, ClientGone ──────────────────────────────────────────────────
+//! ```
+//! The endpoint's in-flight count is taken in the step that picks it and is released by the guard's drop,
+//! on every way out. Parts of the answer never come here: the door forwards them first.
+
+use crate::exchange::event::{Attempt, Attempts, Cause, Deciding, Effect, End, Event, Outcome, Usage};
+use crate::index::row_set::RowSet;
+use crate::model::reject::Reject;
+use crate::model::slots::InFlight;
+use crate::schedule::scheduler::{Question, decide};
+use crate::time::{Span, Tick};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Waiting,
+    Forwarding,
+    Answering,
+    Ended,
+}
+
+/// One request under way. Dropping it releases what it holds; an outcome comes only out of [`Life::on`].
+pub struct Life {
+    phase: Phase,
+    arrived: Tick,
+    attempt_began: Tick,
+    first_byte: Option<Tick>,
+    guard: Option<InFlight>,
+    tried: Option<RowSet>,
+    attempts: Attempts,
+    status: Option<u16>,
+    reason: Option<&'static str>,
+}
+
+impl Life {
+    /// A request that arrived at `now`.
+    pub fn begin(now: Tick) -> Self {
+        Self {
+            phase: Phase::Waiting,
+            arrived: now,
+            attempt_began: now,
+            first_byte: None,
+            guard: None,
+            tried: None,
+            attempts: Attempts::new(),
+            status: None,
+            reason: None,
+        }
+    }
+
+    /// When the request arrived.
+    pub fn arrived(&self) -> Tick {
+        self.arrived
+    }
+
+    /// The endpoints tried so far, the current one last.
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.attempts
+    }
+
+    /// Whether the outcome has been given.
+    pub fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Takes in what happened and says what to do. After the outcome every event is ignored.
+    pub fn on(&mut self, event: Event<'_>, now: Tick) -> Effect {
+        match (self.phase, event) {
+            (Phase::Waiting, Event::Ready(deciding)) => self.choose(deciding, now),
+            (Phase::Waiting, Event::Bypass { row, snapshot, slots }) => {
+                let guard = slots.enter(snapshot.endpoints[row].slot);
+                self.forward(row, guard, now)
+            }
+            (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => self.fail_over(cause, retry, now),
+            (Phase::Waiting | Phase::Forwarding, Event::Refused(reject)) => self.refuse(reject),
+            (Phase::Forwarding, Event::Head { status }) => {
+                self.phase = Phase::Answering;
+                self.first_byte = Some(now);
+                self.status = Some(status);
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.took = now.since(self.attempt_began);
+                }
+                Effect::Nothing
+            }
+            (Phase::Answering, Event::End { usage }) => self.end(End::Served, usage, now),
+            (Phase::Answering, Event::Broken(cause)) => {
+                self.reason = Some(cause.word());
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.cause = Some(cause);
+                }
+                self.end(End::Broken, None, now)
+            }
+            // A refusal has been decided; the door reports that it was sent, or that nobody was there to read it.
+            (Phase::Waiting, Event::End { .. }) => self.end(End::Rejected, None, now),
+            (Phase::Waiting | Phase::Forwarding | Phase::Answering, Event::ClientGone) => {
+                self.reason = Some("client-gone");
+                self.end(End::ClientGone, None, now)
+            }
+            _ => Effect::Nothing,
+        }
+    }
+
+    fn choose(&mut self, deciding: Deciding<'_>, now: Tick) -> Effect {
+        let Deciding { plan, snapshot, slots, request, table, seed } = deciding;
+        let nothing_tried = RowSet::default();
+        let question = Question {
+            plan,
+            snapshot,
+            slots,
+            request,
+            tried: self.tried.as_ref().unwrap_or(&nothing_tried),
+            now,
+            seed,
+        };
+        match decide(&question, table) {
+            Ok(row) => {
+                // Counted in the same step as the pick, so the next decision already sees it.
+                let guard = slots.enter(snapshot.endpoints[row].slot);
+                self.forward(row, guard, now)
+            }
+            Err(reject) => self.refuse(reject),
+        }
+    }
+
+    fn forward(&mut self, row: usize, guard: InFlight, now: Tick) -> Effect {
+        self.phase = Phase::Forwarding;
+        self.guard = Some(guard);
+        self.attempt_began = now;
+        self.attempts.push(Attempt { row: row as u32, cause: None, took: Span(0) });
+        Effect::Forward { row }
+    }
+
+    fn fail_over(&mut self, cause: Cause, retry: Option<Deciding<'_>>, now: Tick) -> Effect {
+        self.guard = None;
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.cause = Some(cause);
+            attempt.took = now.since(self.attempt_began);
+            if let Some(deciding) = &retry {
+                let tried = self.tried.get_or_insert_with(|| {
+                    let mut rows = RowSet::default();
+                    rows.clear(deciding.snapshot.len());
+                    rows
+                });
+                tried.insert(attempt.row as usize);
+            }
+        }
+        self.phase = Phase::Waiting;
+        let exhausted = |life: &mut Self| {
+            let tried = life.attempts.len();
+            life.refuse(if cause.is_timeout() {
+                Reject::UpstreamTimeout
+            } else {
+                Reject::UpstreamUnreachable { tried }
+            })
+        };
+        match retry {
+            // With every row tried (or the rest filtered out) the last failure is the reason to give.
+            Some(deciding) => match self.choose(deciding, now) {
+                Effect::Reply(Reject::FilteredOut { .. } | Reject::UpstreamUnreachable { .. }) => {
+                    exhausted(self)
+                }
+                effect => effect,
+            },
+            None => exhausted(self),
+        }
+    }
+
+    fn refuse(&mut self, reject: Reject) -> Effect {
+        self.guard = None;
+        self.phase = Phase::Waiting;
+        self.reason = Some(reject.word());
+        Effect::Reply(reject)
+    }
+
+    fn end(&mut self, end: End, usage: Option<Usage>, now: Tick) -> Effect {
+        let answered = self.phase == Phase::Answering;
+        self.phase = Phase::Ended;
+        self.guard = None;
+        Effect::Note(Outcome {
+            end,
+            status: self.status,
+            reason: self.reason,
+            served: self.attempts.last().filter(|_| answered).map(|a| a.row),
+            attempts: std::mem::take(&mut self.attempts),
+            usage,
+            first_byte: self.first_byte.map(|at| at.since(self.arrived)),
+            total: now.since(self.arrived),
+            at: now,
+        })
+    }
+}

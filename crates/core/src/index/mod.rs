@@ -1,0 +1,2 @@
+//! Sets over rows.
+pub mod row_set;

@@ -1,0 +1,29 @@
+//! One immutable, numbered membership of a pool: rows are endpoints.
+
+use crate::model::endpoint::Endpoint;
+
+/// The endpoints of a pool at one moment. A request keeps the snapshot it started with.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts the changes of membership; equal numbers mean equal rows.
+    pub generation: u64,
+    /// Row order; a row number means an index into this list.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Snapshot {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// Whether no endpoint is known.
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+
+    /// The row of the endpoint with this full name.
+    pub fn row_of(&self, name: &str) -> Option<usize> {
+        self.endpoints.iter().position(|e| e.name.as_ref() == name)
+    }
+}

@@ -1,0 +1,16 @@
+//! A request as scheduling sees it: sizes and names, borrowed from the door that received it.
+
+/// What a decision may depend on. Everything is borrowed; nothing of the prompt is copied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InferenceRequest<'a> {
+    /// The request id (client's `x-request-id` or a generated UUID).
+    pub id: &'a str,
+    /// The model the client asked for; empty when the request names none.
+    pub model: &'a str,
+    /// Size of the prompt (or of the messages) in bytes.
+    pub prompt_bytes: usize,
+    /// The client's bound on output tokens, if it gave one.
+    pub max_output_tokens: Option<u32>,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+}

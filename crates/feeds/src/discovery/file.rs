@@ -1,0 +1,252 @@
+//! Members from a file: the `endpoints:` list of the file-discovery format, plus DNS names and IPv6.
+//!
+//! ```yaml
+//! endpoints:
+//! - name: worker-0
+//!   namespace: default          # the default
+//!   address: 10.0.0.7           # IPv4, IPv6 or a DNS name (one member per address it resolves to)
+//!   port: "8000"
+//!   labels: {llm-d.ai/role: decode}
+//! ```
+//! The file is read again when its content or what its names resolve to changes; a file that cannot be
+//! used leaves the members as they are.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman_core::config::fault::Fault;
+use serde::Deserialize;
+
+use crate::membership::{Member, Membership};
+
+/// Largest file that is read.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    endpoints: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Entry {
+    name: String,
+    #[serde(default = "default_namespace")]
+    namespace: String,
+    address: String,
+    port: Port,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    kv_events_port: Option<Port>,
+    #[serde(default)]
+    kv_replay_port: Option<Port>,
+}
+
+/// Files write ports as text or as numbers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Port {
+    Number(u64),
+    Text(String),
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+/// An endpoint whose address may still be a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unresolved {
+    /// Full name.
+    pub name: String,
+    /// IP address or DNS name.
+    pub host: String,
+    /// Port of the endpoint.
+    pub port: u16,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Reads the text of an endpoints file.
+///
+/// # Errors
+/// Every fault of the file, each with its place.
+pub fn parse(text: &str) -> Result<Vec<Unresolved>, Vec<Fault>> {
+    if text.len() > MAX_FILE_BYTES {
+        return Err(vec![Fault::error("", format!("the file is larger than {MAX_FILE_BYTES} bytes"))]);
+    }
+    let document: Document =
+        serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
+    let mut faults = Vec::new();
+    let mut found: Vec<Unresolved> = Vec::new();
+    for (at, entry) in document.endpoints.into_iter().enumerate() {
+        let path = format!("endpoints[{at}]");
+        let port = port_of(&entry.port);
+        for (field, port) in [("kvEventsPort", &entry.kv_events_port), ("kvReplayPort", &entry.kv_replay_port)] {
+            if port.as_ref().is_some_and(|p| port_of(p).is_none()) {
+                faults.push(Fault::error(format!("{path}.{field}"), "use a port from 1 to 65535"));
+            }
+        }
+        if entry.name.is_empty() {
+            faults.push(Fault::error(format!("{path}.name"), "the endpoint needs a name"));
+        }
+        if !is_host(&entry.address) {
+            let message = format!("'{}' is no IP address or DNS name", entry.address);
+            faults.push(Fault::error(format!("{path}.address"), message));
+        }
+        let name = format!("{}/{}", entry.namespace, entry.name);
+        if found.iter().any(|other| other.name == name) {
+            faults.push(Fault::error(format!("{path}.name"), format!("'{name}' is listed twice")));
+        }
+        let Some(port) = port else {
+            faults.push(Fault::error(format!("{path}.port"), "use a port from 1 to 65535"));
+            continue;
+        };
+        found.push(Unresolved { name, host: entry.address, port, labels: entry.labels });
+    }
+    if faults.is_empty() { Ok(found) } else { Err(faults) }
+}
+
+fn port_of(port: &Port) -> Option<u16> {
+    match port {
+        Port::Number(n) => u16::try_from(*n).ok(),
+        Port::Text(text) => text.parse().ok(),
+    }
+    .filter(|&port| port != 0)
+}
+
+fn is_host(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+        || (!text.is_empty()
+            && text.len() <= 253
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')))
+}
+
+/// Turns names into addresses. A name that resolves to several addresses gives a member for each,
+/// named `<name>` for the first and `<name>-1`, `<name>-2`, … for the others in address order.
+/// Names that do not resolve are returned beside the members.
+pub async fn resolve(found: &[Unresolved]) -> (Vec<Member>, Vec<String>) {
+    let (mut members, mut unknown) = (Vec::new(), Vec::new());
+    for entry in found {
+        let mut addresses: Vec<SocketAddr> = match entry.host.parse::<IpAddr>() {
+            Ok(ip) => vec![SocketAddr::new(ip, entry.port)],
+            Err(_) => match tokio::net::lookup_host((entry.host.as_str(), entry.port)).await {
+                Ok(addresses) => addresses.collect(),
+                Err(_) => Vec::new(),
+            },
+        };
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() {
+            unknown.push(entry.host.clone());
+        }
+        for (at, address) in addresses.into_iter().enumerate() {
+            let name = if at == 0 { entry.name.clone() } else { format!("{}-{at}", entry.name) };
+            let labels = entry.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            members.push(Member { name, address, labels });
+        }
+    }
+    (members, unknown)
+}
+
+/// An endpoints file that has been read once and can be watched.
+pub struct EndpointsFile {
+    path: PathBuf,
+    text: String,
+    entries: Vec<Unresolved>,
+}
+
+impl EndpointsFile {
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// The file cannot be read, or every fault in it.
+    pub fn open(path: &Path) -> Result<Self, Vec<Fault>> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| vec![Fault::error("", format!("cannot read {}: {e}", path.display()))])?;
+        let entries = parse(&text)?;
+        Ok(Self { path: path.to_owned(), text, entries })
+    }
+
+    /// Puts the members into the pool; returns the names that do not resolve.
+    pub async fn apply(&self, membership: &Membership) -> Vec<String> {
+        let (members, unknown) = resolve(&self.entries).await;
+        membership.replace(&members);
+        unknown
+    }
+
+    /// Looks at the file and at its names every `every` and applies changes, until dropped.
+    /// `tell` gets a line about each change and each problem.
+    pub async fn watch(mut self, membership: Arc<Membership>, every: Duration, tell: impl Fn(String)) {
+        let (mut last, _) = resolve(&self.entries).await;
+        let mut complained = String::new();
+        loop {
+            tokio::time::sleep(every).await;
+            let path = self.path.clone();
+            let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+            let Ok(Ok(text)) = read else { continue };
+            if text != self.text && text != complained {
+                match parse(&text) {
+                    Ok(entries) => {
+                        self.entries = entries;
+                        self.text = text;
+                        complained.clear();
+                    }
+                    Err(faults) => {
+                        for fault in &faults {
+                            tell(format!("endpoints file {} is not used: {fault}", self.path.display()));
+                        }
+                        complained = text;
+                    }
+                }
+            }
+            let (members, _) = resolve(&self.entries).await;
+            if members != last {
+                membership.replace(&members);
+                tell(format!("endpoints: {} in the pool", members.len()));
+                last = members;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn reads_the_format_of_file_discovery_and_more() {
+        let text = "endpoints:\n- {name: a, address: 10.0.0.1, port: \"8000\", labels: {x: y}}\n- {name: b, namespace: n, address: '::1', port: 9}\n- {name: c, address: engine.local, port: 1, kvEventsPort: 5557}\n";
+        let found = parse(text).unwrap();
+        assert_eq!(found[0].name, "default/a");
+        assert_eq!(found[0].labels["x"], "y");
+        assert_eq!((found[1].name.as_str(), found[1].port), ("n/b", 9));
+        assert_eq!(found[2].host, "engine.local");
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place() {
+        let text = "endpoints:\n- {name: a, address: 'x y', port: 0}\n- {name: b, address: h, port: 1}\n- {name: b, address: h, port: 70000}\n";
+        let faults: Vec<String> = parse(text).unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(faults[0].starts_with("endpoints[0].address"), "{faults:?}");
+        assert!(faults.iter().any(|f| f.starts_with("endpoints[2].port")), "{faults:?}");
+        let unknown = parse("endpoints:\n- {name: a, adress: h, port: 1}\n").unwrap_err();
+        assert!(unknown[0].message.contains("adress"), "{}", unknown[0].message);
+    }
+
+    #[tokio::test]
+    async fn addresses_resolve_without_a_lookup_and_names_with_one() {
+        let found = parse("endpoints:\n- {name: a, address: '::1', port: 5}\n- {name: b, address: localhost, port: 6}\n- {name: c, address: no-such-host.invalid, port: 6}\n").unwrap();
+        let (members, unknown) = resolve(&found).await;
+        assert_eq!(members[0].address.to_string(), "[::1]:5");
+        assert_eq!(members[1].name, "default/b");
+        assert_eq!(unknown, ["no-such-host.invalid"]);
+    }
+}

@@ -1,0 +1,2 @@
+//! Where the members of the pool come from.
+pub mod file;

@@ -1,0 +1,14 @@
+//! How the outside world reaches the core: the clock, membership, discovery, scraping, configuration.
+//!
+//! One writer per datum, many readers: the membership is one atomic pointer, gauges are atomics by slot,
+//! the plan is one atomic pointer. Nothing here answers requests.
+
+pub mod clock;
+
+pub mod membership;
+
+pub mod discovery;
+
+pub mod scrape;
+
+pub mod plan;

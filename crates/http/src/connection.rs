@@ -1,0 +1,477 @@
+//! One accepted connection: which HTTP it speaks, its requests, its clocks, and the signals that end it.
+//!
+//! A connection is one task; an HTTP/1.1 request runs inside it, so a client that leaves takes its handler's future with it. The clocks
+//! are not armed per request: the task looks at its counters a few times per header timeout and sees what has not moved.
+//!
+//! | what has not moved | for | then |
+//! |---|---|---|
+//! | a head that was begun, or a new connection without a byte | header timeout | closed |
+//! | nothing at all between requests | keep-alive idle | closed in order |
+//! | a write that found the socket full | write timeout | reset |
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::body::Body;
+use crate::body_error::BodyError;
+use crate::fault::{Fault, FaultSwitch};
+use crate::link::{Link, Pulse};
+use crate::server_options::ServerOptions;
+use crate::severed::Severed;
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client's address.
+    pub addr: SocketAddr,
+    state: Arc<State>,
+}
+
+impl Peer {
+    /// Closes the connection after the response that is being made, even when its head has been sent already. HTTP/1.1 only; an HTTP/2
+    /// stream ends by itself.
+    pub fn disconnect_after_response(&self) {
+        self.state.ending.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a connection's requests and its task know of one another.
+#[derive(Debug, Default)]
+struct State {
+    pulse: Arc<Pulse>,
+    /// Requests taken and not yet ended.
+    active: AtomicU32,
+    /// Requests ended.
+    served: AtomicU32,
+    /// Reads when the last request ended; a read after that is the head of the next one.
+    reads_at_rest: AtomicU32,
+    ending: AtomicBool,
+}
+
+const DRAINING: u64 = 1;
+const CROWDED: u64 = 2;
+/// Everything above the flags counts resets.
+const RESET: u64 = 4;
+
+/// Signals from the server to all its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    word: AtomicU64,
+    changed: Notify,
+}
+
+impl Control {
+    pub(crate) fn drain(&self) {
+        self.word.fetch_or(DRAINING, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn reset_all(&self) {
+        self.word.fetch_add(RESET, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// While crowded, connections close as soon as they have served a request, so that waiting clients get their turn.
+    pub(crate) fn set_crowded(&self, crowded: bool) {
+        if crowded != self.is_crowded() {
+            if crowded {
+                self.word.fetch_or(CROWDED, Ordering::Release);
+                self.changed.notify_waiters();
+            } else {
+                self.word.fetch_and(!CROWDED, Ordering::Release);
+            }
+        }
+    }
+
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.word.load(Ordering::Acquire) & CROWDED != 0
+    }
+}
+
+/// What all connections of a server share.
+pub(crate) struct House<H> {
+    pub(crate) options: Arc<ServerOptions>,
+    pub(crate) control: Control,
+    pub(crate) faults: FaultSwitch,
+    pub(crate) handler: H,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn attend<H, F>(house: Arc<House<H>>, stream: TcpStream, addr: SocketAddr)
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let state = Arc::new(State::default());
+    let since = house.control.word.load(Ordering::Acquire);
+    let Some(http2) = opening(&house, &stream).await else {
+        // Nothing was asked yet, so the connection is just closed; but when all are reset, so is this one.
+        if house.control.word.load(Ordering::Acquire) / RESET != since / RESET {
+            state.pulse.reset_on_drop();
+        }
+        drop(Link::new(stream, Arc::clone(&state.pulse)));
+        return;
+    };
+    let link = Link::new(stream, Arc::clone(&state.pulse));
+    let peer = Peer {
+        addr,
+        state: Arc::clone(&state),
+    };
+    let service = {
+        let house = Arc::clone(&house);
+        service_fn(move |request| answer(&house, request, &peer))
+    };
+    let watch = Watch {
+        control: &house.control,
+        options: &house.options,
+        state: &state,
+        http2,
+        since,
+    };
+    if http2 {
+        let conn = pin!(http2_builder(&house.options).serve_connection(link, service));
+        watch.drive(conn, |conn| conn.graceful_shutdown()).await;
+    } else {
+        let conn = pin!(http1_builder(&house.options).serve_connection(link, service));
+        watch.drive(conn, |conn| conn.graceful_shutdown()).await;
+    }
+}
+
+fn http1_builder(options: &ServerOptions) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(options.max_headers)
+        .max_header_size(options.max_header_bytes);
+    builder
+}
+
+fn http2_builder(options: &ServerOptions) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(options.h2.max_concurrent_streams)
+        .initial_stream_window_size(options.h2.stream_window)
+        .initial_connection_window_size(options.h2.connection_window)
+        .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Whether the client speaks HTTP/2; none when it says nothing in time or the server has something else in mind.
+async fn opening<H>(house: &House<H>, stream: &TcpStream) -> Option<bool> {
+    let signals = house.control.changed.notified();
+    tokio::select! {
+        () = signals => None,
+        known = tokio::time::timeout(house.options.header_timeout, speaks_http2(stream)) => known.ok()?.ok(),
+    }
+}
+
+/// Whether the client opens with the preface of HTTP/2. Looks without taking: the bytes stay for whoever parses them.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let len = stream.peek(&mut seen).await?;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if seen[..len] != PREFACE[..len] {
+            return Ok(false);
+        }
+        if len == PREFACE.len() {
+            return Ok(true);
+        }
+        // The socket stays readable, so nothing wakes this task when the next byte comes; only a client that dribbles gets here.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A response's body, counted as being served until it is dropped.
+struct Served {
+    body: Body,
+    _serving: Serving,
+}
+
+/// One request that is being served.
+struct Serving(Arc<State>);
+
+impl Serving {
+    fn new(state: &Arc<State>) -> Self {
+        state.active.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0
+            .reads_at_rest
+            .store(self.0.pulse.reads(), Ordering::Relaxed);
+        self.0.served.fetch_add(1, Ordering::Relaxed);
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl http_body::Body for Served {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How a request is met.
+enum Meeting<F> {
+    Handle(F),
+    NotFound,
+    Hang,
+}
+
+/// Answers one request: by the handler, or as a fault demands.
+fn answer<H, F>(
+    house: &Arc<House<H>>,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> impl Future<Output = Result<Response<Served>, Infallible>> + Send + use<H, F>
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let serving = Serving::new(&peer.state);
+    let fault = house.faults.current();
+    let http1 = request.version() <= Version::HTTP_11;
+    let meeting = if fault == Fault::Hang {
+        Meeting::Hang
+    } else if fault == Fault::MetricsNotFound
+        && request.method() == Method::GET
+        && request.uri().path() == "/metrics"
+    {
+        Meeting::NotFound
+    } else {
+        Meeting::Handle((house.handler)(request, peer.clone()))
+    };
+    let house = Arc::clone(house);
+    async move {
+        let mut response = match meeting {
+            Meeting::Handle(handled) => handled.await,
+            Meeting::Hang => std::future::pending().await,
+            Meeting::NotFound => {
+                let mut response = Response::new(Body::Empty);
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                response
+            }
+        };
+        if http1 && house.control.is_crowded() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if fault == Fault::DieMidStream {
+            response = response.map(|body| Body::boxed(Severed::new(body)));
+        }
+        Ok(response.map(|body| Served {
+            body,
+            _serving: serving,
+        }))
+    }
+}
+
+/// What a connection's task looks at beside the connection itself.
+struct Watch<'a> {
+    control: &'a Control,
+    options: &'a ServerOptions,
+    state: &'a State,
+    http2: bool,
+    since: u64,
+}
+
+impl Watch<'_> {
+    /// Polls the connection to its end, and ends it when a signal or a clock says so.
+    async fn drive<C>(&self, mut conn: Pin<&mut C>, shutdown: impl Fn(Pin<&mut C>))
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let mut changed = pin!(self.control.changed.notified());
+        let mut alarm = pin!(tokio::time::sleep(self.options.header_timeout / 5));
+        let mut clocks = Clocks::new();
+        // Both futures wake the task by a waker that stays the same, so they are polled once each time they are armed; a turn of the
+        // connection then costs two loads, not two locks.
+        let mut armed = false;
+        let mut seen = self.since;
+        let mut closing = false;
+        poll_fn(|cx| {
+            if !armed {
+                armed = true;
+                let _ = changed.as_mut().poll(cx);
+            }
+            let word = self.control.word.load(Ordering::Acquire);
+            if word != seen {
+                if word / RESET != self.since / RESET {
+                    self.state.pulse.reset_on_drop();
+                    return Poll::Ready(());
+                }
+                seen = word;
+                changed.set(self.control.changed.notified());
+                let _ = changed.as_mut().poll(cx);
+                // Nothing is lost between the load above and this line: a later change notifies the new future, and one in between is
+                // seen by this second load.
+                if self.control.word.load(Ordering::Acquire) != seen {
+                    cx.waker().wake_by_ref();
+                }
+            }
+            if clocks.first || alarm.is_elapsed() {
+                if !clocks.first {
+                    match clocks.look(self.options, self.state, self.http2) {
+                        Verdict::Stay => {}
+                        Verdict::Close => return Poll::Ready(()),
+                        Verdict::Reset => {
+                            self.state.pulse.reset_on_drop();
+                            return Poll::Ready(());
+                        }
+                        Verdict::CloseInOrder if closing => return Poll::Ready(()),
+                        Verdict::CloseInOrder => {
+                            closing = true;
+                            shutdown(conn.as_mut());
+                        }
+                    }
+                    alarm
+                        .as_mut()
+                        .reset(Instant::now() + self.options.header_timeout / 5);
+                }
+                clocks.first = false;
+                let _ = alarm.as_mut().poll(cx);
+            }
+            loop {
+                match conn.as_mut().poll(cx) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(()),
+                    Poll::Ready(Err(error)) => {
+                        // The response's body broke off: an orderly close could look like its end.
+                        if error.is_user() {
+                            self.state.pulse.reset_on_drop();
+                        }
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending => {}
+                }
+                if closing || !self.should_end(seen) {
+                    return Poll::Pending;
+                }
+                closing = true;
+                shutdown(conn.as_mut());
+            }
+        })
+        .await;
+    }
+
+    fn should_end(&self, word: u64) -> bool {
+        let state = self.state;
+        (word & DRAINING != 0)
+            || (!self.http2 && state.ending.load(Ordering::Relaxed))
+            || (word & CROWDED != 0
+                && state.active.load(Ordering::Relaxed) == 0
+                && state.served.load(Ordering::Relaxed) > 0)
+    }
+}
+
+enum Verdict {
+    Stay,
+    Close,
+    CloseInOrder,
+    Reset,
+}
+
+/// What the counters were when they last moved.
+struct Clocks {
+    first: bool,
+    /// Requests ended at the last look.
+    served: u32,
+    rest_since: Instant,
+    head_since: Option<Instant>,
+    writes: u32,
+    stuck_since: Option<Instant>,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            first: true,
+            served: 0,
+            rest_since: now,
+            head_since: Some(now),
+            writes: 0,
+            stuck_since: None,
+        }
+    }
+
+    fn look(&mut self, options: &ServerOptions, state: &State, http2: bool) -> Verdict {
+        let now = Instant::now();
+        let pulse = &state.pulse;
+        let active = state.active.load(Ordering::Relaxed);
+        let served = state.served.load(Ordering::Relaxed);
+
+        let writes = pulse.writes();
+        if !pulse.is_stuck() || writes != self.writes {
+            self.writes = writes;
+            self.stuck_since = None;
+        } else if now - *self.stuck_since.get_or_insert(now) >= options.write_timeout {
+            return Verdict::Reset;
+        }
+
+        if active > 0 || served != self.served {
+            self.served = served;
+            self.rest_since = now;
+            self.head_since = None;
+        }
+        if active > 0 {
+            return Verdict::Stay;
+        }
+        if !http2 {
+            let begun = pulse.reads() != state.reads_at_rest.load(Ordering::Relaxed);
+            if begun && self.head_since.is_none() {
+                self.head_since = Some(now);
+            }
+            if self
+                .head_since
+                .is_some_and(|since| now - since >= options.header_timeout)
+            {
+                return Verdict::Close;
+            }
+        }
+        if now - self.rest_since >= options.keep_alive_idle {
+            Verdict::CloseInOrder
+        } else {
+            Verdict::Stay
+        }
+    }
+}

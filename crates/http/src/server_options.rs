@@ -1,0 +1,60 @@
+//! The bounds of a server. Defaults are those of an edge: small windows, small heads, patient with answers, impatient with heads.
+
+use std::time::Duration;
+
+use crate::listener::connection_budget;
+
+/// Bounds of one server.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Connections held at once; further ones wait in the listener's queue.
+    pub max_connections: usize,
+    /// How long a client may take to send the head of a request, counted from its first byte (of a new connection: from the accept).
+    /// Looked at five times per period, so it may take a fifth longer.
+    pub header_timeout: Duration,
+    /// How long a connection may lie without a request.
+    pub keep_alive_idle: Duration,
+    /// How long a client may leave a written answer unread.
+    pub write_timeout: Duration,
+    /// The largest request head in bytes.
+    pub max_header_bytes: usize,
+    /// The most header fields of a request.
+    pub max_headers: usize,
+    /// Bounds of HTTP/2 connections.
+    pub h2: Http2Options,
+}
+
+/// Bounds of an HTTP/2 connection.
+#[derive(Clone, Debug)]
+pub struct Http2Options {
+    /// Streams at once.
+    pub max_concurrent_streams: u32,
+    /// Bytes of one request's body that may be under way.
+    pub stream_window: u32,
+    /// Bytes of all bodies of a connection that may be under way.
+    pub connection_window: u32,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: connection_budget(),
+            header_timeout: Duration::from_secs(10),
+            keep_alive_idle: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(60),
+            max_header_bytes: 32 * 1024,
+            max_headers: 100,
+            h2: Http2Options::default(),
+        }
+    }
+}
+
+impl Default for Http2Options {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            stream_window: 64 * 1024,
+            connection_window: 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The HTTP stack over real sockets, by behaviour.
+
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod faults;
+mod rig;
+mod server;

@@ -1,0 +1,2 @@
+//! Plugins that cross out candidates.
+pub mod label_selector;

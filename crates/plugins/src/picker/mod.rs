@@ -1,0 +1,3 @@
+//! Plugins that choose from the totals.
+pub mod max_score;
+pub mod random;

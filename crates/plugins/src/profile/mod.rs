@@ -1,0 +1,2 @@
+//! Plugins that decide which profiles run.
+pub mod single;

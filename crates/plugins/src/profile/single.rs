@@ -1,0 +1,59 @@
+//! Runs the one scheduling profile there is and takes its pick.
+//!
+//! # When to use
+//! Wherever prefill and decode are not picked separately. It is added where one profile names no handler.
+//!
+//! # Rule
+//! One run; its pick is the primary pick.
+//!
+//! # Reads
+//! Nothing.
+//!
+//! # Example
+//! ```yaml
+//! - type: single-profile-handler
+//! ```
+//!
+//! # Limits
+//! Refuses a configuration with several profiles.
+
+use pointsman_core::contract::context::Ctx;
+use pointsman_core::contract::roles::{Built, Next, ProfileHandler};
+use pointsman_core::contract::spec::{ParamFault, Params, PluginSpec, Role, Stability, schema_of};
+use pointsman_core::contract::table::ProfileRun;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The plugin as the registry knows it.
+pub static SPEC: PluginSpec = PluginSpec {
+    kind: "single-profile-handler",
+    aliases: &[],
+    role: Role::ProfileHandler,
+    stability: Stability::Stable,
+    reads: &[],
+    source: include_str!("single.rs"),
+    schema: schema_of::<Parameters>,
+    build,
+};
+
+#[derive(Deserialize, JsonSchema, Default)]
+struct Parameters {}
+
+struct Single;
+
+fn build(_: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
+    Ok(Built::Handler(Box::new(Single)))
+}
+
+impl ProfileHandler for Single {
+    fn next(&self, _: &Ctx<'_>, _: usize, runs: &[ProfileRun]) -> Next {
+        if runs.is_empty() { Next::Run(0) } else { Next::Done { primary: 0 } }
+    }
+
+    fn accepts(&self, profiles: usize) -> Result<(), String> {
+        if profiles == 1 {
+            return Ok(());
+        }
+        Err(format!("single-profile-handler works with one profile, found {profiles}"))
+    }
+}

@@ -1,0 +1,2 @@
+//! Plugins that rate candidates.
+pub mod active_request;

@@ -1,0 +1,53 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use pointsman_serve::record::log::{Log, Style};
+use pointsman_serve::record::sink::Sink;
+
+/// How request lines look.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub enum LogStyle {
+    /// One calm line per request.
+    Pretty,
+    /// The decision log as JSON lines.
+    Json,
+}
+
+/// Where and how to log.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// How lines look on the standard output.
+    #[arg(long, value_enum, default_value = "pretty", env = "POINTSMAN_LOG")]
+    pub log: LogStyle,
+    /// Also write the decision log as JSON lines to this file.
+    #[arg(long, value_name = "FILE", env = "POINTSMAN_LOG_FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Write nothing but errors.
+    #[arg(long, env = "POINTSMAN_QUIET")]
+    pub quiet: bool,
+}
+
+impl LogArgs {
+    /// Opens the destinations.
+    pub fn open(&self, verbosity: u8) -> anyhow::Result<Log> {
+        let style = match self.log {
+            LogStyle::Pretty => Style::Pretty,
+            LogStyle::Json => Style::Json,
+        };
+        let terminal = match self.quiet {
+            true => None,
+            false => Some((Sink::start(Box::new(std::io::stdout()))?, style)),
+        };
+        let file = match &self.log_file {
+            None => None,
+            Some(path) => {
+                let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+                let file = file.map_err(|e| anyhow::anyhow!("cannot write the log file {}: {e}", path.display()))?;
+                Some(Sink::start(Box::new(file))?)
+            }
+        };
+        Ok(Log::new(terminal, file, verbosity))
+    }
+}

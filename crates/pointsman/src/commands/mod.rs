@@ -1,0 +1,103 @@
+//! The commands, one file each, and the choice among them.
+
+mod docs;
+mod gateway;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  pointsman                                             the lab on this machine: gateway :8080, admin :9090
+  pointsman up --profile proxy-performance-by-backend   the lab with a filter by KV backend
+  pointsman gateway --endpoints pool.yaml               the gateway for your own backends
+  pointsman proxy --kind fs --prefill http://p:8000 --decode http://d:8000
+  pointsman sim --model my-model --port 8000            one simulated model server";
+
+/// Performance-aware router for disaggregated (prefill/decode) LLM serving.
+///
+/// Without a command it runs `up`.
+#[derive(Parser)]
+#[command(name = "pointsman", version, after_help = EXAMPLES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // parsed once per process
+enum Command {
+    /// Run the gateway with the picker inside, for your own backends.
+    Gateway(gateway::Args),
+    /// Write the generated manual pages.
+    Docs(docs::Args),
+}
+
+/// Parses the arguments, runs the command and gives the process's exit code.
+pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
+    if names_no_command(&arguments) {
+        arguments.insert(1, "up".into());
+    }
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are no mistakes.
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let result = match cli.command {
+        Command::Gateway(args) => gateway::run(args),
+        Command::Docs(args) => docs::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// A bare call, or one that starts with a flag other than help and version, means `up`.
+fn names_no_command(arguments: &[OsString]) -> bool {
+    match arguments.get(1).and_then(|first| first.to_str()) {
+        None => true,
+        Some(first) => first.starts_with('-') && !matches!(first, "-h" | "--help" | "-V" | "--version"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent_and_every_flag_has_its_variable() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            for argument in sub.get_arguments().filter(|a| a.get_long().is_some()) {
+                let long = argument.get_long().unwrap_or_default();
+                if matches!(long, "help" | "version") {
+                    continue;
+                }
+                let expected = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
+                let found = argument.get_env().map(|e| e.to_string_lossy().into_owned());
+                let historic = matches!(long, "prefill" | "decode" | "prefill-name" | "decode-name");
+                assert!(historic || found.as_deref() == Some(expected.as_str()), "{} --{long}: {found:?}", sub.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_bare_call_and_bare_flags_mean_up() {
+        let call = |words: &[&str]| names_no_command(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(call(&["pointsman"]));
+        assert!(call(&["pointsman", "--profile", "x"]));
+        assert!(!call(&["pointsman", "--help"]));
+        assert!(!call(&["pointsman", "gateway"]));
+    }
+}

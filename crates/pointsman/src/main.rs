@@ -1,0 +1,16 @@
+//! The binary: allocator, arguments, exit code; everything else is in the commands.
+
+mod arguments;
+mod commands;
+mod console;
+mod lab;
+mod serving;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    commands::run(std::env::args_os().collect())
+}

@@ -1,0 +1,173 @@
+//! Threads, runtimes and signals: how doors are started and brought to a good end.
+//!
+//! Each gateway worker is a thread with a runtime of its own, which accepts from the shared listening socket and
+//! keeps its own connections, table and ring. Control work (admin, scraping, discovery, signals) runs on the main thread.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use pointsman_http::{Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, bind, drain, serve};
+use pointsman_serve::admin::server::{Admin, handle as answer_admin};
+use pointsman_serve::door::gateway::{GatewayLimits, handle};
+use pointsman_serve::router::Router;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Longest time that answers under way are given to end after the first signal.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A runtime for one thread.
+pub fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+}
+
+/// Listens on `address`, or says plainly which flag changes it.
+pub fn listen(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Bound> {
+    bind(address, what).map_err(|error| match error.source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow!("port {} is taken, so the {what} cannot listen on {address}; choose another with {flag} HOST:PORT", address.port())
+        }
+        _ => anyhow!("the {what} cannot listen on {address}: {}; choose another address with {flag} HOST:PORT", error.source),
+    })
+}
+
+/// A thread that runs until it is drained.
+pub struct Worker {
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Runs `work` on a thread with its own runtime.
+    pub fn start<F>(name: &str, work: F) -> anyhow::Result<Self>
+    where
+        F: AsyncFnOnce() + Send + 'static,
+    {
+        let runtime = runtime()?;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || runtime.block_on(work()))
+            .with_context(|| format!("cannot start the thread '{name}'"))?;
+        Ok(Self { thread })
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Starts the gateway's workers on one socket.
+pub fn start_gateway(
+    router: &Arc<Router>,
+    bound: Bound,
+    workers: usize,
+    limits: GatewayLimits,
+    fds_per_request: usize,
+    drain: &Drain,
+) -> anyhow::Result<Vec<Worker>> {
+    let budget = connection_budget(fds_per_request) / workers;
+    let options = Arc::new(ServerOptions { max_connections: budget.max(4), ..ServerOptions::default() });
+    let client = ClientOptions { max_idle_per_host: budget.clamp(4, 1024), ..ClientOptions::default() };
+    (0..workers)
+        .map(|number| {
+            let lane = router.add_lane(workers, client.clone());
+            let (bound, options, drain) = (bound.try_clone()?, Arc::clone(&options), drain.clone());
+            Worker::start(&format!("gateway-{number}"), async move || {
+                let handler = move |request, peer| handle(Arc::clone(&lane), limits, request, peer);
+                serve(bound, options, FaultSwitch::default(), drain, handler).await;
+            })
+        })
+        .collect()
+}
+
+/// Client connections that can be served when each needs `per_request` file descriptors in this process.
+fn connection_budget(per_request: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.map_or(1 << 20, |limit| limit as usize);
+    (limit.saturating_sub(32) / per_request).clamp(4, 10_000)
+}
+
+/// Raises the soft limit of open files to the hard one.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// The admin port and readiness.
+pub struct Control {
+    /// Whether new requests are welcome.
+    pub ready: Arc<AtomicBool>,
+    drain: Drain,
+}
+
+impl Control {
+    /// Control over what `drain` ends.
+    pub fn new(drain: Drain) -> Self {
+        Self { ready: Arc::default(), drain }
+    }
+
+    /// Serves the admin port on the current runtime.
+    pub fn serve_admin(&self, router: &Arc<Router>, bound: Bound) {
+        let admin = Admin { router: Arc::clone(router), ready: Arc::clone(&self.ready) };
+        let options = Arc::new(ServerOptions { max_connections: 64, ..ServerOptions::default() });
+        let handler = move |request, _| answer_admin(admin.clone(), request);
+        tokio::spawn(serve(bound, options, FaultSwitch::default(), self.drain.clone(), handler));
+    }
+}
+
+/// Starters of everything that is drained, in the order of draining.
+pub struct Stages {
+    /// The doors that clients use.
+    pub doors: DrainStarter,
+    /// What stands behind the doors; drained when the doors are empty.
+    pub rest: DrainStarter,
+}
+
+/// Two drains: doors first, then the rest.
+pub fn stages() -> (Stages, Drain, Drain) {
+    let ((doors, for_doors), (rest, for_rest)) = (drain(), drain());
+    (Stages { doors, rest }, for_doors, for_rest)
+}
+
+/// Waits for the first signal, then drains: readiness off, doors, the rest. A second signal ends at once.
+pub async fn run_until_signal(
+    stages: Stages,
+    ready: Arc<AtomicBool>,
+    doors: Vec<Worker>,
+    rest: Vec<Worker>,
+    tell: impl Fn(&str),
+) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    ready.store(true, Ordering::Release);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    ready.store(false, Ordering::Release);
+    tell("draining: no new connections, answers under way are finished (again to end at once)");
+    let ended = async {
+        stages.doors.start();
+        all_ended(&doors).await;
+        stages.rest.start();
+        all_ended(&rest).await;
+    };
+    tokio::select! {
+        done = tokio::time::timeout(DRAIN_TIMEOUT, ended) => {
+            tell(if done.is_ok() { "all answers finished" } else { "some answers were cut: the drain time is over" });
+            Ok(())
+        }
+        _ = interrupt.recv() => std::process::exit(130),
+        _ = terminate.recv() => std::process::exit(130),
+    }
+}
+
+async fn all_ended(workers: &[Worker]) {
+    while workers.iter().any(|worker| !worker.is_finished()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

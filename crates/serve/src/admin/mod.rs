@@ -1,0 +1,4 @@
+//! The admin port: health, metrics and views of what the router knows. Never on the public port.
+pub mod debug;
+pub mod metrics;
+pub mod server;

@@ -1,0 +1,76 @@
+//! Which admin path is answered by what.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use pointsman_http::Body;
+use pointsman_wire::status::error_body;
+
+use crate::admin::{debug, metrics};
+use crate::router::Router;
+
+/// What the admin port answers from.
+#[derive(Clone)]
+pub struct Admin {
+    /// The router.
+    pub router: Arc<Router>,
+    /// Whether new requests are welcome.
+    pub ready: Arc<AtomicBool>,
+}
+
+const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/endpoints, /debug/plan";
+
+/// Answers one request on the admin port.
+pub async fn handle(admin: Admin, request: Request<Incoming>) -> Response<Body> {
+    answer(&admin, request.method(), request.uri().path(), request.uri().query().unwrap_or(""))
+}
+
+fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<Body> {
+    if method != Method::GET && method != Method::HEAD {
+        return problem(StatusCode::METHOD_NOT_ALLOWED, "the admin port answers GET only");
+    }
+    match path {
+        "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if admin.ready.load(Ordering::Acquire) => text(StatusCode::OK, "ready\n"),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n"),
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, metrics::render(&admin.router));
+            let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+        "/debug/decisions" => json(debug::decisions(&admin.router, query)),
+        "/debug/endpoints" => json(debug::endpoints(&admin.router)),
+        "/debug/plan" => json(debug::plan(&admin.router)),
+        _ => match path.strip_prefix("/debug/decisions/") {
+            Some(id) => match debug::decision(&admin.router, id) {
+                Some(found) => json(found),
+                None => problem(StatusCode::NOT_FOUND, &format!("no decision '{id}' in the ring; it may be too old")),
+            },
+            None => problem(StatusCode::NOT_FOUND, &format!("no such page; there are {PATHS}")),
+        },
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
+    respond(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn json(body: String) -> Response<Body> {
+    respond(StatusCode::OK, "application/json", body)
+}
+
+fn problem(status: StatusCode, message: &str) -> Response<Body> {
+    let body = error_body(message, "invalid_request_error", None, Some(status.as_u16().to_string().as_str()));
+    respond(status, "application/json", String::from_utf8_lossy(&body).into_owned())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::bytes(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}

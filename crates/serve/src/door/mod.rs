@@ -1,0 +1,6 @@
+//! The front doors and the routes they follow.
+pub mod answer;
+pub mod gateway;
+pub mod headers;
+pub mod models;
+pub mod route;

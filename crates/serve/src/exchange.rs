@@ -1,0 +1,235 @@
+//! One request at a door: the core's life of a request, joined to the worker's lane and to the records.
+//!
+//! Dropping an [`Exchange`] that has not ended means that the client left: its endpoint is released and the
+//! outcome written down, whatever the door was doing.
+
+use std::sync::Arc;
+
+use pointsman_core::exchange::event::{Cause, Deciding, Effect, End, Event, Outcome, Usage};
+use pointsman_core::exchange::life::Life;
+use pointsman_core::model::pool::Snapshot;
+use pointsman_core::model::reject::Reject;
+use pointsman_core::model::request::InferenceRequest;
+use pointsman_core::schedule::decision::Decision;
+use pointsman_core::schedule::plan::Plan;
+use pointsman_core::time::Tick;
+use pointsman_wire::receipt::Meta;
+
+use crate::record::log::{PrettyLine, Tickets};
+use crate::record::ring::{Facts, RecordId};
+use crate::router::{Counts, Lane};
+
+/// A request under way.
+pub struct Exchange {
+    lane: Arc<Lane>,
+    life: Life,
+    plan: Arc<Plan>,
+    snapshot: Arc<Snapshot>,
+    request_id: Arc<str>,
+    path: Arc<str>,
+    record: Option<RecordId>,
+    tickets: Tickets,
+    last_row: Option<usize>,
+}
+
+impl Exchange {
+    /// A request that has just arrived.
+    pub fn begin(lane: &Arc<Lane>, request_id: &str, path: &str) -> Self {
+        let router = &lane.router;
+        Self {
+            life: Life::begin(router.clock.now()),
+            plan: router.plan.load_full(),
+            snapshot: router.membership.snapshot(),
+            request_id: request_id.into(),
+            path: path.into(),
+            record: None,
+            tickets: Tickets::default(),
+            last_row: None,
+            lane: Arc::clone(lane),
+        }
+    }
+
+    /// The membership the request started with.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The request id.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn now(&self) -> Tick {
+        self.lane.router.clock.now()
+    }
+
+    /// The request stands whole: decide where it goes, and write the decision down.
+    pub fn ready(&mut self, request: &InferenceRequest<'_>) -> Effect {
+        let lane = Arc::clone(&self.lane);
+        let mut scratch = lane.scratch.lock();
+        let seed = scratch.seeds.next_seed() >> 11;
+        let began = self.now();
+        let deciding = Deciding {
+            plan: &self.plan,
+            snapshot: &self.snapshot,
+            slots: lane.router.membership.slots(),
+            request,
+            table: &mut scratch.table,
+            seed,
+        };
+        let effect = self.life.on(Event::Ready(deciding), began);
+        let ended = self.now();
+        let facts = Facts {
+            request_id: &self.request_id,
+            model: request.model,
+            at_unix_ns: lane.router.clock.unix_ns(self.life.arrived()),
+            prompt_bytes: request.prompt_bytes,
+            pick_ns: ended.since(began).0,
+            door: "gateway",
+        };
+        self.record = lane.ring.lock().record(&facts, &self.plan, &self.snapshot, &scratch.table);
+        if matches!(effect, Effect::Forward { .. }) {
+            Counts::add(&lane.router.counts.decisions);
+            if lane.router.log.wants_decisions() {
+                let decision = Decision::freeze(&self.plan, &self.snapshot, &scratch.table);
+                self.tickets = lane.router.log.decision(&decision, &self.meta(request), ended);
+            }
+        }
+        drop(scratch);
+        self.note_row(&effect);
+        effect
+    }
+
+    /// The request goes to a row without a decision.
+    pub fn bypass(&mut self, row: usize) -> Effect {
+        let lane = Arc::clone(&self.lane);
+        if self.life.attempts().is_empty() {
+            Counts::add(&lane.router.counts.bypassed);
+        }
+        let event = Event::Bypass { row, snapshot: &self.snapshot, slots: lane.router.membership.slots() };
+        let effect = self.life.on(event, lane.router.clock.now());
+        self.note_row(&effect);
+        effect
+    }
+
+    /// An attempt failed; with `request` the next best endpoint is chosen.
+    pub fn failed(&mut self, cause: Cause, request: Option<&InferenceRequest<'_>>) -> Effect {
+        let lane = Arc::clone(&self.lane);
+        Counts::add(&lane.router.counts.failed_attempts);
+        let now = self.now();
+        let mut scratch = lane.scratch.lock();
+        let seed = scratch.seeds.next_seed() >> 11;
+        let retry = request.map(|request| Deciding {
+            plan: &self.plan,
+            snapshot: &self.snapshot,
+            slots: lane.router.membership.slots(),
+            request,
+            table: &mut scratch.table,
+            seed,
+        });
+        let effect = self.life.on(Event::AttemptFailed { cause, retry }, now);
+        drop(scratch);
+        self.note_row(&effect);
+        effect
+    }
+
+    /// The door ends the request itself.
+    pub fn refuse(&mut self, reject: Reject) -> Effect {
+        let now = self.now();
+        self.life.on(Event::Refused(reject), now)
+    }
+
+    /// The head of the answer arrived.
+    pub fn head(&mut self, status: u16) {
+        let now = self.now();
+        self.life.on(Event::Head { status }, now);
+    }
+
+    /// The answer came to its natural end.
+    pub fn end(&mut self, usage: Option<Usage>, reply_id: Option<&str>) {
+        let now = self.now();
+        let effect = self.life.on(Event::End { usage }, now);
+        self.write_down(effect, reply_id);
+    }
+
+    /// The answer broke off.
+    pub fn broken(&mut self, cause: Cause) {
+        let now = self.now();
+        let effect = self.life.on(Event::Broken(cause), now);
+        self.write_down(effect, None);
+    }
+
+    /// The router's own answer is on its way.
+    pub fn rejected(&mut self, reject: &Reject, status: u16) {
+        let now = self.now();
+        let meta = self.meta(&InferenceRequest::default());
+        self.lane.router.log.refused(reject, &meta, now);
+        if let Effect::Note(mut outcome) = self.life.on(Event::End { usage: None }, now) {
+            outcome.status = Some(status);
+            self.write_down(Effect::Note(outcome), None);
+        }
+    }
+
+    /// Waits until the decision's log line is written.
+    pub async fn logged(&self) {
+        self.lane.router.log.written(self.tickets).await;
+    }
+
+    fn note_row(&mut self, effect: &Effect) {
+        if let Effect::Forward { row } = effect {
+            self.last_row = Some(*row);
+        }
+    }
+
+    fn meta(&self, request: &InferenceRequest<'_>) -> Meta {
+        Meta {
+            request_id: self.request_id.to_string(),
+            at_unix_ns: self.lane.router.clock.unix_ns(self.life.arrived()),
+            door: "gateway",
+            model: request.model.to_owned(),
+            prompt_bytes: request.prompt_bytes as u64,
+            ..Meta::default()
+        }
+    }
+
+    fn write_down(&mut self, effect: Effect, reply_id: Option<&str>) {
+        let Effect::Note(outcome) = effect else { return };
+        let router = &self.lane.router;
+        let counter = match outcome.end {
+            End::Served => 0,
+            End::Broken => 1,
+            End::Rejected => 2,
+            End::ClientGone => 3,
+        };
+        Counts::add(&router.counts.ended[counter]);
+        if router.log.wants_pretty() {
+            self.pretty(&outcome);
+        }
+        if let Some(record) = self.record {
+            self.lane.ring.lock().finish(record, outcome, reply_id);
+        }
+    }
+
+    fn pretty(&self, outcome: &Outcome) {
+        let router = &self.lane.router;
+        let endpoint = self.last_row.map_or("-", |row| self.snapshot.endpoints[row].name.as_ref());
+        let line = PrettyLine {
+            at_unix_ns: router.clock.unix_ns(outcome.at),
+            path: &self.path,
+            request_id: &self.request_id,
+            endpoint,
+            outcome,
+        };
+        router.log.ended(&line, outcome.at);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.life.is_ended() {
+            let now = self.now();
+            let effect = self.life.on(Event::ClientGone, now);
+            self.write_down(effect, None);
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The last decisions of one worker, bounded in bytes; recording allocates nothing.
+//!
+//! A record's numbers lie in one arena of 64-bit words that is reserved at the start and used round and
+//! round; names are by reference to the snapshot and plan that the record keeps. Up to
+//! [`FULL_ROWS`] candidates the whole table is kept, above it the best [`TOP_ROWS`] of each decision.
+//! The outcome is added later if the record is still there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use pointsman_core::contract::table::{Draw, NEVER, ProfileRun, Table};
+use pointsman_core::exchange::event::Outcome;
+use pointsman_core::model::pool::Snapshot;
+use pointsman_core::model::slots::Reading;
+use pointsman_core::schedule::decision::{Decision, FrozenRun, ReadingColumn};
+use pointsman_core::schedule::plan::Plan;
+use pointsman_wire::receipt::Meta;
+
+/// Up to this many candidates a receipt shows all of them.
+pub const FULL_ROWS: usize = 256;
+
+/// Of larger pools this many candidates are kept, the best by total.
+pub const TOP_ROWS: usize = 32;
+
+/// The number of a record; grows by one per decision of the worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordId(u64);
+
+/// What is recorded of a request beside the table; borrowed, copied into the arena.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The request id.
+    pub request_id: &'a str,
+    /// The model.
+    pub model: &'a str,
+    /// Wall-clock time of the arrival, nanoseconds since 1970.
+    pub at_unix_ns: u64,
+    /// Size of the prompt in bytes.
+    pub prompt_bytes: usize,
+    /// How long the decision took, nanoseconds.
+    pub pick_ns: u64,
+    /// The door.
+    pub door: &'static str,
+}
+
+struct Entry {
+    id: u64,
+    start: usize,
+    words: usize,
+    request_hash: u64,
+    reply_hash: u64,
+    at_unix_ns: u64,
+    door: &'static str,
+    snapshot: Arc<Snapshot>,
+    plan: Arc<Plan>,
+    outcome: Option<Outcome>,
+}
+
+/// The ring of one worker.
+pub struct Ring {
+    arena: Vec<u64>,
+    next_word: usize,
+    entries: VecDeque<Entry>,
+    max_entries: usize,
+    next_id: u64,
+    best: Vec<u32>,
+}
+
+/// A record read back.
+#[derive(Clone)]
+pub struct Recorded {
+    /// The table as it was.
+    pub decision: Decision,
+    /// What is known of the request.
+    pub meta: Meta,
+    /// How it ended; `None` while it is under way.
+    pub outcome: Option<Outcome>,
+}
+
+impl Ring {
+    /// A ring that uses about `bytes` bytes. Pages are reserved now and touched when used.
+    pub fn new(bytes: usize) -> Self {
+        // A quarter for the entries' fixed part, the rest for tables.
+        let max_entries = (bytes / 4 / size_of::<Entry>()).max(8);
+        let words = (bytes / 4 * 3 / 8).max(4096);
+        Self {
+            arena: vec![0; words],
+            next_word: 0,
+            entries: VecDeque::with_capacity(max_entries),
+            max_entries,
+            next_id: 0,
+            best: Vec::with_capacity(TOP_ROWS + 1),
+        }
+    }
+
+    /// Copies the decision that stands in `table`. `None` if it is larger than the whole ring.
+    pub fn record(
+        &mut self,
+        facts: &Facts<'_>,
+        plan: &Arc<Plan>,
+        snapshot: &Arc<Snapshot>,
+        table: &Table,
+    ) -> Option<RecordId> {
+        self.list_rows(table);
+        let words = self.words_needed(facts, table);
+        let start = self.make_room(words)?;
+        let mut writer = Writer { words: &mut self.arena[start..start + words], at: 0 };
+        write(&mut writer, facts, table, &self.best);
+        debug_assert_eq!(writer.at, words);
+        let id = self.next_id;
+        self.next_id += 1;
+        self.entries.push_back(Entry {
+            id,
+            start,
+            words,
+            request_hash: hash(facts.request_id.as_bytes()),
+            reply_hash: 0,
+            at_unix_ns: facts.at_unix_ns,
+            door: facts.door,
+            snapshot: Arc::clone(snapshot),
+            plan: Arc::clone(plan),
+            outcome: None,
+        });
+        Some(RecordId(id))
+    }
+
+    /// Adds how the request ended, and the id that its answer carried.
+    pub fn finish(&mut self, id: RecordId, outcome: Outcome, reply_id: Option<&str>) {
+        let Some(first) = self.entries.front().map(|e| e.id) else { return };
+        let Some(at) = id.0.checked_sub(first) else { return };
+        if let Some(entry) = self.entries.get_mut(at as usize) {
+            entry.outcome = Some(outcome);
+            entry.reply_hash = reply_id.map_or(0, |reply| hash(reply.as_bytes()));
+        }
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The newest records first, at most `limit`.
+    pub fn latest(&self, limit: usize) -> Vec<Recorded> {
+        self.entries.iter().rev().take(limit).map(|entry| self.read(entry)).collect()
+    }
+
+    /// The latest record of a request id, or of the id its answer carried.
+    pub fn find(&self, id: &str) -> Option<Recorded> {
+        let wanted = hash(id.as_bytes());
+        let found = self.entries.iter().rev().find(|e| e.request_hash == wanted || e.reply_hash == wanted)?;
+        Some(self.read(found))
+    }
+
+    /// Which rows are recorded, in `self.best`; empty means all.
+    fn list_rows(&mut self, table: &Table) {
+        self.best.clear();
+        if table.rows <= FULL_ROWS {
+            return;
+        }
+        let Some(run) = table.runs().last() else { return };
+        for row in run.alive.iter() {
+            let total = run.total[row];
+            let at = self.best.partition_point(|&other| run.total[other as usize] >= total);
+            if at < TOP_ROWS {
+                self.best.insert(at, row as u32);
+                self.best.truncate(TOP_ROWS);
+            }
+        }
+    }
+
+    fn words_needed(&self, facts: &Facts<'_>, table: &Table) -> usize {
+        let rows = self.rows_of(table);
+        let readings = Reading::ALL.iter().filter(|r| table.readings.is_filled(**r)).count();
+        let runs: usize = table
+            .runs()
+            .iter()
+            .map(|run| 5 + run.picks.len() + rows * (2 + run.scores.len()))
+            .sum();
+        HEADER + text_words(facts.request_id) + text_words(facts.model) + rows + readings * (1 + 2 * rows) + runs
+    }
+
+    fn rows_of(&self, table: &Table) -> usize {
+        if table.rows <= FULL_ROWS { table.rows } else { self.best.len() }
+    }
+
+    /// Frees the oldest records until `words` words in a row are free.
+    fn make_room(&mut self, words: usize) -> Option<usize> {
+        if words > self.arena.len() {
+            return None;
+        }
+        let start = if self.next_word + words > self.arena.len() { 0 } else { self.next_word };
+        let end = start + words;
+        let in_the_way = |e: &Entry| e.start < end && start < e.start + e.words;
+        // The tail that is skipped when wrapping may still hold old records: they are the oldest.
+        let wrapped = start == 0 && self.next_word != 0;
+        while let Some(oldest) = self.entries.front() {
+            let skipped = wrapped && oldest.start >= self.next_word;
+            if !in_the_way(oldest) && !skipped && self.entries.len() < self.max_entries {
+                break;
+            }
+            self.entries.pop_front();
+        }
+        self.next_word = end;
+        Some(start)
+    }
+
+    fn read(&self, entry: &Entry) -> Recorded {
+        let mut reader = Reader { words: &self.arena[entry.start..entry.start + entry.words], at: 0 };
+        let (decision, mut meta) = read(&mut reader, &entry.plan, &entry.snapshot);
+        meta.at_unix_ns = entry.at_unix_ns;
+        meta.door = entry.door;
+        Recorded { decision, meta, outcome: entry.outcome.clone() }
+    }
+}
+
+/// Words before the first text: rows, flags, readings, runs, prompt bytes, pick time.
+const HEADER: usize = 6;
+
+fn text_words(text: &str) -> usize {
+    1 + text.len().div_ceil(8)
+}
+
+/// FNV-1a; enough to find a record, which is then the record.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)).max(1)
+}
+
+struct Writer<'a> {
+    words: &'a mut [u64],
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, word: u64) {
+        self.words[self.at] = word;
+        self.at += 1;
+    }
+
+    fn text(&mut self, text: &str) {
+        self.put(text.len() as u64);
+        for chunk in text.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.put(u64::from_le_bytes(word));
+        }
+    }
+}
+
+fn write(writer: &mut Writer<'_>, facts: &Facts<'_>, table: &Table, best: &[u32]) {
+    let all = table.rows <= FULL_ROWS;
+    let rows = if all { table.rows } else { best.len() };
+    let row = |at: usize| if all { at } else { best[at] as usize };
+    writer.put(rows as u64);
+    writer.put(u64::from(!all));
+    writer.put(Reading::ALL.iter().filter(|r| table.readings.is_filled(**r)).count() as u64);
+    writer.put(table.runs().len() as u64);
+    writer.put(facts.prompt_bytes as u64);
+    writer.put(facts.pick_ns);
+    writer.text(facts.request_id);
+    writer.text(facts.model);
+    (0..rows).for_each(|at| writer.put(row(at) as u64));
+    for reading in Reading::ALL.into_iter().filter(|r| table.readings.is_filled(*r)) {
+        let column = table.readings.column(reading);
+        writer.put(reading as u64);
+        for at in 0..rows {
+            writer.put(column.values[row(at)].to_bits());
+            writer.put(u64::from(column.age_ms[row(at)]));
+        }
+    }
+    for run in table.runs() {
+        writer.put(run.profile as u64 | (run.scores.len() as u64) << 32);
+        writer.put(run.draw.seed);
+        writer.put(u64::from(run.draw.value.is_some()));
+        writer.put(run.draw.value.unwrap_or(0));
+        writer.put(run.picks.len() as u64);
+        run.picks.iter().for_each(|&pick| writer.put(u64::from(pick)));
+        for at in 0..rows {
+            writer.put(u64::from(run.struck_by[row(at)]));
+            writer.put(run.total[row(at)].to_bits());
+            run.scores.iter().for_each(|column| writer.put(column[row(at)].to_bits()));
+        }
+    }
+}
+
+struct Reader<'a> {
+    words: &'a [u64],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn take(&mut self) -> u64 {
+        self.at += 1;
+        self.words[self.at - 1]
+    }
+
+    fn text(&mut self) -> String {
+        let len = self.take() as usize;
+        let mut bytes = Vec::with_capacity(len + 8);
+        while bytes.len() < len {
+            bytes.extend_from_slice(&self.take().to_le_bytes());
+        }
+        bytes.truncate(len);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+fn read(reader: &mut Reader<'_>, plan: &Arc<Plan>, snapshot: &Arc<Snapshot>) -> (Decision, Meta) {
+    let rows = reader.take() as usize;
+    let truncated = reader.take() != 0;
+    let (readings, runs) = (reader.take(), reader.take());
+    let mut meta = Meta { prompt_bytes: reader.take(), pick_ns: reader.take(), ..Meta::default() };
+    meta.request_id = reader.text();
+    meta.model = reader.text();
+    let listed: Vec<u32> = (0..rows).map(|_| reader.take() as u32).collect();
+    let readings = (0..readings)
+        .map(|_| {
+            let reading = Reading::ALL[reader.take() as usize];
+            let mut column = ReadingColumn { reading, values: Vec::new(), age_ms: Vec::new() };
+            for _ in 0..rows {
+                column.values.push(f64::from_bits(reader.take()));
+                let age = reader.take() as u32;
+                column.age_ms.push((age != NEVER).then_some(age));
+            }
+            column
+        })
+        .collect();
+    let runs = (0..runs).map(|_| read_run(reader, rows)).collect();
+    let decision = Decision {
+        plan: Arc::clone(plan),
+        snapshot: Arc::clone(snapshot),
+        readings,
+        rows: listed,
+        runs,
+        truncated,
+    };
+    (decision, meta)
+}
+
+fn read_run(reader: &mut Reader<'_>, rows: usize) -> FrozenRun {
+    let head = reader.take();
+    let scorers = (head >> 32) as usize;
+    let seed = reader.take();
+    let (drew, value) = (reader.take() != 0, reader.take());
+    let picks = (0..reader.take()).map(|_| reader.take() as u32).collect();
+    let mut run = FrozenRun {
+        profile: (head & u64::from(u32::MAX)) as usize,
+        struck_by: Vec::with_capacity(rows),
+        scores: vec![Vec::with_capacity(rows); scorers],
+        total: Vec::with_capacity(rows),
+        picks,
+        draw: Draw { seed, value: drew.then_some(value) },
+    };
+    for _ in 0..rows {
+        run.struck_by.push(reader.take() as u16);
+        run.total.push(f64::from_bits(reader.take()));
+        for column in &mut run.scores {
+            column.push(f64::from_bits(reader.take()));
+        }
+    }
+    run
+}
+
+const _: () = assert!(ProfileRun::TRIED == u16::MAX);

@@ -1,0 +1,130 @@
+//! What the doors of one process share, and what each worker has to itself.
+//!
+//! A [`Lane`] belongs to one worker runtime: its scratch table, its generator, its ring of receipts and its
+//! connections. The locks in it are taken by that worker alone, except when someone reads the ring on the
+//! admin port, so the path of a pick never waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pointsman_core::contract::table::Table;
+use pointsman_core::rng::{Rng, Seeds};
+use pointsman_core::schedule::plan::Plan;
+use pointsman_feeds::clock::Clock;
+use pointsman_feeds::membership::Membership;
+use pointsman_http::client::{ClientOptions, Pool};
+
+use crate::door::route::Routes;
+use crate::record::log::Log;
+use crate::record::ring::{Recorded, Ring};
+
+/// Receipts of all workers together, in bytes.
+pub const RECEIPT_BYTES: usize = 16 << 20;
+
+/// What all workers share.
+pub struct Router {
+    /// The process's clock.
+    pub clock: Clock,
+    /// The pool.
+    pub membership: Arc<Membership>,
+    /// The plan in force.
+    pub plan: ArcSwap<Plan>,
+    /// Which requests go where.
+    pub routes: Routes,
+    /// Where decisions are written.
+    pub log: Log,
+    /// What is counted.
+    pub counts: Counts,
+    seed: u64,
+    lanes: Mutex<Vec<Arc<Lane>>>,
+}
+
+/// Counters of the process.
+#[derive(Default)]
+pub struct Counts {
+    /// Decisions that ended in a pick.
+    pub decisions: AtomicU64,
+    /// Requests that went past the picker.
+    pub bypassed: AtomicU64,
+    /// Requests by how they ended: served, broken, rejected, client gone.
+    pub ended: [AtomicU64; 4],
+    /// Attempts that failed before a first byte.
+    pub failed_attempts: AtomicU64,
+}
+
+impl Counts {
+    /// Adds one.
+    pub fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What one worker has to itself.
+pub struct Lane {
+    /// What it shares with the others.
+    pub router: Arc<Router>,
+    /// Scratch of decisions.
+    pub scratch: Mutex<Scratch>,
+    /// Its last decisions.
+    pub ring: Mutex<Ring>,
+    /// Its connections to endpoints.
+    pub pool: Pool,
+}
+
+/// The memory that a worker's decisions reuse.
+pub struct Scratch {
+    /// The decision table.
+    pub table: Table,
+    /// Seeds of decisions.
+    pub seeds: Seeds,
+    /// For ids and lots; never for picks.
+    pub rng: Rng,
+}
+
+impl Router {
+    /// A router over a pool. `seed` makes all its random choices reproducible.
+    pub fn new(clock: Clock, membership: Arc<Membership>, plan: Plan, routes: Routes, log: Log, seed: u64) -> Self {
+        Self {
+            clock,
+            membership,
+            plan: ArcSwap::from_pointee(plan),
+            routes,
+            log,
+            counts: Counts::default(),
+            seed,
+            lanes: Mutex::default(),
+        }
+    }
+
+    /// A new worker's lane; `workers` is how many there will be.
+    pub fn add_lane(self: &Arc<Self>, workers: usize, client: ClientOptions) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock();
+        let number = lanes.len() as u64;
+        let mut seeds = Seeds::new(self.seed, number);
+        let rng = Rng::from_seed(seeds.next_seed() ^ 0x5bd1_e995);
+        let lane = Arc::new(Lane {
+            router: Arc::clone(self),
+            scratch: Mutex::new(Scratch { table: Table::default(), seeds, rng }),
+            ring: Mutex::new(Ring::new(RECEIPT_BYTES / workers.max(1))),
+            pool: Pool::new(client),
+        });
+        lanes.push(Arc::clone(&lane));
+        lane
+    }
+
+    /// The last decisions of all workers, newest first.
+    pub fn latest(&self, limit: usize) -> Vec<Recorded> {
+        let mut all: Vec<Recorded> = self.lanes.lock().iter().flat_map(|lane| lane.ring.lock().latest(limit)).collect();
+        all.sort_by_key(|recorded| std::cmp::Reverse(recorded.meta.at_unix_ns));
+        all.truncate(limit);
+        all
+    }
+
+    /// The latest decision with this request id, or whose answer carried this id.
+    pub fn find(&self, id: &str) -> Option<Recorded> {
+        let lanes = self.lanes.lock();
+        lanes.iter().filter_map(|lane| lane.ring.lock().find(id)).max_by_key(|recorded| recorded.meta.at_unix_ns)
+    }
+}

@@ -1,0 +1,24 @@
+//! Bytes in, core types out, and back: the only crate that knows formats.
+//!
+//! In reading order, along the way of a request:
+//!
+//! - [`json`]: one-pass reading of JSON over a list of frames, which everything below stands on.
+//! - [`request`]: what scheduling needs to know of a request.
+//! - [`status`]: from a reject to an HTTP status, headers and body.
+//! - [`reply`]: usage, id and end of an answer, seen in its bytes as they pass.
+//! - [`sse`]: events that we put into a stream ourselves.
+//! - [`models`]: one list of models out of several endpoints' lists.
+//! - [`prometheus`]: the gauges of model servers.
+//! - [`receipt`] and [`decision_log`]: a decision written down.
+//!
+//! No sockets, no clock, no runtime: bytes come as arguments and go as values.
+
+pub mod decision_log;
+pub mod json;
+pub mod models;
+pub mod prometheus;
+pub mod receipt;
+pub mod reply;
+pub mod request;
+pub mod sse;
+pub mod status;

@@ -1,0 +1,329 @@
+//! Exposition text of a model server: the few gauges we read, by engine dialect.
+//!
+//! A page is looked through line by line and only lines that begin with a wanted name are parsed,
+//! so a page costs what it takes to find its line ends. Of several series of one name the one with
+//! the largest explicit timestamp counts, the first on ties (as the reference picker does: series
+//! of several models or engines are *not* summed).
+//!
+//! A value that is not a finite number in its range (NaN, infinite, negative, usage above 1, text)
+//! is left out and counted as a problem; it never gets out as a value. Exemplars, comments and
+//! `# EOF` of OpenMetrics are passed over.
+
+pub mod dialect;
+pub(crate) mod series;
+
+use crate::prometheus::dialect::{Dialect, Field, Means, Wanted};
+use crate::prometheus::series::{Series, is_sample, number};
+use thiserror::Error;
+
+/// What one page said. A value is `None` if the page does not have it, or has it unusable.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Readings {
+    /// Requests that wait in the engine; a whole number.
+    pub waiting: Option<f64>,
+    /// Requests that run in the engine; a whole number.
+    pub running: Option<f64>,
+    /// Share of the KV cache in use, 0 to 1.
+    pub kv_usage: Option<f64>,
+    /// Tokens per KV block.
+    pub block_size: Option<u32>,
+    /// KV blocks of the engine.
+    pub num_blocks: Option<u32>,
+    /// Unix time at which the process started, in seconds; a change means a restart.
+    pub start_time: Option<f64>,
+    /// Series of wanted names that could not be used.
+    pub problems: u32,
+}
+
+/// The page is no exposition text: empty, HTML, JSON or binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not a metrics page; check that the path serves prometheus text")]
+pub struct NotExposition;
+
+/// Reads one page.
+pub fn parse(dialect: Dialect, page: &[u8]) -> Result<Readings, NotExposition> {
+    let wanted = dialect.wanted();
+    let mut best = [Best::default(); Field::COUNT];
+    let mut problems = 0;
+    let mut plausible = None;
+    let mut any = false;
+    let mut start = 0;
+    while start < page.len() {
+        let end = memchr::memchr(b'\n', &page[start..]).map_or(page.len(), |n| start + n);
+        let line = &page[start..end];
+        start = end + 1;
+        if plausible.is_none() && !line.trim_ascii().is_empty() {
+            plausible = Some(line[0] == b'#' || is_sample(line));
+        }
+        for want in wanted {
+            let Some(rest) = line.strip_prefix(want.name.as_bytes()) else {
+                continue;
+            };
+            if !matches!(rest.first(), Some(b'{' | b' ' | b'\t')) {
+                continue;
+            }
+            match Series::parse(rest) {
+                Some(series) => {
+                    any = true;
+                    problems += want.offer(&series, &mut best);
+                }
+                None => problems += 1,
+            }
+        }
+    }
+    if plausible != Some(true) && !any {
+        return Err(NotExposition);
+    }
+    let mut readings = Readings {
+        problems,
+        ..Readings::default()
+    };
+    let mut usable = |field: Field, least: f64, most: f64| {
+        let value = best[field as usize].value?;
+        let fits = (least..=most).contains(&value);
+        readings.problems += u32::from(!fits);
+        fits.then_some(value)
+    };
+    let most = f64::from(u32::MAX);
+    let waiting = usable(Field::Waiting, 0.0, most);
+    let running = usable(Field::Running, 0.0, most);
+    // A sum of rounded shares may end a hair above one.
+    let kv_usage = usable(Field::KvUsage, 0.0, 1.0 + 1e-6);
+    let block_size = usable(Field::BlockSize, 1.0, most);
+    let num_blocks = usable(Field::NumBlocks, 1.0, most);
+    let start_time = usable(Field::StartTime, 0.0, 1e12);
+    Ok(Readings {
+        waiting: waiting.map(f64::trunc),
+        running: running.map(f64::trunc),
+        kv_usage: kv_usage.map(|usage| usage.min(1.0)),
+        block_size: block_size.map(|size| size as u32),
+        num_blocks: num_blocks.map(|blocks| blocks as u32),
+        start_time,
+        ..readings
+    })
+}
+
+impl Wanted {
+    /// Offers a series to the fields it has a value for; the number of problems met.
+    fn offer(&self, series: &Series<'_>, best: &mut [Best; Field::COUNT]) -> u32 {
+        match self.means {
+            Means::Value(field, label) => {
+                if label.is_none_or(|(name, value)| series.label(name) == Some(value.as_bytes())) {
+                    best[field as usize].offer(series.stamp, series.value);
+                }
+                0
+            }
+            Means::CacheInfo {
+                block_size,
+                num_blocks,
+            } => {
+                let mut problems = 0;
+                for (field, name) in [
+                    (Field::BlockSize, block_size),
+                    (Field::NumBlocks, num_blocks),
+                ] {
+                    // Before it has sized its cache vLLM writes None here.
+                    let Some(text) = series.label(name).filter(|text| *text != b"None") else {
+                        continue;
+                    };
+                    match number(text) {
+                        Some(value) => best[field as usize].offer(series.stamp, value),
+                        None => problems += 1,
+                    }
+                }
+                problems
+            }
+        }
+    }
+}
+
+/// The series that counts so far.
+#[derive(Clone, Copy, Default)]
+struct Best {
+    value: Option<f64>,
+    stamp: Option<f64>,
+}
+
+impl Best {
+    fn offer(&mut self, stamp: Option<f64>, value: f64) {
+        if self.value.is_none() || stamp > self.stamp {
+            *self = Self {
+                value: Some(value),
+                stamp,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Reads lines of a page as `waiting/running/kv/block_size/num_blocks/start/problems`.
+    #[track_caller]
+    fn check(dialect: Dialect, page: &str, expected: &str) {
+        let readings = parse(dialect, page.as_bytes()).unwrap();
+        let show = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| value.to_string());
+        let got = [
+            show(readings.waiting),
+            show(readings.running),
+            show(readings.kv_usage),
+            show(readings.block_size.map(f64::from)),
+            show(readings.num_blocks.map(f64::from)),
+            show(readings.start_time),
+            readings.problems.to_string(),
+        ];
+        assert_eq!(got.join("/"), expected, "{page}");
+    }
+
+    #[track_caller]
+    fn vllm(page: &str, expected: &str) {
+        check(Dialect::Vllm, page, expected);
+        check(Dialect::Vllm, &page.replace('\n', "\r\n"), expected);
+    }
+
+    #[test]
+    fn a_page_of_vllm() {
+        vllm(
+            "# HELP vllm:num_requests_running Number of requests\n\
+             # TYPE vllm:num_requests_running gauge\n\
+             vllm:num_requests_running{engine=\"0\",model_name=\"a,b}\\\"=\"} 3.0\n\
+             vllm:num_requests_waiting{engine=\"0\",model_name=\"m\"} 2.9\n\
+             vllm:num_requests_waiting_by_reason{reason=\"capacity\"} 7\n\
+             vllm:kv_cache_usage_perc{model_name=\"m\"} 0.25\n\
+             vllm:cache_config_info{a=\"x\",block_size=\"16\",num_gpu_blocks=\"1024\",z=\"\"} 1.0\n\
+             process_start_time_seconds 1.76e9\n",
+            "2/3/0.25/16/1024/1760000000/0",
+        );
+    }
+
+    #[test]
+    fn other_engines() {
+        check(
+            Dialect::Sglang,
+            "sglang:num_queue_reqs 1\nsglang:num_running_reqs 2\nsglang:token_usage 0.5\n\
+             sglang:cache_config_info{page_size=\"64\",num_pages=\"9\"} 1\nvllm:num_requests_waiting 8\n",
+            "1/2/0.5/64/9/-/0",
+        );
+        check(
+            Dialect::TrtllmServe,
+            "trtllm_num_requests_waiting 1\ntrtllm_num_requests_running 2\ntrtllm_kv_cache_utilization 0\n\
+             trtllm_kv_cache_tokens_per_block 32\ntrtllm_kv_cache_max_blocks 100\n",
+            "1/2/0/32/100/-/0",
+        );
+        check(
+            Dialect::TritonTensorrtLlm,
+            "nv_trt_llm_request_metrics{model=\"m\",request_type=\"waiting\"} 1\n\
+             nv_trt_llm_request_metrics{model=\"m\",request_type=\"scheduled\"} 2\n\
+             nv_trt_llm_request_metrics{model=\"m\",request_type=\"max\"} 99\n\
+             nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\"} 0.75\n\
+             nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"tokens_per\"} 64\n\
+             nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\"} 7\n",
+            "1/2/0.75/64/7/-/0",
+        );
+        check(
+            Dialect::Triton,
+            "nv_inference_pending_request_count 4\nnv_inference_exec_count 5\n",
+            "4/5/-/-/-/-/0",
+        );
+        for (dialect, name) in Dialect::ALL {
+            assert_eq!(Dialect::of_engine_type(name), dialect);
+        }
+        assert_eq!(Dialect::of_engine_type("new"), Dialect::Vllm);
+    }
+
+    #[test]
+    fn of_several_series_the_latest_counts_and_the_first_on_ties() {
+        let series = |stamps: [&str; 3]| {
+            let lines = stamps.iter().zip(1..).map(|(stamp, n)| {
+                format!("vllm:num_requests_waiting{{engine=\"{n}\"}} {n} {stamp}\n")
+            });
+            lines.collect::<String>()
+        };
+        vllm(&series(["", "", ""]), "1/-/-/-/-/-/0");
+        vllm(&series(["", "5", "5"]), "2/-/-/-/-/-/0");
+        vllm(&series(["5", "7.5", ""]), "2/-/-/-/-/-/0");
+        vllm(&series(["-5", "", "1 # {t=\"x\"} 0.5 2"]), "3/-/-/-/-/-/0");
+        vllm(
+            "vllm:num_requests_waiting 1 # {trace_id=\"abc\"} 0.67\n# EOF\n",
+            "1/-/-/-/-/-/0",
+        );
+    }
+
+    #[test]
+    fn bad_values_never_get_out() {
+        for bad in ["NaN", "nan", "+Inf", "-Inf", "-1", "1e300", "-0.5"] {
+            vllm(
+                &format!("vllm:num_requests_waiting {bad}\nvllm:kv_cache_usage_perc {bad}\n"),
+                "-/-/-/-/-/-/2",
+            );
+        }
+        vllm(
+            "vllm:kv_cache_usage_perc 37\nvllm:num_requests_waiting 1\n",
+            "1/-/-/-/-/-/1",
+        );
+        vllm("vllm:kv_cache_usage_perc 1.0000001\n", "-/-/1/-/-/-/0");
+        // A latest series that is bad hides the others: the endpoint is unknown, not idle.
+        vllm(
+            "vllm:num_requests_waiting NaN\nvllm:num_requests_waiting{a=\"b\"} 3\n",
+            "-/-/-/-/-/-/1",
+        );
+        vllm(
+            "# x\nvllm:num_requests_waiting\nvllm:num_requests_waiting \n",
+            "-/-/-/-/-/-/1",
+        );
+        vllm(
+            "# x\nvllm:num_requests_waiting{a=\"b 3\nvllm:num_requests_waiting{a=\"b\\\" 3\n",
+            "-/-/-/-/-/-/2",
+        );
+        vllm(
+            "# x\nvllm:num_requests_waiting five\nvllm:num_requests_waiting 3 late\n",
+            "-/-/-/-/-/-/2",
+        );
+        vllm(
+            "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"None\"} 1\n",
+            "-/-/-/16/-/-/0",
+        );
+        vllm(
+            "vllm:cache_config_info{block_size=\"0\",num_gpu_blocks=\"x\"} 1\n",
+            "-/-/-/-/-/-/2",
+        );
+        vllm(
+            "vllm:cache_config_info 1\nvllm:cache_config_info{block_size=16} 1\n",
+            "-/-/-/-/-/-/0",
+        );
+        vllm("process_start_time_seconds -3\n", "-/-/-/-/-/-/1");
+    }
+
+    #[test]
+    fn what_is_no_metrics_page_is_told_apart() {
+        for page in [
+            "",
+            "\n\n",
+            "<!DOCTYPE html>\n<p>404</p>",
+            "404 page not found",
+            "Not Found\n",
+            "{\"detail\":\"Not Found\"}",
+            "\u{1f}\u{8b}\u{8}\0",
+            "ok",
+            "0",
+            ":",
+        ] {
+            assert_eq!(
+                parse(Dialect::Vllm, page.as_bytes()),
+                Err(NotExposition),
+                "{page:?}"
+            );
+        }
+        for page in [
+            "# EOF\n",
+            "python_info{version=\"3\"} 1",
+            "up 1\n<p>",
+            "\n\nx NaN\n",
+            "<p>\nvllm:num_requests_waiting 1",
+        ] {
+            assert!(parse(Dialect::Vllm, page.as_bytes()).is_ok(), "{page:?}");
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The receipt of a decision as one JSON object: written by the admin port, read back by the tools.
+//!
+//! Field names and their order follow the project's interface for `/debug/decisions`. A receipt holds no
+//! prompt, only its size.
+
+use std::collections::BTreeMap;
+
+use pointsman_core::contract::table::ProfileRun;
+use pointsman_core::exchange::event::{Outcome, Usage};
+use pointsman_core::schedule::decision::{Decision, FrozenRun};
+use serde::{Deserialize, Serialize};
+
+/// Version of the format.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a door knows of a request beside the decision.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meta {
+    /// The request id.
+    pub request_id: String,
+    /// Wall-clock time of the arrival, nanoseconds since 1970.
+    pub at_unix_ns: u64,
+    /// The door it came through.
+    pub door: &'static str,
+    /// The model asked for.
+    pub model: String,
+    /// Size of the prompt in bytes.
+    pub prompt_bytes: u64,
+    /// Time in the queue, nanoseconds.
+    pub queue_ns: u64,
+    /// Time the decision took, nanoseconds.
+    pub pick_ns: u64,
+}
+
+/// One receipt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)] // the fields are the interface's own names; their meaning is documented there
+pub struct Receipt {
+    pub schema_version: u32,
+    pub request_id: String,
+    pub at: String,
+    pub door: String,
+    pub model: String,
+    pub prompt_bytes: u64,
+    pub plan: PlanFacts,
+    pub pool: PoolFacts,
+    pub profiles: Vec<ProfileFacts>,
+    pub attempts: Vec<AttemptFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OutcomeFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageFacts>,
+    pub times_ms: Times,
+    pub replayable: bool,
+    pub truncated: bool,
+}
+
+/// Which plan decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct PlanFacts {
+    pub generation: u64,
+    pub compat: String,
+    pub hash: String,
+    pub source: String,
+}
+
+/// Over which membership.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct PoolFacts {
+    pub generation: u64,
+    pub size: usize,
+}
+
+/// What one profile did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct ProfileFacts {
+    pub name: String,
+    pub filtered: Vec<Filtered>,
+    pub candidates: Vec<Candidate>,
+    pub tie: Vec<String>,
+    pub draw: DrawFacts,
+    pub picked: Vec<String>,
+}
+
+/// A candidate that a filter crossed out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Filtered {
+    pub endpoint: String,
+    pub by: String,
+}
+
+/// A candidate that was scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Candidate {
+    pub endpoint: String,
+    pub address: String,
+    pub readings: BTreeMap<String, Value>,
+    pub scores: BTreeMap<String, f64>,
+    pub total: f64,
+}
+
+/// A reading with its age; `ageMs` is null if it was never taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct Value {
+    pub value: f64,
+    pub age_ms: Option<u32>,
+}
+
+/// What chance decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DrawFacts {
+    pub seed: u64,
+    pub value: Option<u64>,
+}
+
+/// One endpoint that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct AttemptFacts {
+    pub endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    pub ms: f64,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct OutcomeFacts {
+    pub kind: String,
+    pub status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What the engine reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct UsageFacts {
+    pub prompt_tokens: u32,
+    pub completion_tokens: u32,
+    pub cached_tokens: u32,
+}
+
+/// Where the time went, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct Times {
+    pub queue: f64,
+    pub pick: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<f64>,
+}
+
+/// Writes the receipt of a decision; `outcome` is `None` while the request is still under way.
+pub fn receipt(decision: &Decision, meta: &Meta, outcome: Option<&Outcome>) -> Receipt {
+    let plan = &decision.plan;
+    Receipt {
+        schema_version: SCHEMA_VERSION,
+        request_id: meta.request_id.clone(),
+        at: rfc3339(meta.at_unix_ns),
+        door: meta.door.to_owned(),
+        model: meta.model.clone(),
+        prompt_bytes: meta.prompt_bytes,
+        plan: PlanFacts {
+            generation: plan.generation,
+            compat: plan.compat.word().to_owned(),
+            hash: format!("{:016x}", plan.hash),
+            source: plan.source.clone(),
+        },
+        pool: PoolFacts {
+            generation: decision.snapshot.generation,
+            size: decision.snapshot.len(),
+        },
+        profiles: decision
+            .runs
+            .iter()
+            .map(|run| profile_facts(decision, run))
+            .collect(),
+        attempts: outcome.map_or_else(Vec::new, |o| {
+            let facts = |a: &pointsman_core::exchange::event::Attempt| AttemptFacts {
+                endpoint: decision.name(a.row).to_owned(),
+                cause: a.cause.map(|c| c.word().to_owned()),
+                ms: a.took.as_millis_f64(),
+            };
+            o.attempts.iter().map(facts).collect()
+        }),
+        served: outcome
+            .and_then(|o| o.served)
+            .map(|row| decision.name(row).to_owned()),
+        outcome: outcome.map(|o| OutcomeFacts {
+            kind: o.end.word().to_owned(),
+            status: o.status,
+            reason: o.reason.map(str::to_owned),
+        }),
+        usage: outcome.and_then(|o| o.usage).map(usage_facts),
+        times_ms: Times {
+            queue: meta.queue_ns as f64 / 1e6,
+            pick: meta.pick_ns as f64 / 1e6,
+            first_byte: outcome
+                .and_then(|o| o.first_byte)
+                .map(|s| s.as_millis_f64()),
+            total: outcome.map(|o| o.total.as_millis_f64()),
+        },
+        replayable: !decision.truncated,
+        truncated: decision.truncated,
+    }
+}
+
+fn usage_facts(usage: Usage) -> UsageFacts {
+    UsageFacts {
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+        cached_tokens: usage.cached_tokens,
+    }
+}
+
+fn profile_facts(decision: &Decision, run: &FrozenRun) -> ProfileFacts {
+    let profile = &decision.plan.profiles[run.profile];
+    let endpoint = |at: usize| decision.name(decision.rows[at]).to_owned();
+    let listed = 0..decision.rows.len();
+    let by = |struck: u16| match struck {
+        ProfileRun::TRIED => "tried before".to_owned(),
+        n => profile
+            .filters
+            .get(n as usize - 1)
+            .map_or_else(|| "?".to_owned(), |f| f.name.clone()),
+    };
+    ProfileFacts {
+        name: profile.name.clone(),
+        filtered: listed
+            .clone()
+            .filter(|&at| run.struck_by[at] != 0)
+            .map(|at| Filtered {
+                endpoint: endpoint(at),
+                by: by(run.struck_by[at]),
+            })
+            .collect(),
+        candidates: listed
+            .filter(|&at| run.struck_by[at] == 0)
+            .map(|at| Candidate {
+                endpoint: endpoint(at),
+                address: decision.snapshot.endpoints[decision.rows[at] as usize]
+                    .address
+                    .to_string(),
+                readings: decision
+                    .readings
+                    .iter()
+                    .map(|c| {
+                        (
+                            c.reading.name().to_owned(),
+                            Value {
+                                value: c.values[at],
+                                age_ms: c.age_ms[at],
+                            },
+                        )
+                    })
+                    .collect(),
+                scores: profile
+                    .scorers
+                    .iter()
+                    .zip(&run.scores)
+                    .map(|(scorer, column)| (scorer.scorer.name.clone(), column[at]))
+                    .collect(),
+                total: run.total[at],
+            })
+            .collect(),
+        tie: run.tie().into_iter().map(endpoint).collect(),
+        draw: DrawFacts {
+            seed: run.draw.seed,
+            value: run.draw.value,
+        },
+        picked: run
+            .picks
+            .iter()
+            .map(|&row| decision.name(row).to_owned())
+            .collect(),
+    }
+}
+
+/// A wall-clock time as `2026-11-21T12:00:00.123456Z`.
+pub fn rfc3339(unix_ns: u64) -> String {
+    let (seconds, micros) = (unix_ns / 1_000_000_000, unix_ns / 1_000 % 1_000_000);
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// Year, month and day of a number of days since 1970-01-01 (Hinnant's `civil_from_days`).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let doe = z % 146_097;
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (
+        yoe + era * 400 + u64::from(month <= 2),
+        month,
+        doy - (153 * mp + 2) / 5 + 1,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_clock_times_are_written_in_utc() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(
+            rfc3339(1_709_210_096_123_456_789),
+            "2024-02-29T12:34:56.123456Z"
+        );
+        assert_eq!(
+            rfc3339(1_798_761_599_000_000_000),
+            "2026-12-31T23:59:59.000000Z"
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! Requests of inference clients: bytes in, facts for scheduling out.
+//!
+//! - [`error`]: what is wrong with a request, in words a client can act on.
+//! - [`prompt`]: where the prompt lies in the body, and its bytes piece by piece.
+//! - [`openai`]: the OpenAI bodies.
+
+pub mod error;
+pub mod openai;
+pub mod prompt;

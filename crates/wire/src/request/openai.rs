@@ -1,0 +1,449 @@
+//! OpenAI bodies: the few fields that scheduling needs, out of one pass over the raw bytes.
+//!
+//! The whole text is validated; nothing is built but what is returned. Of a key that occurs twice
+//! the last occurrence counts, in value and in type, as in Go's decoder; keys match exactly.
+//! Fields that are not needed here are left for the engine to judge. `null` in an optional field
+//! is the same as leaving it out.
+
+use crate::json::scanner::{Kind, Scanner};
+use crate::json::text::Str;
+use crate::request::error::RequestError;
+use crate::request::prompt::{PromptSpans, Segments};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// The generation interfaces that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ApiKind {
+    /// `POST /v1/completions`: needs `prompt`.
+    Completions,
+    /// `POST /v1/chat/completions`: needs `messages`.
+    ChatCompletions,
+    /// `POST /v1/embeddings`: needs `input`.
+    Embeddings,
+    /// `POST /v1/responses`: needs `input`.
+    Responses,
+}
+
+impl ApiKind {
+    /// All kinds, with the path that each is served on.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Completions, "/v1/completions"),
+        (Self::ChatCompletions, "/v1/chat/completions"),
+        (Self::Embeddings, "/v1/embeddings"),
+        (Self::Responses, "/v1/responses"),
+    ];
+
+    /// The field that holds the prompt, and what it takes.
+    const fn prompt_field(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Completions => ("prompt", "a string, or a list of strings or of token ids"),
+            Self::ChatCompletions => ("messages", "a list of at least one message object"),
+            Self::Embeddings => ("input", "a string, or a list of strings or of token ids"),
+            Self::Responses => ("input", "a string or a list of at least one item"),
+        }
+    }
+}
+
+/// The kind of a path, if it is one of the known generation paths exactly; a query string is
+/// not looked at.
+pub fn classify(path: &str) -> Option<ApiKind> {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    ApiKind::ALL
+        .iter()
+        .find(|(_, known)| *known == path)
+        .map(|(kind, _)| *kind)
+}
+
+/// What scheduling needs to know of a request, borrowed from its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestFacts<'a> {
+    /// The model the client asked for; never empty.
+    pub model: Cow<'a, str>,
+    /// Offsets of the model's JSON string in the body, quotes included (to write another name).
+    pub model_at: Range<usize>,
+    /// Where the prompt lies in the body.
+    pub prompt: PromptSpans,
+    /// Raw bytes of the prompt text, or of the JSON value of `messages`, `input` or a list.
+    pub prompt_bytes: usize,
+    /// The client's bound on output tokens.
+    pub max_tokens: Option<u32>,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// Whether a streamed answer is to carry its usage.
+    pub include_usage: bool,
+    /// What separates this client's cached prefixes from others'.
+    pub cache_salt: Option<Cow<'a, str>>,
+}
+
+impl RequestFacts<'_> {
+    /// The canonical bytes of the prompt in `frames`, the frames that were read.
+    pub fn prompt_segments<'f, F: AsRef<[u8]>>(&'f self, frames: &'f [F]) -> Segments<'f, F> {
+        self.prompt.segments(frames)
+    }
+}
+
+/// Reads a body that came in any number of frames. Errors name the first field at fault, after
+/// the whole text was found to be JSON. Allocates only for texts with escapes or that lie in
+/// several frames.
+pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<'_>, RequestError> {
+    let mut scanner = Scanner::new(frames);
+    if scanner.at_end() {
+        return Err(RequestError::Empty);
+    }
+    let body = scanner.kind()?;
+    if body != Kind::Object {
+        scanner.skip_value()?;
+        scanner.end()?;
+        return Err(RequestError::NotAnObject {
+            found: body.described(),
+        });
+    }
+    let mut fields = Fields::default();
+    let (prompt_field, prompt_takes) = kind.prompt_field();
+    let mut first = true;
+    scanner.enter_object()?;
+    while let Some(key) = scanner.next_key(&mut first)? {
+        match scanner.key_bytes(&key).as_ref() {
+            b"model" => fields.model = model(&mut scanner)?,
+            key if key == prompt_field.as_bytes() => fields.prompt = prompt(kind, &mut scanner)?,
+            b"instructions" if kind == ApiKind::Responses => {
+                fields.instructions = optional_string(&mut scanner)?.map(|read| read.range);
+            }
+            b"stream" => fields.stream = flag(&mut scanner)?,
+            b"stream_options" => fields.include_usage = include_usage(&mut scanner)?,
+            b"max_completion_tokens" if kind == ApiKind::ChatCompletions => {
+                fields.max_completion_tokens = count(&mut scanner)?;
+            }
+            b"max_tokens" if matches!(kind, ApiKind::ChatCompletions | ApiKind::Completions) => {
+                fields.max_tokens = count(&mut scanner)?;
+            }
+            b"max_output_tokens" if kind == ApiKind::Responses => {
+                fields.max_output_tokens = count(&mut scanner)?;
+            }
+            b"cache_salt" => fields.cache_salt = optional_string(&mut scanner)?,
+            _ => {
+                scanner.skip_value()?;
+            }
+        }
+    }
+    scanner.end()?;
+
+    let model = fields
+        .model
+        .needed("model", "the name of a model as a string")?;
+    let prompt = fields.prompt.needed(prompt_field, prompt_takes)?;
+    let count_takes = "a whole number from 0 to 4294967295";
+    let max_completion_tokens = fields
+        .max_completion_tokens
+        .optional("max_completion_tokens", count_takes)?;
+    let max_tokens = fields.max_tokens.optional("max_tokens", count_takes)?;
+    let max_output_tokens = fields
+        .max_output_tokens
+        .optional("max_output_tokens", count_takes)?;
+    let stream = fields.stream.optional("stream", "true or false")?;
+
+    let mut spans = PromptSpans::default();
+    if let Some(instructions) = fields.instructions {
+        spans.push(instructions);
+    }
+    let prompt_bytes = prompt.len();
+    spans.push(prompt);
+    Ok(RequestFacts {
+        model: scanner.text(&model),
+        model_at: model.range.start - 1..model.range.end + 1,
+        prompt: spans,
+        prompt_bytes,
+        max_tokens: max_completion_tokens.or(max_tokens).or(max_output_tokens),
+        stream: stream.unwrap_or(false),
+        include_usage: fields.include_usage,
+        cache_salt: fields.cache_salt.map(|salt| scanner.text(&salt)),
+    })
+}
+
+/// The fields of a body as they were last seen.
+#[derive(Default)]
+struct Fields<'a> {
+    model: Seen<Str<'a>>,
+    prompt: Seen<Range<usize>>,
+    instructions: Option<Range<usize>>,
+    max_completion_tokens: Seen<u32>,
+    max_tokens: Seen<u32>,
+    max_output_tokens: Seen<u32>,
+    stream: Seen<bool>,
+    include_usage: bool,
+    cache_salt: Option<Str<'a>>,
+}
+
+/// A field as it was last seen. Whether it is wrong is decided after the last occurrence.
+#[derive(Default)]
+enum Seen<T> {
+    #[default]
+    Absent,
+    Is(T),
+    Wrong(&'static str),
+    /// Something inside the field is wrong: the path below it, what was found, what is right.
+    WrongInside(String, &'static str, &'static str),
+}
+
+impl<T> Seen<T> {
+    fn needed(self, field: &'static str, expected: &'static str) -> Result<T, RequestError> {
+        self.optional(field, expected)?
+            .ok_or(RequestError::Missing { field, expected })
+    }
+
+    fn optional(
+        self,
+        field: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<T>, RequestError> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Is(value) => Ok(Some(value)),
+            Self::Wrong(found) => Err(RequestError::WrongType {
+                field: field.into(),
+                found,
+                expected,
+            }),
+            Self::WrongInside(path, found, expected) => Err(RequestError::WrongType {
+                field: format!("{field}{path}").into(),
+                found,
+                expected,
+            }),
+        }
+    }
+}
+
+type Read<T> = Result<T, RequestError>;
+
+fn wrong<T, F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>, kind: Kind) -> Read<Seen<T>> {
+    scanner.skip_value()?;
+    Ok(Seen::Wrong(kind.described()))
+}
+
+fn model<'a, F: AsRef<[u8]>>(scanner: &mut Scanner<'a, F>) -> Read<Seen<Str<'a>>> {
+    match scanner.kind()? {
+        Kind::Str => {
+            let name = scanner.string()?;
+            Ok(if name.range.is_empty() {
+                Seen::Wrong("an empty string")
+            } else {
+                Seen::Is(name)
+            })
+        }
+        other => wrong(scanner, other),
+    }
+}
+
+fn flag<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Seen<bool>> {
+    match scanner.kind()? {
+        Kind::Bool => Ok(Seen::Is(scanner.boolean()?)),
+        Kind::Null => absent(scanner),
+        other => wrong(scanner, other),
+    }
+}
+
+fn absent<T, F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Seen<T>> {
+    scanner.skip_value()?;
+    Ok(Seen::Absent)
+}
+
+/// A whole number that is not negative; `16.0` and `1e2` are whole numbers too.
+fn count<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Seen<u32>> {
+    match scanner.kind()? {
+        Kind::Number => {
+            let range = scanner.number()?;
+            let digits = scanner.bytes(&range);
+            let value: f64 = std::str::from_utf8(&digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+                .unwrap_or(f64::NAN);
+            Ok(if value < 0.0 {
+                Seen::Wrong("a negative number")
+            } else if value > f64::from(u32::MAX) {
+                Seen::Wrong("a number that is too large")
+            } else if value.fract() != 0.0 {
+                Seen::Wrong("a fraction")
+            } else {
+                Seen::Is(value as u32)
+            })
+        }
+        Kind::Null => absent(scanner),
+        other => wrong(scanner, other),
+    }
+}
+
+/// A string that may be missing; what is not a string is left for the engine to judge.
+fn optional_string<'a, F: AsRef<[u8]>>(scanner: &mut Scanner<'a, F>) -> Read<Option<Str<'a>>> {
+    if scanner.kind()? == Kind::Str {
+        return Ok(Some(scanner.string()?));
+    }
+    scanner.skip_value()?;
+    Ok(None)
+}
+
+fn include_usage<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<bool> {
+    if scanner.kind()? != Kind::Object {
+        scanner.skip_value()?;
+        return Ok(false);
+    }
+    let mut include = false;
+    let mut first = true;
+    scanner.enter_object()?;
+    while let Some(key) = scanner.next_key(&mut first)? {
+        let ours = scanner.key_bytes(&key).as_ref() == b"include_usage";
+        if ours && scanner.kind()? == Kind::Bool {
+            include = scanner.boolean()?;
+        } else {
+            scanner.skip_value()?;
+        }
+    }
+    Ok(include)
+}
+
+fn prompt<F: AsRef<[u8]>>(kind: ApiKind, scanner: &mut Scanner<'_, F>) -> Read<Seen<Range<usize>>> {
+    match (scanner.kind()?, kind) {
+        (Kind::Str, ApiKind::Completions | ApiKind::Embeddings | ApiKind::Responses) => {
+            Ok(Seen::Is(scanner.string()?.range))
+        }
+        (Kind::List, ApiKind::ChatCompletions) => messages(scanner),
+        (Kind::List, ApiKind::Completions | ApiKind::Embeddings) => texts_or_tokens(scanner),
+        (Kind::List, ApiKind::Responses) => items(scanner),
+        (other, _) => wrong(scanner, other),
+    }
+}
+
+/// Walks the list that follows; `element` looks at one element (and reads it) and says what is
+/// wrong with it. The first complaint stays.
+fn list<'a, F: AsRef<[u8]>>(
+    scanner: &mut Scanner<'a, F>,
+    mut element: impl FnMut(&mut Scanner<'a, F>, usize) -> Read<Option<Seen<Range<usize>>>>,
+) -> Read<Seen<Range<usize>>> {
+    let start = scanner.offset();
+    let mut complaint = None;
+    let mut n = 0;
+    let mut first = true;
+    scanner.enter_list()?;
+    while scanner.next_element(&mut first)? {
+        if complaint.is_none() {
+            complaint = element(scanner, n)?;
+        } else {
+            scanner.skip_value()?;
+        }
+        n += 1;
+    }
+    let range = start..scanner.position();
+    Ok(match complaint {
+        Some(complaint) => complaint,
+        None if n == 0 => Seen::Wrong("an empty list"),
+        None => Seen::Is(range),
+    })
+}
+
+fn messages<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Seen<Range<usize>>> {
+    list(scanner, |scanner, n| {
+        let found = scanner.kind()?;
+        if found != Kind::Object {
+            scanner.skip_value()?;
+            return Ok(Some(Seen::WrongInside(
+                format!("[{n}]"),
+                found.described(),
+                "a message object",
+            )));
+        }
+        let mut content = None;
+        let mut first = true;
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_key(&mut first)? {
+            if scanner.key_bytes(&key).as_ref() == b"content" {
+                content = Some(scanner.kind()?);
+            }
+            scanner.skip_value()?;
+        }
+        Ok(match content {
+            Some(found @ (Kind::Object | Kind::Number | Kind::Bool)) => Some(Seen::WrongInside(
+                format!("[{n}].content"),
+                found.described(),
+                "a string, null or a list of parts",
+            )),
+            _ => None,
+        })
+    })
+}
+
+fn items<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Seen<Range<usize>>> {
+    list(scanner, |scanner, n| {
+        let found = scanner.kind()?;
+        scanner.skip_value()?;
+        Ok((found != Kind::Object)
+            .then(|| Seen::WrongInside(format!("[{n}]"), found.described(), "an item object")))
+    })
+}
+
+/// A list of strings, of token ids, or of lists of token ids; all elements of one kind.
+fn texts_or_tokens<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Seen<Range<usize>>> {
+    let mut kind = None;
+    list(scanner, |scanner, n| {
+        let found = scanner.kind()?;
+        let fits = match *kind.get_or_insert(found) {
+            Kind::Str => found == Kind::Str,
+            Kind::Number | Kind::List => Some(found) == kind,
+            _ => false,
+        };
+        if !fits {
+            scanner.skip_value()?;
+            let expected = match kind {
+                Some(Kind::Str) => "a string like the first element",
+                Some(Kind::Number) => "a token id like the first element",
+                Some(Kind::List) => "a list of token ids like the first element",
+                _ => "a string, a token id or a list of token ids",
+            };
+            return Ok(Some(Seen::WrongInside(
+                format!("[{n}]"),
+                found.described(),
+                expected,
+            )));
+        }
+        match found {
+            Kind::Number => {
+                Ok(token(scanner)?.map(|found| Seen::WrongInside(format!("[{n}]"), found, TOKEN)))
+            }
+            Kind::List => {
+                let mut wrong = None;
+                let mut at = 0;
+                let mut first = true;
+                scanner.enter_list()?;
+                while scanner.next_element(&mut first)? {
+                    let found = token(scanner)?;
+                    if let (Some(found), None) = (found, &wrong) {
+                        wrong = Some(Seen::WrongInside(format!("[{n}][{at}]"), found, TOKEN));
+                    }
+                    at += 1;
+                }
+                Ok(wrong)
+            }
+            _ => {
+                scanner.skip_value()?;
+                Ok(None)
+            }
+        }
+    })
+}
+
+const TOKEN: &str = "a token id, a whole number of at least 0";
+
+/// Reads an element that should be a token id; what it is instead.
+fn token<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Option<&'static str>> {
+    let found = scanner.kind()?;
+    if found != Kind::Number {
+        scanner.skip_value()?;
+        return Ok(Some(found.described()));
+    }
+    let range = scanner.number()?;
+    let digits = scanner.bytes(&range);
+    Ok(match digits.as_ref() {
+        [b'-', ..] => Some("a negative number"),
+        digits if digits.iter().all(u8::is_ascii_digit) => None,
+        _ => Some("a fraction"),
+    })
+}

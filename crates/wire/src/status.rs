@@ -1,0 +1,228 @@
+//! From core's closed list of rejects to HTTP: the only place that knows the mapping.
+//!
+//! | reject | status | `x-llm-d-request-dropped-reason` |
+//! |---|---|---|
+//! | malformed | 400 | |
+//! | body too large | 413 | |
+//! | no route / wrong method | 404 / 405 | |
+//! | no endpoints | 503 | rejected-no-endpoints |
+//! | filtered out, saturated | 429 + `retry-after` | rejected-saturated |
+//! | ttl expired | 503 | rejected-ttl-expired |
+//! | shutting down | 503 | rejected-shutting-down |
+//! | client gone | 499, in logs only | rejected-context-cancelled |
+//! | upstream unreachable / silent | 502 / 504 | |
+//! | our own fault | 500 | |
+
+use crate::json::write::{push_optional, push_string};
+use crate::request::error::RequestError;
+use pointsman_core::model::reject::Reject;
+
+/// Name of the header that says why a request was dropped.
+pub const DROPPED_REASON: &str = "x-llm-d-request-dropped-reason";
+
+/// Seconds after which a client that met 429 may try again.
+const RETRY_AFTER_S: u32 = 1;
+
+/// An answer that refuses a request, as the gateway and proxy doors send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status code.
+    pub status: u16,
+    /// JSON body, `application/json`.
+    pub body: Vec<u8>,
+    /// Value of the header [`DROPPED_REASON`], if one is due.
+    pub dropped_reason: Option<&'static str>,
+    /// Value of `retry-after` in seconds, if one is due.
+    pub retry_after_s: Option<u32>,
+}
+
+/// The refusal with an OpenAI error body. `param` names the field at fault, if one is.
+pub fn openai_error(reject: &Reject, param: Option<&str>) -> Refusal {
+    let status = status(reject);
+    Refusal {
+        status,
+        body: openai_error_body(reject, param),
+        dropped_reason: dropped_reason(reject),
+        retry_after_s: (status == 429).then_some(RETRY_AFTER_S),
+    }
+}
+
+/// The OpenAI error body of a reject, for an answer or for an event in a stream.
+pub fn openai_error_body(reject: &Reject, param: Option<&str>) -> Vec<u8> {
+    error_body(
+        &reject.to_string(),
+        error_type(status(reject)),
+        param,
+        Some(reject.word()),
+    )
+}
+
+/// The HTTP status of a reject. A client that is gone gets 499, which only logs see.
+pub const fn status(reject: &Reject) -> u16 {
+    match reject {
+        Reject::Malformed(_) => 400,
+        Reject::BodyTooLarge { .. } => 413,
+        Reject::NoRoute => 404,
+        Reject::MethodNotAllowed => 405,
+        Reject::FilteredOut { .. } | Reject::Saturated => 429,
+        Reject::NoEndpoints | Reject::TtlExpired | Reject::ShuttingDown => 503,
+        Reject::ClientGone => 499,
+        Reject::UpstreamUnreachable { .. } | Reject::UpstreamBroke => 502,
+        Reject::UpstreamTimeout => 504,
+        Reject::Internal(_) => 500,
+    }
+}
+
+/// The value of [`DROPPED_REASON`] for a reject, if one is due.
+pub const fn dropped_reason(reject: &Reject) -> Option<&'static str> {
+    match reject {
+        Reject::NoEndpoints => Some("rejected-no-endpoints"),
+        Reject::FilteredOut { .. } | Reject::Saturated => Some("rejected-saturated"),
+        Reject::TtlExpired => Some("rejected-ttl-expired"),
+        Reject::ShuttingDown => Some("rejected-shutting-down"),
+        Reject::ClientGone => Some("rejected-context-cancelled"),
+        Reject::Malformed(_)
+        | Reject::BodyTooLarge { .. }
+        | Reject::NoRoute
+        | Reject::MethodNotAllowed
+        | Reject::UpstreamUnreachable { .. }
+        | Reject::UpstreamTimeout
+        | Reject::UpstreamBroke
+        | Reject::Internal(_) => None,
+    }
+}
+
+/// The text of the log line for a reject. Where filters left nothing it has the words that
+/// operators' searches look for.
+pub fn log_text(reject: &Reject) -> String {
+    match reject {
+        Reject::FilteredOut { profile, filter } => format!(
+            "failed to run scheduler profile '{profile}': InferencePoolResourceExhausted: \
+             filter '{filter}' left no endpoint"
+        ),
+        other => other.to_string(),
+    }
+}
+
+/// An OpenAI error body: `{"error":{"message","type","param","code"}}`.
+pub fn error_body(message: &str, kind: &str, param: Option<&str>, code: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(96 + message.len());
+    out.extend_from_slice(b"{\"error\":{\"message\":");
+    push_string(&mut out, message);
+    out.extend_from_slice(b",\"type\":");
+    push_string(&mut out, kind);
+    out.extend_from_slice(b",\"param\":");
+    push_optional(&mut out, param);
+    out.extend_from_slice(b",\"code\":");
+    push_optional(&mut out, code);
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// The error type that OpenAI clients expect with a status.
+pub const fn error_type(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    }
+}
+
+impl From<RequestError> for Reject {
+    /// Every fault of a request is the client's; keep [`RequestError::field`] for the `param`.
+    fn from(error: RequestError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[track_caller]
+    fn check(reject: &Reject, status: u16, kind: &str, dropped: Option<&str>) {
+        let refusal = openai_error(reject, None);
+        assert_eq!(refusal.status, status);
+        assert_eq!(refusal.dropped_reason, dropped);
+        assert_eq!(refusal.retry_after_s, (status == 429).then_some(1));
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body).unwrap();
+        let expected = serde_json::json!({"error": {
+            "message": reject.to_string(), "type": kind, "param": null, "code": reject.word(),
+        }});
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn every_reject_has_its_answer() {
+        let (client, server, busy) = ("invalid_request_error", "server_error", "rate_limit_error");
+        check(
+            &Reject::Malformed("x \"y\"\n\u{1}".into()),
+            400,
+            client,
+            None,
+        );
+        check(&Reject::BodyTooLarge { limit: 7 }, 413, client, None);
+        check(&Reject::NoRoute, 404, client, None);
+        check(&Reject::MethodNotAllowed, 405, client, None);
+        check(
+            &Reject::NoEndpoints,
+            503,
+            server,
+            Some("rejected-no-endpoints"),
+        );
+        let filtered = Reject::FilteredOut {
+            profile: "default".into(),
+            filter: "by-label".into(),
+        };
+        check(&filtered, 429, busy, Some("rejected-saturated"));
+        check(&Reject::Saturated, 429, busy, Some("rejected-saturated"));
+        check(
+            &Reject::TtlExpired,
+            503,
+            server,
+            Some("rejected-ttl-expired"),
+        );
+        check(
+            &Reject::ShuttingDown,
+            503,
+            server,
+            Some("rejected-shutting-down"),
+        );
+        check(
+            &Reject::ClientGone,
+            499,
+            client,
+            Some("rejected-context-cancelled"),
+        );
+        check(&Reject::UpstreamUnreachable { tried: 2 }, 502, server, None);
+        check(&Reject::UpstreamTimeout, 504, server, None);
+        check(&Reject::Internal("x".into()), 500, server, None);
+        let log = log_text(&filtered);
+        for word in [
+            "failed to run scheduler profile 'default'",
+            "by-label",
+            "InferencePoolResourceExhausted",
+        ] {
+            assert!(log.contains(word), "{log}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_request_names_its_field() {
+        let error = RequestError::Missing {
+            field: "model",
+            expected: "a name",
+        };
+        let param = error.field().map(str::to_owned);
+        let refusal = openai_error(&error.into(), param.as_deref());
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body).unwrap();
+        assert_eq!(body["error"]["param"], "model");
+        assert_eq!(
+            body["error"]["message"],
+            "field 'model' is missing; send a name"
+        );
+    }
+}

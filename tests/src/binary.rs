@@ -1,0 +1,91 @@
+//! Where the things under test are: the workspace, the built `pointsman`, the prepared Python.
+//!
+//! `cargo xtask test` names them by `POINTSMAN_BIN` and `POINTSMAN_PY`; without these the binary is built
+//! at its first use and the Python is looked for in the cache. A missing one is a failure, never a skip.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs};
+
+/// The root of the clone.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests lie in the workspace")
+}
+
+/// A cargo command in the workspace, without a network.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+/// The `pointsman` binary, built if need be.
+///
+/// # Panics
+/// When it cannot be built, or `POINTSMAN_BIN` names no file.
+pub fn pointsman() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match env::var_os("POINTSMAN_BIN") {
+        Some(path) => {
+            let path = PathBuf::from(path);
+            assert!(
+                path.is_file(),
+                "POINTSMAN_BIN={} is no file; unset it and the tests build one",
+                path.display()
+            );
+            path
+        }
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let output = cargo(&[
+        "build",
+        "--quiet",
+        "--package",
+        "pointsman",
+        "--bin",
+        "pointsman",
+        "--message-format=json",
+    ])
+    .output()
+    .expect("cargo starts");
+    assert!(
+        output.status.success(),
+        "pointsman does not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+        .expect("cargo names the executable it built")
+}
+
+/// The Python that has the `openai` client.
+///
+/// # Panics
+/// When it has not been prepared.
+pub fn python() -> PathBuf {
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let python = set("POINTSMAN_PY").or_else(|| {
+        let cache = set("POINTSMAN_CACHE")
+            .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("pointsman")))
+            .or_else(|| set("HOME").map(|home| home.join(".cache/pointsman")))?;
+        Some(cache.join("py/bin/python"))
+    });
+    match python {
+        Some(path) if fs::metadata(&path).is_ok() => path,
+        _ => panic!("the Python with the openai client is missing: run `cargo xtask setup` once"),
+    }
+}
