@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
@@ -136,7 +137,7 @@ impl Pool {
         *request.version_mut() = Version::HTTP_11;
         let host = self.inner.host(addr);
         // An idle connection is only looked at, never waited for, so this is always ready at once.
-        let reused = poll_fn(|cx| std::task::Poll::Ready(host.take(cx))).await;
+        let reused = poll_fn(|cx| Poll::Ready(host.take(cx))).await;
         if let Some(wire) = reused {
             let spare = copy(&request);
             match wire.send(request).await {

@@ -252,7 +252,8 @@ impl http_body::Body for Served {
 
 /// How a request is met.
 enum Meeting<F> {
-    Handle(F),
+    /// Boxed, because the future of a handler is kilobytes, and it would be moved whole several times before it is first polled.
+    Handle(Pin<Box<F>>),
     NotFound,
     Hang,
 }
@@ -278,7 +279,7 @@ where
     {
         Meeting::NotFound
     } else {
-        Meeting::Handle((house.handler)(request, peer.clone()))
+        Meeting::Handle(Box::pin((house.handler)(request, peer.clone())))
     };
     let house = Arc::clone(house);
     async move {

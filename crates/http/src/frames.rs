@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 /// A body held in memory, in the pieces it arrived in.
 #[derive(Clone, Debug, Default)]
 pub struct Frames {
-    pieces: SmallVec<[Bytes; 4]>,
+    pieces: SmallVec<[Bytes; 2]>,
     len: usize,
 }
 
@@ -29,6 +29,11 @@ impl Frames {
     /// The frames in the order of the body; none of them is empty.
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
         self.pieces.iter()
+    }
+
+    /// The frames as a slice.
+    pub fn as_slice(&self) -> &[Bytes] {
+        &self.pieces
     }
 
     /// Adds a frame at the end. An empty one is dropped.

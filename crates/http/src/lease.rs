@@ -10,7 +10,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -208,7 +208,7 @@ impl<B: Sendable> Idle<B> {
     /// Drops the connections that have been idle for `idle` or that the server closed. Returns how many stay.
     pub(crate) fn sweep(&self, idle: Duration) -> usize {
         let now = Instant::now();
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         let mut wires = self.wires.lock();
         wires.retain_mut(|(since, wire)| {
             now.saturating_duration_since(*since) < idle && !wire.turn(&mut cx)

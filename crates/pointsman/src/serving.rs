@@ -29,7 +29,7 @@ pub fn runtime() -> anyhow::Result<Runtime> {
 pub fn listen(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Bound> {
     bind(address, what).map_err(|error| match error.source.kind() {
         std::io::ErrorKind::AddrInUse => {
-            anyhow!("port {} is taken, so the {what} cannot listen on {address}; choose another with {flag} HOST:PORT", address.port())
+            anyhow!("the {what} cannot listen on {address}: the port is in use; choose another with {flag} HOST:PORT")
         }
         _ => anyhow!("the {what} cannot listen on {address}: {}; choose another address with {flag} HOST:PORT", error.source),
     })
@@ -85,7 +85,7 @@ pub fn start_gateway(
 }
 
 /// Client connections that can be served when each needs `per_request` file descriptors in this process.
-fn connection_budget(per_request: usize) -> usize {
+pub fn connection_budget(per_request: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.map_or(1 << 20, |limit| limit as usize);
     (limit.saturating_sub(32) / per_request).clamp(4, 10_000)

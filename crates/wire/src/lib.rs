@@ -9,11 +9,13 @@
 //! - [`sse`]: events that we put into a stream ourselves.
 //! - [`models`]: one list of models out of several endpoints' lists.
 //! - [`prometheus`]: the gauges of model servers.
+//! - [`handoff`]: the id and the prefill body that a P/D proxy writes.
 //! - [`receipt`] and [`decision_log`]: a decision written down.
 //!
 //! No sockets, no clock, no runtime: bytes come as arguments and go as values.
 
 pub mod decision_log;
+pub mod handoff;
 pub mod json;
 pub mod models;
 pub mod prometheus;

@@ -9,7 +9,7 @@
 //! - **done**: the line `data: [DONE]` of an event stream.
 //! - **id**: the field `id` of the first object (or of the `response` object inside it).
 //!
-//! What is split between chunks is carried over within fixed bounds ([`CARRY`], [`HEAD`], 16 bytes
+//! What is split between chunks is carried over within fixed bounds (4 KiB of usage, 8 KiB of head, 16 bytes
 //! of an unfinished line); what is larger is given up, never an error. A key `usage` that is
 //! written with escapes is not seen.
 

@@ -48,14 +48,15 @@ impl<'a> Chance<'a> {
             return 0;
         }
         let drawn = self.rng.below(n);
-        self.first.get_or_insert(drawn as u64);
+        let _ = *self.first.get_or_insert(drawn as u64);
         drawn
     }
 
     /// A uniform number in [0, 1).
     pub fn unit(&mut self) -> f64 {
         let drawn = self.rng.unit();
-        self.first.get_or_insert(drawn.to_bits());
+        let bits = drawn.to_bits();
+        let _ = *self.first.get_or_insert(bits);
         drawn
     }
 

@@ -78,7 +78,8 @@ impl Life {
             }
             (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => self.fail_over(cause, retry, now),
             (Phase::Waiting | Phase::Forwarding, Event::Refused(reject)) => self.refuse(reject),
-            (Phase::Forwarding, Event::Head { status }) => {
+            // A head without an endpoint is an answer of the door's own.
+            (Phase::Waiting | Phase::Forwarding, Event::Head { status }) => {
                 self.phase = Phase::Answering;
                 self.first_byte = Some(now);
                 self.status = Some(status);
@@ -95,7 +96,7 @@ impl Life {
                 }
                 self.end(End::Broken, None, now)
             }
-            // A refusal has been decided; the door reports that it was sent, or that nobody was there to read it.
+            // A refusal has been decided and the door reports that it was sent.
             (Phase::Waiting, Event::End { .. }) => self.end(End::Rejected, None, now),
             (Phase::Waiting | Phase::Forwarding | Phase::Answering, Event::ClientGone) => {
                 self.reason = Some("client-gone");

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use clap::builder::PossibleValuesParser;
+use pointsman_core::config::presets::NAMES;
 use pointsman_core::config::resolved::{Registry, Resolved};
 use pointsman_core::rng::splitmix;
 use pointsman_feeds::clock::Clock;
@@ -45,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090", env = "POINTSMAN_ADMIN")]
     admin: SocketAddr,
     /// Scheduling profile by name.
-    #[arg(long, value_name = "NAME", default_value = "proxy-performance", env = "POINTSMAN_PROFILE")]
+    #[arg(long, value_name = "NAME", default_value = NAMES[0], value_parser = PossibleValuesParser::new(NAMES), env = "POINTSMAN_PROFILE")]
     profile: String,
     /// Scheduling configuration (EndpointPickerConfig) instead of a named profile.
     #[arg(long, value_name = "FILE", env = "POINTSMAN_CONFIG_FILE")]

@@ -1,7 +1,9 @@
 //! The commands, one file each, and the choice among them.
 
-mod docs;
 mod gateway;
+mod proxy;
+mod sim;
+mod up;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,10 +31,14 @@ struct Cli {
 #[derive(Subcommand)]
 #[allow(clippy::large_enum_variant)] // parsed once per process
 enum Command {
+    /// Run the lab in one process: gateway, picker and simulated prefill/decode pairs.
+    Up(up::Args),
     /// Run the gateway with the picker inside, for your own backends.
     Gateway(gateway::Args),
-    /// Write the generated manual pages.
-    Docs(docs::Args),
+    /// Run a P/D proxy: prefill on one server, decode on another.
+    Proxy(proxy::Args),
+    /// Run one simulated model server.
+    Sim(sim::Args),
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
@@ -49,8 +55,10 @@ pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Up(args) => up::run(args),
         Command::Gateway(args) => gateway::run(args),
-        Command::Docs(args) => docs::run(args),
+        Command::Proxy(args) => proxy::run(args),
+        Command::Sim(args) => sim::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

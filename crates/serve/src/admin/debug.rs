@@ -1,7 +1,8 @@
 //! What the router knows, as JSON: decisions, endpoints with the age of every reading, the plan in force.
 
 use pointsman_core::model::slots::Reading;
-use pointsman_wire::receipt::{SCHEMA_VERSION, receipt};
+use pointsman_wire::receipt::{Receipt, SCHEMA_VERSION, receipt};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::record::ring::Recorded;
@@ -21,8 +22,15 @@ pub fn decisions(router: &Router, query: &str) -> String {
         .and_then(|n| n.parse().ok())
         .unwrap_or(DEFAULT_LIMIT)
         .min(MAX_LIMIT);
-    let receipts: Vec<_> = router.latest(limit).iter().map(written).collect();
-    json!({"schemaVersion": SCHEMA_VERSION, "decisions": receipts}).to_string()
+    let list = Decisions { schema_version: SCHEMA_VERSION, decisions: router.latest(limit).iter().map(written).collect() };
+    serde_json::to_string(&list).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Decisions {
+    schema_version: u32,
+    decisions: Vec<Receipt>,
 }
 
 /// One decision by request id or by the id of its answer.
@@ -31,7 +39,7 @@ pub fn decision(router: &Router, id: &str) -> Option<String> {
     serde_json::to_string(&written(&recorded)).ok()
 }
 
-fn written(recorded: &Recorded) -> pointsman_wire::receipt::Receipt {
+fn written(recorded: &Recorded) -> Receipt {
     receipt(&recorded.decision, &recorded.meta, recorded.outcome.as_ref())
 }
 
@@ -50,7 +58,7 @@ pub fn endpoints(router: &Router) -> String {
                     let age = slots.age(endpoint.slot, reading, now);
                     let value = age.map(|_| slots.read(endpoint.slot, reading).0);
                     let age = age.map(|a| a.as_millis_f64().round() as u64);
-                    (reading.name().to_owned(), json!({"value": value, "ageMs": age}))
+                    (reading.name().to_owned(), json!({"value": value, "ageMs": age, "state": state.word()}))
                 })
                 .collect();
             let labels: serde_json::Map<String, Value> =

@@ -136,10 +136,10 @@ async fn serve(
         if exchange.snapshot().is_empty() {
             return Err(Reject::NoEndpoints);
         }
-        exchange.head(200);
         let tried = exchange.snapshot().len();
-        let merged = models::merged(exchange, &lane.pool).await;
-        return merged.map(Served::Whole).ok_or(Reject::UpstreamUnreachable { tried });
+        let merged = models::merged(exchange, &lane.pool).await.ok_or(Reject::UpstreamUnreachable { tried })?;
+        exchange.head(200);
+        return Ok(Served::Whole(merged));
     }
     let frames = whole_body(&parts.headers, body, limits).await?;
     prepare_headers(parts, exchange.request_id());

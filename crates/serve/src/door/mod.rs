@@ -3,4 +3,5 @@ pub mod answer;
 pub mod gateway;
 pub mod headers;
 pub mod models;
+pub mod proxy;
 pub mod route;

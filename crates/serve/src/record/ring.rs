@@ -58,7 +58,9 @@ struct Entry {
 
 /// The ring of one worker.
 pub struct Ring {
+    /// Grows within its capacity up to `max_words`, so that pages are touched only when used.
     arena: Vec<u64>,
+    max_words: usize,
     next_word: usize,
     entries: VecDeque<Entry>,
     max_entries: usize,
@@ -84,7 +86,8 @@ impl Ring {
         let max_entries = (bytes / 4 / size_of::<Entry>()).max(8);
         let words = (bytes / 4 * 3 / 8).max(4096);
         Self {
-            arena: vec![0; words],
+            arena: Vec::with_capacity(words),
+            max_words: words,
             next_word: 0,
             entries: VecDeque::with_capacity(max_entries),
             max_entries,
@@ -104,6 +107,9 @@ impl Ring {
         self.list_rows(table);
         let words = self.words_needed(facts, table);
         let start = self.make_room(words)?;
+        if self.arena.len() < start + words {
+            self.arena.resize(start + words, 0);
+        }
         let mut writer = Writer { words: &mut self.arena[start..start + words], at: 0 };
         write(&mut writer, facts, table, &self.best);
         debug_assert_eq!(writer.at, words);
@@ -190,10 +196,10 @@ impl Ring {
 
     /// Frees the oldest records until `words` words in a row are free.
     fn make_room(&mut self, words: usize) -> Option<usize> {
-        if words > self.arena.len() {
+        if words > self.max_words {
             return None;
         }
-        let start = if self.next_word + words > self.arena.len() { 0 } else { self.next_word };
+        let start = if self.next_word + words > self.max_words { 0 } else { self.next_word };
         let end = start + words;
         let in_the_way = |e: &Entry| e.start < end && start < e.start + e.words;
         // The tail that is skipped when wrapping may still hold old records: they are the oldest.
@@ -366,3 +372,117 @@ fn read_run(reader: &mut Reader<'_>, rows: usize) -> FrozenRun {
 }
 
 const _: () = assert!(ProfileRun::TRIED == u16::MAX);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use pointsman_core::config::presets::preset;
+    use pointsman_core::config::resolved::{Registry, resolve};
+    use pointsman_core::contract::spec::Generation;
+    use pointsman_core::exchange::event::{Attempts, End};
+    use pointsman_core::fixture::{NOW, pool};
+    use pointsman_core::index::row_set::RowSet;
+    use pointsman_core::model::request::InferenceRequest;
+    use pointsman_core::schedule::scheduler::{Question, decide};
+    use pointsman_core::time::Span;
+    use proptest::prelude::*;
+
+    fn plan(name: &str) -> Arc<Plan> {
+        let registry = Registry::new(pointsman_plugins::ALL);
+        Arc::new(resolve(&preset(name).unwrap(), &registry, Generation::G1, name).ok().unwrap().plan)
+    }
+
+    /// A decision over `rows` endpoints, every third of them of the other backend.
+    fn decided(plan: &Plan, rows: usize, seed: u64) -> (Arc<Snapshot>, Table, usize) {
+        let line = |n: usize| {
+            let label = if n % 3 == 2 { "fs" } else { "nvlink" };
+            format!("e{n} inFlight={} kvUsage=0.5 llm-d.ai/kv-backend={label}", n % 4)
+        };
+        let pool = pool(&(0..rows).map(line).collect::<Vec<_>>().join("\n"));
+        let (request, mut table) = (InferenceRequest::default(), Table::default());
+        let question = Question {
+            plan,
+            snapshot: &pool.snapshot,
+            slots: &pool.slots,
+            request: &request,
+            tried: &RowSet::default(),
+            now: NOW,
+            seed,
+        };
+        let row = decide(&question, &mut table).unwrap();
+        (Arc::clone(&pool.snapshot), table, row)
+    }
+
+    fn facts(id: &str) -> Facts<'_> {
+        Facts { request_id: id, model: "m", at_unix_ns: 7, prompt_bytes: 11, pick_ns: 13, door: "gateway" }
+    }
+
+    fn outcome(row: u32) -> Outcome {
+        Outcome {
+            end: End::Served,
+            status: Some(200),
+            reason: None,
+            served: Some(row),
+            attempts: Attempts::new(),
+            usage: None,
+            first_byte: Some(Span(1)),
+            total: Span(2),
+            at: NOW,
+        }
+    }
+
+    #[test]
+    fn what_is_read_back_is_what_was_decided() {
+        let plan = plan("proxy-performance-by-backend");
+        let (snapshot, table, row) = decided(&plan, 7, 3);
+        let mut ring = Ring::new(1 << 20);
+        let id = ring.record(&facts("request-one"), &plan, &snapshot, &table).unwrap();
+        ring.finish(id, outcome(row as u32), Some("cmpl-reply"));
+        let read = ring.find("request-one").unwrap();
+        let frozen = Decision::freeze(&plan, &snapshot, &table);
+        assert_eq!(read.decision.readings, frozen.readings);
+        assert_eq!(read.decision.runs, frozen.runs);
+        assert_eq!((read.decision.rows.len(), read.decision.truncated), (7, false));
+        assert_eq!((read.meta.request_id.as_str(), read.meta.model.as_str()), ("request-one", "m"));
+        assert_eq!((read.meta.prompt_bytes, read.meta.pick_ns, read.meta.at_unix_ns), (11, 13, 7));
+        assert_eq!(ring.find("cmpl-reply").unwrap().outcome, Some(outcome(row as u32)));
+        assert!(ring.find("other").is_none());
+    }
+
+    #[test]
+    fn of_a_large_pool_the_best_are_kept() {
+        let plan = plan("proxy-performance");
+        let (snapshot, table, row) = decided(&plan, 1000, 5);
+        let mut ring = Ring::new(1 << 20);
+        ring.record(&facts("x"), &plan, &snapshot, &table).unwrap();
+        let read = ring.latest(1).remove(0).decision;
+        assert_eq!((read.rows.len(), read.truncated), (TOP_ROWS, true));
+        assert_eq!(read.runs[0].picks, [row as u32]);
+        assert!(read.runs[0].total.iter().all(|total| *total == 1.0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_newest_are_kept_whole_within_the_bytes(sizes in prop::collection::vec(1usize..200, 1..60)) {
+            let plan = plan("proxy-performance");
+            let mut ring = Ring::new(64 << 10);
+            for (n, rows) in sizes.iter().enumerate() {
+                let (snapshot, table, row) = decided(&plan, *rows, n as u64);
+                let name = format!("id-{n}");
+                let id = ring.record(&facts(&name), &plan, &snapshot, &table).unwrap();
+                ring.finish(id, outcome(row as u32), None);
+                prop_assert!(ring.arena.len() <= ring.max_words);
+            }
+            let kept = ring.latest(usize::MAX);
+            prop_assert!(!kept.is_empty());
+            for (back, record) in kept.iter().enumerate() {
+                let n = sizes.len() - 1 - back;
+                prop_assert_eq!(&record.meta.request_id, &format!("id-{n}"));
+                prop_assert_eq!(record.decision.rows.len(), sizes[n]);
+                prop_assert_eq!(record.outcome.clone().unwrap().served, Some(record.decision.runs[0].picks[0]));
+            }
+        }
+    }
+}

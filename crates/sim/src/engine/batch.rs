@@ -22,7 +22,13 @@ pub struct Batch {
 impl Batch {
     /// An empty batch over blocks of `block_size` tokens.
     pub fn new(block_size: u32) -> Self {
-        Self { steps: 0, size: 0, context: 0, phases: vec![0; block_size as usize], endings: BinaryHeap::new() }
+        Self {
+            steps: 0,
+            size: 0,
+            context: 0,
+            phases: vec![0; block_size as usize],
+            endings: BinaryHeap::new(),
+        }
     }
 
     /// Steps done since the start of the engine.
@@ -46,7 +52,8 @@ impl Batch {
         self.context += u64::from(context);
         let phase = self.phase(context);
         self.phases[phase] += 1;
-        self.endings.push(Reverse((self.steps + u64::from(remaining), ticket, row)));
+        self.endings
+            .push(Reverse((self.steps + u64::from(remaining), ticket, row)));
     }
 
     /// Takes out a decode whose context is now `context`.
@@ -97,7 +104,10 @@ impl Batch {
         let size = self.phases.len() as u64;
         let whole = count / size * u64::from(self.size);
         let first = self.steps + from + count / size * size;
-        whole + (0..count % size).map(|i| u64::from(self.phases[self.due(first + i)])).sum::<u64>()
+        whole
+            + (0..count % size)
+                .map(|i| u64::from(self.phases[self.due(first + i)]))
+                .sum::<u64>()
     }
 
     /// The most steps, at most `limit`, that from step 1 on (step 0 has its blocks) need at most `blocks`.
@@ -170,6 +180,13 @@ mod tests {
         assert_eq!(batch.until_first_ending(live), Some(3));
         batch.advance(3);
         assert_eq!(batch.context(), 15 + 9);
-        assert_eq!((batch.pop_ended(live), batch.pop_ended(live), batch.pop_ended(live)), (Some(0), Some(2), None));
+        assert_eq!(
+            (
+                batch.pop_ended(live),
+                batch.pop_ended(live),
+                batch.pop_ended(live)
+            ),
+            (Some(0), Some(2), None)
+        );
     }
 }

@@ -99,8 +99,16 @@ impl EngineConfig {
         self.max_running = self.max_running.max(1);
         // Decodes never wait for the budget: there is always one token for each running request.
         self.token_budget = self.token_budget.max(self.max_running).max(1);
-        self.speed = if self.speed.is_finite() && self.speed > 0.0 { self.speed } else { 1.0 };
-        self.jitter = if self.jitter.is_finite() { self.jitter.max(0.0) } else { 0.0 };
+        self.speed = if self.speed.is_finite() && self.speed > 0.0 {
+            self.speed
+        } else {
+            1.0
+        };
+        self.jitter = if self.jitter.is_finite() {
+            self.jitter.max(0.0)
+        } else {
+            0.0
+        };
         self
     }
 }

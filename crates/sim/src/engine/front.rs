@@ -4,7 +4,9 @@ use pointsman_core::time::Tick;
 
 use crate::engine::config::{EngineConfig, Timing};
 use crate::engine::independent::Independent;
-use crate::engine::request::{Counters, EngineEvent, EngineRequest, Gauges, Refusal, RequestHandle};
+use crate::engine::request::{
+    Counters, EngineEvent, EngineRequest, Gauges, Refusal, RequestHandle,
+};
 use crate::engine::step_loop::StepLoop;
 
 /// One simulated model server's engine, in virtual time.
@@ -25,8 +27,12 @@ impl Engine {
     /// An idle engine; equal configurations and seeds behave equally.
     pub fn new(config: EngineConfig, seed: u64) -> Self {
         match config.timing.clone() {
-            Timing::Roofline(roofline) => Self::StepLoop(Box::new(StepLoop::new(config, roofline, seed))),
-            Timing::Reference(timing) => Self::Independent(Box::new(Independent::new(config, timing, seed))),
+            Timing::Roofline(roofline) => {
+                Self::StepLoop(Box::new(StepLoop::new(config, roofline, seed)))
+            }
+            Timing::Reference(timing) => {
+                Self::Independent(Box::new(Independent::new(config, timing, seed)))
+            }
         }
     }
 

@@ -64,14 +64,25 @@ impl Independent {
         self.advance(now, out);
         let needed = self.blocks_of(request.prompt_tokens, request.output_tokens);
         if needed > self.kv.total() {
-            return Err(Refusal::NeverFits { needed, total: self.kv.total() });
+            return Err(Refusal::NeverFits {
+                needed,
+                total: self.kv.total(),
+            });
         }
         if self.roster.queued() >= self.config.max_waiting {
-            return Err(Refusal::QueueFull { limit: self.config.max_waiting });
+            return Err(Refusal::QueueFull {
+                limit: self.config.max_waiting,
+            });
         }
         let full = (request.prompt_tokens / self.config.block_size) as usize;
-        let blocks = if self.config.prefix_caching { request.blocks } else { &[] };
-        let handle = self.roster.enqueue(request, &blocks[..blocks.len().min(full)], now);
+        let blocks = if self.config.prefix_caching {
+            request.blocks
+        } else {
+            &[]
+        };
+        let handle = self
+            .roster
+            .enqueue(request, &blocks[..blocks.len().min(full)], now);
         self.admit(now);
         Ok(handle)
     }
@@ -96,7 +107,9 @@ impl Independent {
     /// Drops a request. False if it has already ended.
     pub fn abort(&mut self, now: Tick, handle: RequestHandle, out: &mut Vec<EngineEvent>) -> bool {
         self.advance(now, out);
-        let Some(at) = self.roster.resolve(handle) else { return false };
+        let Some(at) = self.roster.resolve(handle) else {
+            return false;
+        };
         self.counters.aborted += 1;
         if self.roster.row(at).phase == Phase::Waiting {
             self.roster.unqueue(at);
@@ -155,14 +168,20 @@ impl Independent {
     }
 
     fn blocks_of(&self, prompt: u32, output: u32) -> u32 {
-        prompt.max(1).saturating_add(output.max(1) - 1).div_ceil(self.config.block_size)
+        prompt
+            .max(1)
+            .saturating_add(output.max(1) - 1)
+            .div_ceil(self.config.block_size)
     }
 
     fn admit(&mut self, now: Tick) {
         while self.roster.running() < self.config.max_running {
             let Some(at) = self.roster.head() else { return };
             let row = self.roster.row(at);
-            let reusable = row.hashes.len().min(((row.prompt - 1) / self.config.block_size) as usize);
+            let reusable = row
+                .hashes
+                .len()
+                .min(((row.prompt - 1) / self.config.block_size) as usize);
             let hit = self.kv.find(&row.hashes[..reusable]);
             let needed = self.blocks_of(row.prompt, row.output) - hit.blocks;
             if needed > self.kv.available() - hit.idle {
@@ -203,7 +222,10 @@ impl Independent {
             (timing.first_token.0 as f64, timing.first_token_deviation)
         } else {
             let overhead = timing.prefill_overhead.0 as f64;
-            (overhead + per_token(timing.prefill_per_token, prompt - cached), timing.prefill_deviation)
+            (
+                overhead + per_token(timing.prefill_per_token, prompt - cached),
+                timing.prefill_deviation,
+            )
         };
         self.draw(mean, deviation)
     }
@@ -230,12 +252,23 @@ impl Independent {
         if generated == 1 {
             row.first_token = now;
             self.counters.prompt_tokens += u64::from(row.prompt);
-            out.push(EngineEvent { key, at: now, kind: EventKind::FirstToken });
+            out.push(EngineEvent {
+                key,
+                at: now,
+                kind: EventKind::FirstToken,
+            });
         } else if row.observed {
-            out.push(EngineEvent { key, at: now, kind: EventKind::Token(generated) });
+            out.push(EngineEvent {
+                key,
+                at: now,
+                kind: EventKind::Token(generated),
+            });
         }
         if generated < row.output {
-            let wait = self.draw(self.timing.inter_token.0 as f64, self.timing.inter_token_deviation);
+            let wait = self.draw(
+                self.timing.inter_token.0 as f64,
+                self.timing.inter_token_deviation,
+            );
             self.wake(at, now, wait);
             return;
         }
@@ -249,7 +282,11 @@ impl Independent {
             first_token: row.first_token,
             finished: now,
         };
-        out.push(EngineEvent { key, at: now, kind: EventKind::Finished(summary) });
+        out.push(EngineEvent {
+            key,
+            at: now,
+            kind: EventKind::Finished(summary),
+        });
         self.counters.finished += 1;
         self.release(at);
         self.admit(now);

@@ -20,7 +20,11 @@ pub struct Jitter {
 impl Jitter {
     /// Factors of relative deviation `sigma`; 0 gives 1 always and draws nothing.
     pub fn new(seed: u64, sigma: f64) -> Self {
-        Self { rng: Rng::from_seed(seed), sigma, spare: None }
+        Self {
+            rng: Rng::from_seed(seed),
+            sigma,
+            spare: None,
+        }
     }
 
     /// The factor of a jump of `steps` steps, in 2^-[`FACTOR_BITS`]; `None` means exactly 1.
@@ -68,9 +72,12 @@ mod tests {
         let mut jitter = Jitter::new(3, 0.03);
         let n = 20_000;
         let scale = (1u64 << FACTOR_BITS) as f64;
-        let draws: Vec<f64> = (0..n).map(|_| jitter.factor(1).unwrap() as f64 / scale).collect();
+        let draws: Vec<f64> = (0..n)
+            .map(|_| jitter.factor(1).unwrap() as f64 / scale)
+            .collect();
         let mean = draws.iter().sum::<f64>() / f64::from(n);
-        let deviation = (draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / f64::from(n)).sqrt();
+        let deviation =
+            (draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / f64::from(n)).sqrt();
         assert!((mean - 1.0).abs() < 0.002, "{mean}");
         assert!((deviation - 0.03).abs() < 0.002, "{deviation}");
     }

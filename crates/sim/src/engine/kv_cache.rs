@@ -109,7 +109,9 @@ impl KvCache {
     pub fn find(&self, hashes: &[u64]) -> Hit {
         let mut hit = Hit::default();
         while let Some(rest) = hashes.get(hit.blocks as usize..).filter(|r| !r.is_empty()) {
-            let Some(&node) = self.first_hash.get(&rest[0]) else { break };
+            let Some(&node) = self.first_hash.get(&rest[0]) else {
+                break;
+            };
             let node = &self.nodes[node as usize];
             let common = common_prefix(&node.hashes, rest) as u32;
             hit.blocks += common;
@@ -129,9 +131,16 @@ impl KvCache {
         let mut tail = NO_NODE;
         let mut at = 0;
         while at < blocks as usize {
-            let &node = self.first_hash.get(&hashes[at]).expect("find() saw these blocks");
+            let &node = self
+                .first_hash
+                .get(&hashes[at])
+                .expect("find() saw these blocks");
             let wanted = blocks as usize - at;
-            let node = if self.nodes[node as usize].hashes.len() > wanted { self.split(node, wanted) } else { node };
+            let node = if self.nodes[node as usize].hashes.len() > wanted {
+                self.split(node, wanted)
+            } else {
+                node
+            };
             self.add_user(node);
             at += self.nodes[node as usize].hashes.len();
             tail = node;
@@ -283,7 +292,13 @@ impl KvCache {
         let node = &mut self.nodes[at as usize];
         node.hashes.clear();
         node.hashes.extend_from_slice(hashes);
-        (node.parent, node.children, node.users, node.last_use, node.listed) = (parent, 0, 0, self.clock, false);
+        (
+            node.parent,
+            node.children,
+            node.users,
+            node.last_use,
+            node.listed,
+        ) = (parent, 0, 0, self.clock, false);
         at
     }
 
@@ -305,7 +320,11 @@ impl KvCache {
     }
 
     fn link_after(&mut self, before: u32, at: u32) {
-        let after = if before == NO_NODE { self.oldest } else { self.nodes[before as usize].newer };
+        let after = if before == NO_NODE {
+            self.oldest
+        } else {
+            self.nodes[before as usize].newer
+        };
         let node = &mut self.nodes[at as usize];
         (node.older, node.newer, node.listed) = (before, after, true);
         match before {
@@ -355,9 +374,17 @@ mod tests {
     }
 
     fn audit(kv: &KvCache) {
-        let held: u32 = kv.first_hash.values().map(|&n| kv.nodes[n as usize].hashes.len() as u32).sum();
+        let held: u32 = kv
+            .first_hash
+            .values()
+            .map(|&n| kv.nodes[n as usize].hashes.len() as u32)
+            .sum();
         assert_eq!(held, kv.cached + kv.shared, "blocks in the tree");
-        let listed: u32 = kv.first_hash.values().filter(|&&n| kv.nodes[n as usize].listed).count() as u32;
+        let listed: u32 = kv
+            .first_hash
+            .values()
+            .filter(|&&n| kv.nodes[n as usize].listed)
+            .count() as u32;
         let (mut walked, mut at, mut last) = (0, kv.oldest, 0);
         while at != NO_NODE {
             let node = &kv.nodes[at as usize];

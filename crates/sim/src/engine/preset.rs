@@ -46,9 +46,27 @@ impl Preset {
             "qwen3-coder-30b-h100" => roofline(name, &QWEN3_CODER_30B, &H100_SXM, 1.0),
             "roofline-8b-a100" => roofline(name, &LLAMA_8B, &A100, 1.0),
             "roofline-70b-h100-tp8" => roofline(name, &LLAMA_70B, &H100_SXM, 8.0),
-            "reference-8b-h100" => reference(name, &LLAMA_8B, &H100_SXM, 1.0, [30.0, 0.25, 12.0, 2.0, 0.003, 2.0]),
-            "reference-70b-h100-tp8" => reference(name, &LLAMA_70B, &H100_SXM, 8.0, [80.0, 0.5, 25.0, 4.0, 0.008, 3.0]),
-            "reference-small-l40s" => reference(name, &LLAMA_8B, &L40S, 1.0, [20.0, 0.35, 15.0, 2.0, 0.012, 2.0]),
+            "reference-8b-h100" => reference(
+                name,
+                &LLAMA_8B,
+                &H100_SXM,
+                1.0,
+                [30.0, 0.25, 12.0, 2.0, 0.003, 2.0],
+            ),
+            "reference-70b-h100-tp8" => reference(
+                name,
+                &LLAMA_70B,
+                &H100_SXM,
+                8.0,
+                [80.0, 0.5, 25.0, 4.0, 0.008, 3.0],
+            ),
+            "reference-small-l40s" => reference(
+                name,
+                &LLAMA_8B,
+                &L40S,
+                1.0,
+                [20.0, 0.35, 15.0, 2.0, 0.012, 2.0],
+            ),
             _ => roofline(name, &LLAMA_8B, &H100_SXM, 1.0),
         })
     }
@@ -108,10 +126,26 @@ struct Hardware {
     flops: f64,
 }
 
-const H100_SXM: Hardware = Hardware { memory: 80e9, bandwidth: 3.35e12, flops: 989e12 };
-const H100_NVL: Hardware = Hardware { memory: 94e9, bandwidth: 3.9e12, flops: 835e12 };
-const A100: Hardware = Hardware { memory: 80e9, bandwidth: 2.0e12, flops: 312e12 };
-const L40S: Hardware = Hardware { memory: 48e9, bandwidth: 0.864e12, flops: 362e12 };
+const H100_SXM: Hardware = Hardware {
+    memory: 80e9,
+    bandwidth: 3.35e12,
+    flops: 989e12,
+};
+const H100_NVL: Hardware = Hardware {
+    memory: 94e9,
+    bandwidth: 3.9e12,
+    flops: 835e12,
+};
+const A100: Hardware = Hardware {
+    memory: 80e9,
+    bandwidth: 2.0e12,
+    flops: 312e12,
+};
+const L40S: Hardware = Hardware {
+    memory: 48e9,
+    bandwidth: 0.864e12,
+    flops: 362e12,
+};
 
 /// Bytes per parameter and per element of the cache (bf16).
 const BYTES: f64 = 2.0;
@@ -151,8 +185,21 @@ fn roofline(name: &'static str, model: &Model, hardware: &Hardware, gpus: f64) -
 
 /// `numbers`: prefill overhead, prefill per token, inter-token latency and its deviation, transfer per
 /// token (all in ms), factor under load.
-fn reference(name: &'static str, model: &Model, hardware: &Hardware, gpus: f64, numbers: [f64; 6]) -> Preset {
-    let [overhead, per_token, itl, itl_deviation, transfer_per_token, under_load] = numbers;
+fn reference(
+    name: &'static str,
+    model: &Model,
+    hardware: &Hardware,
+    gpus: f64,
+    numbers: [f64; 6],
+) -> Preset {
+    let [
+        overhead,
+        per_token,
+        itl,
+        itl_deviation,
+        transfer_per_token,
+        under_load,
+    ] = numbers;
     let ms = |n: f64| Span::from_secs_f64(n / 1e3);
     Preset {
         name,
@@ -181,8 +228,15 @@ mod tests {
         for name in PRESET_NAMES {
             let preset = Preset::by_name(name).unwrap();
             assert_eq!(preset.name, name);
-            assert!(preset.roofline.is_some() != preset.reference.is_some(), "{name}");
-            assert!(preset.kv_blocks(16) > 500, "{name}: {}", preset.kv_blocks(16));
+            assert!(
+                preset.roofline.is_some() != preset.reference.is_some(),
+                "{name}"
+            );
+            assert!(
+                preset.kv_blocks(16) > 500,
+                "{name}: {}",
+                preset.kv_blocks(16)
+            );
         }
         assert!(Preset::by_name("roofline-9b").is_none());
     }
@@ -205,7 +259,9 @@ mod tests {
     #[test]
     fn a_prefill_of_the_8b_model_costs_about_its_roofline() {
         // 8192 tokens * 2 * 8.03e9 / (989e12 * 0.5) = 266 ms, and attention on top.
-        let prefill = millis("roofline-8b-h100", |c| c.mixed_step(0, 0, 8192, doubled_pairs(0, 8192)));
+        let prefill = millis("roofline-8b-h100", |c| {
+            c.mixed_step(0, 0, 8192, doubled_pairs(0, 8192))
+        });
         assert!((266.0..330.0).contains(&prefill), "{prefill} ms");
         let decode = millis("roofline-8b-h100", |c| c.decode_ramp(1, 512).total(1));
         assert!((8.0..10.0).contains(&decode), "{decode} ms");

@@ -34,12 +34,22 @@ impl Ramp {
             Some(gap) => gap.div_ceil(slope),
         };
         let first = base.saturating_add(memory.saturating_add(slope.saturating_mul(flat_steps)));
-        Self { flat: base + compute, flat_steps, first, slope }
+        Self {
+            flat: base + compute,
+            flat_steps,
+            first,
+            slope,
+        }
     }
 
     /// One step of a fixed cost.
     pub fn single(cost: Fine) -> Self {
-        Self { flat: cost, flat_steps: u64::MAX, first: cost, slope: 0 }
+        Self {
+            flat: cost,
+            flat_steps: u64::MAX,
+            first: cost,
+            slope: 0,
+        }
     }
 
     /// Cost of the first `k` steps together.

@@ -35,7 +35,9 @@ pub struct RequestHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// Even an empty engine could not hold it.
-    #[error("the request needs {needed} kv blocks and the engine has {total}; shorten it or raise --kv-cache-size")]
+    #[error(
+        "the request needs {needed} kv blocks and the engine has {total}; shorten it or raise --kv-cache-size"
+    )]
     NeverFits {
         /// Blocks it would need at its end.
         needed: u32,
@@ -43,7 +45,9 @@ pub enum Refusal {
         total: u32,
     },
     /// The waiting queue is full.
-    #[error("the waiting queue is full ({limit} requests); try again later or raise --max-waiting-queue-length")]
+    #[error(
+        "the waiting queue is full ({limit} requests); try again later or raise --max-waiting-queue-length"
+    )]
     QueueFull {
         /// The queue's limit.
         limit: u32,

@@ -98,7 +98,14 @@ pub struct Roster {
 
 impl Default for Roster {
     fn default() -> Self {
-        Self { rows: Vec::new(), spare: Vec::new(), queue: VecDeque::new(), oldest: NO_ROW, youngest: NO_ROW, running: 0 }
+        Self {
+            rows: Vec::new(),
+            spare: Vec::new(),
+            queue: VecDeque::new(),
+            oldest: NO_ROW,
+            youngest: NO_ROW,
+            running: 0,
+        }
     }
 }
 
@@ -140,7 +147,12 @@ impl Roster {
     }
 
     /// Puts a new request at the end of the queue.
-    pub fn enqueue(&mut self, request: &EngineRequest<'_>, blocks: &[u64], now: Tick) -> RequestHandle {
+    pub fn enqueue(
+        &mut self,
+        request: &EngineRequest<'_>,
+        blocks: &[u64],
+        now: Tick,
+    ) -> RequestHandle {
         let at = self.spare.pop().unwrap_or_else(|| {
             self.rows.push(Row::default());
             (self.rows.len() - 1) as u32
@@ -169,12 +181,17 @@ impl Roster {
         };
         let generation = row.generation;
         self.queue.push_back(at);
-        RequestHandle { slot: at, generation }
+        RequestHandle {
+            slot: at,
+            generation,
+        }
     }
 
     /// Moves the head of the queue to the end of the running.
     pub fn admit_head(&mut self, phase: Phase) {
-        let Some(at) = self.queue.pop_front() else { return };
+        let Some(at) = self.queue.pop_front() else {
+            return;
+        };
         let youngest = std::mem::replace(&mut self.youngest, at);
         match youngest {
             NO_ROW => self.oldest = at,
@@ -224,22 +241,37 @@ mod tests {
     use super::*;
 
     fn request(key: u64) -> EngineRequest<'static> {
-        EngineRequest { key, prompt_tokens: 4, blocks: &[], output_tokens: 1, observed: false, remote: None }
+        EngineRequest {
+            key,
+            prompt_tokens: 4,
+            blocks: &[],
+            output_tokens: 1,
+            observed: false,
+            remote: None,
+        }
     }
 
     #[test]
     fn the_running_keep_their_order_and_rows_are_reused() {
         let mut roster = Roster::default();
-        let handles: Vec<_> = (0..3).map(|key| roster.enqueue(&request(key), &[], Tick(0))).collect();
+        let handles: Vec<_> = (0..3)
+            .map(|key| roster.enqueue(&request(key), &[], Tick(0)))
+            .collect();
         for _ in 0..3 {
             roster.admit_head(Phase::Prefilling);
         }
-        assert_eq!((roster.running(), roster.youngest()), (3, Some(handles[2].slot)));
+        assert_eq!(
+            (roster.running(), roster.youngest()),
+            (3, Some(handles[2].slot))
+        );
         roster.leave(handles[1].slot);
         roster.forget(handles[1].slot);
         roster.leave(handles[2].slot);
         roster.requeue(handles[2].slot);
-        assert_eq!((roster.running(), roster.youngest(), roster.head()), (1, Some(handles[0].slot), Some(handles[2].slot)));
+        assert_eq!(
+            (roster.running(), roster.youngest(), roster.head()),
+            (1, Some(handles[0].slot), Some(handles[2].slot))
+        );
         let next = roster.enqueue(&request(9), &[], Tick(0));
         assert_eq!(next.slot, handles[1].slot);
         assert_eq!(roster.resolve(handles[1]), None);

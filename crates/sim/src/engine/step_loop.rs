@@ -25,7 +25,9 @@ use crate::engine::config::EngineConfig;
 use crate::engine::jitter::{FACTOR_BITS, Jitter};
 use crate::engine::kv_cache::KvCache;
 use crate::engine::ramp::{FINE_BITS, Fine, Ramp};
-use crate::engine::request::{Counters, EngineEvent, EngineRequest, Gauges, Refusal, RequestHandle};
+use crate::engine::request::{
+    Counters, EngineEvent, EngineRequest, Gauges, Refusal, RequestHandle,
+};
 use crate::engine::roster::{Phase, Roster};
 use crate::engine::timing::{Roofline, StepCost};
 use crate::engine::transfer::Links;
@@ -108,18 +110,32 @@ impl StepLoop {
     ) -> Result<RequestHandle, Refusal> {
         self.advance(now, out);
         // The last token is sampled and never written to the cache.
-        let tokens = request.prompt_tokens.max(1).saturating_add(request.output_tokens.max(1) - 1);
+        let tokens = request
+            .prompt_tokens
+            .max(1)
+            .saturating_add(request.output_tokens.max(1) - 1);
         let needed = tokens.div_ceil(self.config.block_size);
         if needed > self.kv.total() {
-            return Err(Refusal::NeverFits { needed, total: self.kv.total() });
+            return Err(Refusal::NeverFits {
+                needed,
+                total: self.kv.total(),
+            });
         }
         if self.roster.queued() >= self.config.max_waiting {
-            return Err(Refusal::QueueFull { limit: self.config.max_waiting });
+            return Err(Refusal::QueueFull {
+                limit: self.config.max_waiting,
+            });
         }
         let behind = self.roster.queued() > 0;
-        let blocks = if self.config.prefix_caching { request.blocks } else { &[] };
+        let blocks = if self.config.prefix_caching {
+            request.blocks
+        } else {
+            &[]
+        };
         let full = (request.prompt_tokens / self.config.block_size) as usize;
-        let handle = self.roster.enqueue(request, &blocks[..blocks.len().min(full)], now);
+        let handle = self
+            .roster
+            .enqueue(request, &blocks[..blocks.len().min(full)], now);
         if self.stretch.is_none() {
             self.clock = self.clock.max(to_fine(now));
             self.plan();
@@ -145,7 +161,9 @@ impl StepLoop {
         loop {
             match (&self.stretch, self.arrivals.peek()) {
                 (Some(stretch), _) if stretch.end <= limit => self.complete(out),
-                (None, Some(&Reverse((at, _, _)))) if at <= limit => self.clock = self.clock.max(at),
+                (None, Some(&Reverse((at, _, _)))) if at <= limit => {
+                    self.clock = self.clock.max(at)
+                }
                 _ => return,
             }
             self.plan();
@@ -155,7 +173,9 @@ impl StepLoop {
     /// Drops a request; nothing more will be said of it. False if it has already ended.
     pub fn abort(&mut self, now: Tick, handle: RequestHandle, out: &mut Vec<EngineEvent>) -> bool {
         self.advance(now, out);
-        let Some(at) = self.roster.resolve(handle) else { return false };
+        let Some(at) = self.roster.resolve(handle) else {
+            return false;
+        };
         let row = self.roster.row_mut(at);
         if row.aborted {
             return false;
@@ -206,20 +226,29 @@ impl StepLoop {
     /// How loaded the engine is at `now`, which lies before [`Self::next_event`].
     pub fn gauges(&self, now: Tick) -> Gauges {
         let transferring = self.roster.running() - self.batch.size() - self.prefilling.len() as u32;
-        let done = self.stretch.as_ref().map_or(0, |stretch| self.steps_done(stretch, now));
+        let done = self
+            .stretch
+            .as_ref()
+            .map_or(0, |stretch| self.steps_done(stretch, now));
         let ahead = self.batch.blocks_needed(1, done) as u32;
         Gauges {
             running: self.roster.running() - transferring,
             waiting: self.roster.queued() + transferring,
             used_blocks: (self.kv.used() + ahead).min(self.kv.total()),
-            cached_blocks: self.kv.cached().min(self.kv.available().saturating_sub(ahead)),
+            cached_blocks: self
+                .kv
+                .cached()
+                .min(self.kv.available().saturating_sub(ahead)),
             total_blocks: self.kv.total(),
         }
     }
 
     /// What the engine has done until the last boundary.
     pub fn counters(&self) -> Counters {
-        Counters { steps: self.batch.steps(), ..self.counters }
+        Counters {
+            steps: self.batch.steps(),
+            ..self.counters
+        }
     }
 
     /// The configuration in force.
@@ -244,7 +273,9 @@ impl StepLoop {
 
     /// Ends the stretch with the step that is under way at `now`.
     fn cut(&mut self, now: Tick) {
-        let Some(mut stretch) = self.stretch else { return };
+        let Some(mut stretch) = self.stretch else {
+            return;
+        };
         if stretch.steps > 1 {
             stretch.steps = (self.steps_done(&stretch, now) + 1).min(stretch.steps);
             stretch.end = self.clock + scaled(stretch.ramp.total(stretch.steps), stretch.factor);
@@ -255,7 +286,9 @@ impl StepLoop {
     /// Steps of the stretch that have ended by `now`.
     fn steps_done(&self, stretch: &Stretch, now: Tick) -> u64 {
         let elapsed = to_fine(now).saturating_sub(self.clock);
-        let Some(factor) = stretch.factor else { return stretch.ramp.steps_within(elapsed, stretch.steps) };
+        let Some(factor) = stretch.factor else {
+            return stretch.ramp.steps_within(elapsed, stretch.steps);
+        };
         let unscaled = ((u128::from(elapsed) << FACTOR_BITS) / u128::from(factor.max(1))) as Fine;
         let mut done = stretch.ramp.steps_within(unscaled, stretch.steps);
         // Scaling rounds down: correct by the one step it may be off.
@@ -268,7 +301,9 @@ impl StepLoop {
 
 /// `span` times `factor`.
 fn scaled(span: Fine, factor: Option<u64>) -> Fine {
-    factor.map_or(span, |factor| ((u128::from(span) * u128::from(factor)) >> FACTOR_BITS) as Fine)
+    factor.map_or(span, |factor| {
+        ((u128::from(span) * u128::from(factor)) >> FACTOR_BITS) as Fine
+    })
 }
 
 fn to_fine(tick: Tick) -> Fine {

@@ -147,18 +147,25 @@ mod tests {
     #[test]
     fn the_scale_stretches_everything() {
         let (one, three) = (StepCost::new(&dense(), 1.0), StepCost::new(&dense(), 3.0));
-        let ratio = three.decode_ramp(4, 999).total(50) as f64 / one.decode_ramp(4, 999).total(50) as f64;
+        let ratio =
+            three.decode_ramp(4, 999).total(50) as f64 / one.decode_ramp(4, 999).total(50) as f64;
         assert!((ratio - 3.0).abs() < 1e-3, "{ratio}");
     }
 
     #[test]
     fn a_mixed_step_without_prefill_is_a_decode_step() {
         let cost = StepCost::new(&dense(), 1.0);
-        assert_eq!(cost.mixed_step(7, 900, 0, 0), cost.decode_ramp(7, 900).total(1));
+        assert_eq!(
+            cost.mixed_step(7, 900, 0, 0),
+            cost.decode_ramp(7, 900).total(1)
+        );
     }
 
     #[test]
     fn two_chunks_look_at_as_many_pairs_as_one() {
-        assert_eq!(doubled_pairs(0, 300) + doubled_pairs(300, 212), doubled_pairs(0, 512));
+        assert_eq!(
+            doubled_pairs(0, 300) + doubled_pairs(300, 212),
+            doubled_pairs(0, 512)
+        );
     }
 }

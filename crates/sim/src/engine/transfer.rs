@@ -25,17 +25,49 @@ pub struct TransferModel {
 
 /// The known transfer backends.
 pub const TRANSFER_PRESETS: [TransferModel; 5] = [
-    TransferModel { name: "none", setup: Span(0), bandwidth: f64::INFINITY, passes: 1.0, per_token: Span(0) },
-    TransferModel { name: "p2p-nvlink", setup: Span(92_000), bandwidth: f64::INFINITY, passes: 1.0, per_token: Span(0) },
-    TransferModel { name: "fs", setup: Span(2_000_000), bandwidth: 2e9, passes: 2.0, per_token: Span(0) },
-    TransferModel { name: "eth", setup: Span(5_000_000), bandwidth: 15e9, passes: 1.0, per_token: Span(0) },
-    TransferModel { name: "rdma", setup: Span(1_000_000), bandwidth: 30e9, passes: 1.0, per_token: Span(0) },
+    TransferModel {
+        name: "none",
+        setup: Span(0),
+        bandwidth: f64::INFINITY,
+        passes: 1.0,
+        per_token: Span(0),
+    },
+    TransferModel {
+        name: "p2p-nvlink",
+        setup: Span(92_000),
+        bandwidth: f64::INFINITY,
+        passes: 1.0,
+        per_token: Span(0),
+    },
+    TransferModel {
+        name: "fs",
+        setup: Span(2_000_000),
+        bandwidth: 2e9,
+        passes: 2.0,
+        per_token: Span(0),
+    },
+    TransferModel {
+        name: "eth",
+        setup: Span(5_000_000),
+        bandwidth: 15e9,
+        passes: 1.0,
+        per_token: Span(0),
+    },
+    TransferModel {
+        name: "rdma",
+        setup: Span(1_000_000),
+        bandwidth: 30e9,
+        passes: 1.0,
+        per_token: Span(0),
+    },
 ];
 
 impl TransferModel {
     /// The preset of this name.
     pub fn by_name(name: &str) -> Option<Self> {
-        TRANSFER_PRESETS.into_iter().find(|preset| preset.name == name)
+        TRANSFER_PRESETS
+            .into_iter()
+            .find(|preset| preset.name == name)
     }
 
     /// Time to move `tokens` tokens of `kv_bytes` each over an idle link.
@@ -54,10 +86,14 @@ pub struct Links {
 impl Links {
     /// Books the link from `peer` for `length`, at the earliest at `now`; returns when it ends.
     pub fn book(&mut self, peer: u32, now: Fine, length: Fine) -> Fine {
-        let at = self.busy_until.iter().position(|link| link.0 == peer).unwrap_or_else(|| {
-            self.busy_until.push((peer, 0));
-            self.busy_until.len() - 1
-        });
+        let at = self
+            .busy_until
+            .iter()
+            .position(|link| link.0 == peer)
+            .unwrap_or_else(|| {
+                self.busy_until.push((peer, 0));
+                self.busy_until.len() - 1
+            });
         let link = &mut self.busy_until[at].1;
         *link = now.max(*link).saturating_add(length);
         *link
@@ -76,7 +112,14 @@ mod tests {
     #[track_caller]
     fn check(name: &str, tokens: u64, micros: u64) {
         let kv_bytes = 98_304.0;
-        assert_eq!(TransferModel::by_name(name).unwrap().span(tokens, kv_bytes).0 / 1000, micros);
+        assert_eq!(
+            TransferModel::by_name(name)
+                .unwrap()
+                .span(tokens, kv_bytes)
+                .0
+                / 1000,
+            micros
+        );
     }
 
     #[test]

@@ -13,7 +13,9 @@ use crate::engine::transfer;
 impl StepLoop {
     /// Ends the stretch: everybody in it gets their tokens.
     pub(super) fn complete(&mut self, out: &mut Vec<EngineEvent>) {
-        let Some(stretch) = self.stretch.take() else { return };
+        let Some(stretch) = self.stretch.take() else {
+            return;
+        };
         // The first step's blocks were taken when it was planned.
         let blocks = self.batch.blocks_needed(1, stretch.steps - 1);
         self.kv.take(blocks as u32);
@@ -22,7 +24,10 @@ impl StepLoop {
         self.counters.generation_tokens += u64::from(self.batch.size()) * stretch.steps;
         self.tell_observed(out);
         self.sample_landed(out);
-        while let Some(at) = self.batch.pop_ended(|row, ticket| self.roster.row(row).ticket == ticket) {
+        while let Some(at) = self
+            .batch
+            .pop_ended(|row, ticket| self.roster.row(row).ticket == ticket)
+        {
             self.leave_batch(at);
             self.finish(at, out);
         }
@@ -34,7 +39,8 @@ impl StepLoop {
             }
         }
         let roster = &self.roster;
-        self.prefilling.retain(|&at| roster.row(at).phase == Phase::Prefilling);
+        self.prefilling
+            .retain(|&at| roster.row(at).phase == Phase::Prefilling);
         self.chunks.clear();
     }
 
@@ -47,14 +53,24 @@ impl StepLoop {
         let (prefill, pairs) = self.fill_budget(preempted);
         let (decodes, context) = (u64::from(self.batch.size()), self.batch.context());
         let (ramp, steps) = if prefill > 0 {
-            (Ramp::single(self.cost.mixed_step(decodes, context, prefill, pairs)), 1)
+            (
+                Ramp::single(self.cost.mixed_step(decodes, context, prefill, pairs)),
+                1,
+            )
         } else if decodes > 0 {
-            (self.cost.decode_ramp(decodes, context), self.undisturbed())
+            // After a preemption the queue's head is looked at again one step later.
+            let steps = if preempted { 1 } else { self.undisturbed() };
+            (self.cost.decode_ramp(decodes, context), steps)
         } else {
             return;
         };
         let factor = self.jitter.factor(steps);
-        let mut stretch = Stretch { ramp, steps, factor, end: self.clock + scaled(ramp.total(steps), factor) };
+        let mut stretch = Stretch {
+            ramp,
+            steps,
+            factor,
+            end: self.clock + scaled(ramp.total(steps), factor),
+        };
         if let Some(&Reverse((arrival, _, _))) = self.arrivals.peek()
             && arrival < stretch.end
         {
@@ -70,9 +86,12 @@ impl StepLoop {
             return 1;
         }
         let roster = &self.roster;
-        let ending = self.batch.until_first_ending(|row, ticket| roster.row(row).ticket == ticket);
+        let ending = self
+            .batch
+            .until_first_ending(|row, ticket| roster.row(row).ticket == ticket);
         let limit = ending.unwrap_or(1).clamp(1, LONGEST);
-        self.batch.steps_with_blocks(u64::from(self.kv.available()), limit)
+        self.batch
+            .steps_with_blocks(u64::from(self.kv.available()), limit)
     }
 
     fn tell_observed(&self, out: &mut Vec<EngineEvent>) {
@@ -81,7 +100,11 @@ impl StepLoop {
             let row = self.roster.row(observed);
             if !row.aborted {
                 let n = row.generated + (steps - row.joined) as u32;
-                out.push(EngineEvent { key: row.key, at, kind: EventKind::Token(n) });
+                out.push(EngineEvent {
+                    key: row.key,
+                    at,
+                    kind: EventKind::Token(n),
+                });
             }
         }
     }
@@ -96,7 +119,11 @@ impl StepLoop {
             }
             row.first_token = now;
             self.counters.prompt_tokens += u64::from(row.prompt);
-            out.push(EngineEvent { key: row.key, at: now, kind: EventKind::FirstToken });
+            out.push(EngineEvent {
+                key: row.key,
+                at: now,
+                kind: EventKind::FirstToken,
+            });
             self.observe(at);
         }
     }
@@ -120,9 +147,17 @@ impl StepLoop {
         if first {
             row.first_token = now;
             self.counters.prompt_tokens += u64::from(row.prompt);
-            out.push(EngineEvent { key, at: now, kind: EventKind::FirstToken });
+            out.push(EngineEvent {
+                key,
+                at: now,
+                kind: EventKind::FirstToken,
+            });
         } else if row.observed {
-            out.push(EngineEvent { key, at: now, kind: EventKind::Token(generated) });
+            out.push(EngineEvent {
+                key,
+                at: now,
+                kind: EventKind::Token(generated),
+            });
         }
         row.context = target;
         row.joined = self.batch.steps();
@@ -141,7 +176,8 @@ impl StepLoop {
         row.phase = Phase::Decoding;
         row.ticket = self.tickets;
         row.joined = self.batch.steps();
-        self.batch.join(at, row.ticket, row.context, row.output - row.generated);
+        self.batch
+            .join(at, row.ticket, row.context, row.output - row.generated);
     }
 
     /// Takes a decode out of the batch and brings its numbers up to date.
@@ -179,7 +215,11 @@ impl StepLoop {
                 first_token: row.first_token,
                 finished,
             };
-            out.push(EngineEvent { key: row.key, at: finished, kind: EventKind::Finished(summary) });
+            out.push(EngineEvent {
+                key: row.key,
+                at: finished,
+                kind: EventKind::Finished(summary),
+            });
         }
         self.roster.leave(at);
         self.roster.forget(at);
@@ -194,7 +234,8 @@ impl StepLoop {
             Phase::Prefilling => row.target,
             Phase::Vacant | Phase::Waiting => return,
         };
-        self.kv.give(tokens.div_ceil(self.config.block_size) - row.stored);
+        self.kv
+            .give(tokens.div_ceil(self.config.block_size) - row.stored);
         let node = std::mem::replace(&mut row.node, NO_NODE);
         row.stored = 0;
         row.detached = false;
@@ -261,7 +302,9 @@ impl StepLoop {
                 self.kv.take(needed);
                 return preempted;
             }
-            let Some(at) = self.roster.youngest() else { return preempted };
+            let Some(at) = self.roster.youngest() else {
+                return preempted;
+            };
             self.withdraw(at);
             let row = self.roster.row_mut(at);
             row.preemptions += 1;
@@ -322,7 +365,10 @@ impl StepLoop {
         if row.detached || full <= row.stored {
             return;
         }
-        match self.kv.store(row.node, &row.hashes[row.stored as usize..full as usize]) {
+        match self
+            .kv
+            .store(row.node, &row.hashes[row.stored as usize..full as usize])
+        {
             Some(node) => {
                 row.node = node;
                 row.stored = full;
@@ -335,9 +381,16 @@ impl StepLoop {
     fn admit(&mut self, at: u32, budget: u32) -> bool {
         let block_size = self.config.block_size;
         let row = self.roster.row(at);
-        let tokens = if row.remote.is_some() { row.prompt - 1 } else { row.target };
+        let tokens = if row.remote.is_some() {
+            row.prompt - 1
+        } else {
+            row.target
+        };
         // At least one token is always computed, so the block of the last one is never a hit.
-        let reusable = row.hashes.len().min(((row.target - 1) / block_size) as usize);
+        let reusable = row
+            .hashes
+            .len()
+            .min(((row.target - 1) / block_size) as usize);
         let hit = self.kv.find(&row.hashes[..reusable]);
         let needed = tokens.div_ceil(block_size) - hit.blocks;
         if needed > self.kv.available() - hit.idle {

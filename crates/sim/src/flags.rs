@@ -1,0 +1,355 @@
+//! The flags of one simulated model server, as written on the command line.
+//!
+//! The names are those of the reference simulator and of `vllm serve` where either has the flag; flags
+//! that make no difference here are accepted and ignored, so that manifests made for them start
+//! unchanged. [`crate::settings`] turns this into what the server runs on.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, ValueEnum};
+
+use crate::engine::preset::PRESET_NAMES;
+use crate::engine::transfer::TRANSFER_PRESETS;
+
+/// What a server does in a prefill/decode pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Role {
+    /// Prefill and decode.
+    #[default]
+    Both,
+    /// Computes prompts for a decode server.
+    Prefill,
+    /// Takes over prompts that a prefill server computed.
+    Decode,
+}
+
+/// How KV moves between the servers of a pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Connector {
+    /// It does not.
+    #[default]
+    None,
+    /// NVLink between GPUs of one node (vLLM's P2pNcclConnector).
+    P2pNccl,
+    /// A file system both can reach (vLLM's ExampleConnector).
+    SharedStorage,
+    /// RDMA (vLLM's NixlConnector).
+    Nixl,
+}
+
+/// Which timing model is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LatencyModel {
+    /// An engine's step loop over a roofline.
+    Roofline,
+    /// Independent sleeps, as the reference simulator does.
+    Reference,
+}
+
+/// How many tokens an answer gets when the request gives `max_tokens`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Length {
+    /// Exactly `max_tokens`.
+    #[default]
+    Exact,
+    /// Drawn from six buckets up to `max_tokens`, as the reference simulator does.
+    Random,
+}
+
+/// What the answers say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Mode {
+    /// Made-up words.
+    #[default]
+    Random,
+    /// The prompt.
+    Echo,
+}
+
+/// Flags of one simulated model server.
+#[derive(Clone, Debug, Args)]
+#[command(
+    next_help_heading = "Simulated model server",
+    args_override_self = true
+)]
+pub struct SimConfig {
+    /// Port to listen on
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Address and port to listen on; overrides --host and --port
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// Model to imitate; also the name it is served under
+    #[arg(
+        long,
+        default_value = "Qwen/Qwen3-Coder-30B-A3B-Instruct",
+        env = "SIM_MODEL"
+    )]
+    pub model: String,
+    /// Names the model is served under, instead of --model
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    pub served_model_name: Vec<String>,
+    /// Most tokens of prompt and answer together
+    #[arg(long, default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_model_len: u32,
+    /// Most requests in a batch
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_num_seqs: u32,
+    /// Most tokens in one step
+    #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_num_batched_tokens: u32,
+    /// Most requests in the queue; one more gets 429
+    #[arg(long, default_value_t = 100_000)]
+    pub max_waiting_queue_length: u32,
+    /// Tokens per KV block
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub block_size: u32,
+    /// KV blocks; default: what fits the preset's memory
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub kv_cache_size: Option<u32>,
+    /// Model and hardware whose timing is imitated
+    #[arg(long, default_value = "lab", value_parser = PRESET_NAMES)]
+    pub preset: String,
+    /// Timing model; default: the preset's
+    #[arg(long)]
+    pub latency_model: Option<LatencyModel>,
+    /// Seed of all chance; default: differs from start to start
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// No chance in step times and lengths
+    #[arg(long)]
+    pub deterministic: bool,
+    /// How much faster than modelled everything runs
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Factor on all step times
+    #[arg(long, default_value_t = 1.0)]
+    pub slow_factor: f64,
+    /// What the answers say
+    #[arg(long, default_value = "random")]
+    pub mode: Mode,
+    /// Answer length when max_tokens is given; without it about 40 tokens are drawn
+    #[arg(long, default_value = "exact")]
+    pub length: Length,
+    /// Part in a prefill/decode pair
+    #[arg(long, default_value = "both")]
+    pub role: Role,
+    /// How KV moves between the pair
+    #[arg(long, default_value = "none")]
+    pub kv_connector: Connector,
+    /// How long KV takes; default: by --kv-connector
+    #[arg(long, value_parser = TRANSFER_PRESETS.map(|preset| preset.name))]
+    pub kv_transfer: Option<String>,
+    /// URL of the prefill server, to ask what it computed when it runs in another process
+    #[arg(long, value_name = "URL")]
+    pub kv_peer: Option<String>,
+    /// Append the choice's index to completion ids, as the reference simulator does
+    #[arg(long)]
+    pub choice_suffix: bool,
+    /// Answer with the request's X-Request-Id
+    #[arg(long)]
+    pub enable_request_id_headers: bool,
+    /// Not ready for so long after the start
+    #[arg(long, default_value = "0", value_parser = duration)]
+    pub startup_duration: Duration,
+    /// Largest request body in MiB
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub max_request_body_size_mb: u32,
+    /// Never reuse a prefix
+    #[arg(long)]
+    pub no_enable_prefix_caching: bool,
+    /// Compute every prompt in one step
+    #[arg(long)]
+    pub no_enable_chunked_prefill: bool,
+    /// Times of the reference timing model
+    #[command(flatten)]
+    pub reference: ReferenceFlags,
+    /// vLLM's own description of the connector: role and backend are read from it
+    #[arg(long, value_name = "JSON")]
+    pub kv_transfer_config: Option<String>,
+    /// Accepted without effect
+    #[command(flatten)]
+    pub ignored: IgnoredFlags,
+    /// Answered as x-inference-pod
+    #[arg(long, env = "POD_NAME", hide = true)]
+    pub pod_name: Option<String>,
+    /// Answered as x-inference-namespace
+    #[arg(long, env = "POD_NAMESPACE", hide = true)]
+    pub pod_namespace: Option<String>,
+}
+
+/// Times of `--latency-model reference`: a number is milliseconds, or with a unit (`250us`, `1.5s`).
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Reference timing")]
+pub struct ReferenceFlags {
+    /// Time to the first token
+    #[arg(long, value_parser = duration)]
+    pub time_to_first_token: Option<Duration>,
+    /// Its deviation
+    #[arg(long, value_parser = duration)]
+    pub time_to_first_token_std_dev: Option<Duration>,
+    /// Time between two tokens
+    #[arg(long, value_parser = duration)]
+    pub inter_token_latency: Option<Duration>,
+    /// Its deviation
+    #[arg(long, value_parser = duration)]
+    pub inter_token_latency_std_dev: Option<Duration>,
+    /// Fixed part of a prefill
+    #[arg(long, value_parser = duration)]
+    pub prefill_overhead: Option<Duration>,
+    /// Prefill time per token that is not cached
+    #[arg(long, value_parser = duration)]
+    pub prefill_time_per_token: Option<Duration>,
+    /// Deviation of the prefill time
+    #[arg(long, value_parser = duration)]
+    pub prefill_time_std_dev: Option<Duration>,
+    /// Time to move a prompt's KV; with either timing model
+    #[arg(long, value_parser = duration)]
+    pub kv_cache_transfer_latency: Option<Duration>,
+    /// Time to move the KV of one token
+    #[arg(long, value_parser = duration)]
+    pub kv_cache_transfer_time_per_token: Option<Duration>,
+    /// Deviation of the transfer time
+    #[arg(long, value_parser = duration)]
+    pub kv_cache_transfer_time_std_dev: Option<Duration>,
+    /// Factor on all times when every sequence slot is taken
+    #[arg(long)]
+    pub time_factor_under_load: Option<f64>,
+}
+
+/// Flags of the reference simulator and of vLLM that change nothing here.
+#[derive(Clone, Debug, Args)]
+pub struct IgnoredFlags {
+    /// Ignored
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_prefix_caching: Option<bool>,
+    /// Ignored
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_chunked_prefill: Option<bool>,
+    /// Ignored
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_kvcache: Option<bool>,
+    /// Ignored
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    pub enforce_eager: bool,
+    /// Ignored
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    pub enable_auto_tool_choice: bool,
+    /// Ignored
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    pub force_dummy_tokenizer: bool,
+    /// Ignored
+    #[arg(long, hide = true)]
+    pub tool_call_parser: Option<String>,
+    /// Ignored
+    #[arg(long, hide = true)]
+    pub tensor_parallel_size: Option<u32>,
+    /// Ignored
+    #[arg(long, hide = true)]
+    pub gpu_memory_utilization: Option<f64>,
+    /// Ignored
+    #[arg(long, hide = true)]
+    pub mm_processor_kwargs: Option<String>,
+    /// Ignored
+    #[arg(long, hide = true)]
+    pub ec_transfer_config: Option<String>,
+    /// Ignored
+    #[arg(long, hide = true)]
+    pub hash_seed: Option<String>,
+    /// Ignored
+    #[arg(long, hide = true)]
+    pub latency_calculator: Option<String>,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self::from_flags::<[&str; 0], _>([]).expect("no flag is required")
+    }
+}
+
+impl SimConfig {
+    /// The configuration that these flags give (without the program's name).
+    pub fn from_flags<I, S>(flags: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<std::ffi::OsString> + Clone,
+    {
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Line {
+            #[command(flatten)]
+            config: SimConfig,
+        }
+        Line::try_parse_from(flags).map(|line| line.config)
+    }
+
+    /// The address to listen on.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.listen.unwrap_or_else(|| (self.host, self.port).into())
+    }
+}
+
+/// `12` and `12ms` are milliseconds; `us`, `µs`, `ns`, `s` and `m` are understood too.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "ms" => 1e-3,
+        "s" => 1.0,
+        "us" | "µs" => 1e-6,
+        "ns" => 1e-9,
+        "m" => 60.0,
+        other => return Err(format!("unknown unit {other:?}; use ms, s, us, ns or m")),
+    };
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is not a time such as 12ms"))?;
+    Duration::try_from_secs_f64(number * unit)
+        .map_err(|_| format!("{text:?} is not a positive time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_and_without_a_unit() {
+        assert_eq!(duration("12"), Ok(Duration::from_millis(12)));
+        assert_eq!(duration("250us"), Ok(Duration::from_micros(250)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert!(
+            duration("fast").is_err() && duration("3 parsecs").is_err() && duration("-1").is_err()
+        );
+    }
+
+    #[test]
+    fn the_labs_vllm_arguments_start_unchanged() {
+        let config = SimConfig::from_flags([
+            "--model=Qwen/Qwen3-Coder-30B-A3B-Instruct",
+            "--tensor-parallel-size=1",
+            "--port=8000",
+            "--gpu-memory-utilization=0.90",
+            "--max-model-len=2048",
+            "--no-enable-prefix-caching",
+            "--no-enable-chunked-prefill",
+            "--enable-auto-tool-choice",
+            "--tool-call-parser=qwen3_coder",
+        ])
+        .unwrap();
+        assert_eq!(config.max_model_len, 2048);
+        assert!(config.no_enable_prefix_caching && config.no_enable_chunked_prefill);
+        assert_eq!(config.address().to_string(), "127.0.0.1:8000");
+    }
+
+    #[test]
+    fn a_preset_that_does_not_exist_is_refused_with_the_list() {
+        let error = SimConfig::from_flags(["--preset", "h200"])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("roofline-8b-h100"), "{error}");
+    }
+}

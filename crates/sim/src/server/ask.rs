@@ -1,0 +1,344 @@
+//! A request body read: what the engine needs of it and how the answer is to look.
+//!
+//! Accepted and without effect: sampling parameters, stop sequences, tools, logprobs. Refused with 400:
+//! what vLLM refuses (wrong types, `max_tokens` below 1, no messages) and what is not simulated
+//! (`n` above 1, several prompts in one request).
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::server::api_error::ApiError;
+use crate::server::tokens::{tokenize, tokenize_message, tokenize_turn};
+
+/// Which of the two generation APIs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Api {
+    /// `/v1/completions`.
+    Completions,
+    /// `/v1/chat/completions`.
+    Chat,
+}
+
+/// A request that was understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// Which API.
+    pub api: Api,
+    /// The model, if one was named.
+    pub model: Option<String>,
+    /// The prompt as tokens.
+    pub tokens: Vec<u32>,
+    /// The prompt, or the last message, as text; empty for a prompt of tokens.
+    pub text: String,
+    /// Whether the answer begins with the prompt (completions only).
+    pub echo: bool,
+    /// `max_completion_tokens` or `max_tokens`.
+    pub max_tokens: Option<u32>,
+    /// Generate up to the limit.
+    pub ignore_eos: bool,
+    /// Answer as events.
+    pub stream: bool,
+    /// A last event with the usage.
+    pub include_usage: bool,
+    /// The usage in every event.
+    pub continuous_usage: bool,
+    /// The fields of the prefill/decode protocol.
+    pub kv_transfer: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    model: Option<String>,
+    prompt: Option<Prompt>,
+    messages: Option<Vec<Message>>,
+    max_tokens: Option<i64>,
+    max_completion_tokens: Option<i64>,
+    n: Option<i64>,
+    echo: Option<bool>,
+    ignore_eos: Option<bool>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    kv_transfer_params: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize, Default)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+    continuous_usage_stats: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "prompt: must be a string, a list of token ids, or a list with one of these"
+)]
+enum Prompt {
+    Text(String),
+    Tokens(Vec<u32>),
+    Texts(Vec<String>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    content: Option<Content>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "messages: content must be a string or a list of parts"
+)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+struct Part {
+    text: Option<String>,
+}
+
+impl Content {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            // Pictures and sounds have no text: they cost nothing here.
+            Self::Parts(parts) => parts
+                .iter()
+                .filter_map(|part| part.text.as_deref())
+                .collect::<Vec<_>>()
+                .join("\n"),
+        }
+    }
+}
+
+impl Ask {
+    /// Reads a request body.
+    pub fn read(api: Api, body: &[u8]) -> Result<Self, ApiError> {
+        // By way of a value, because there the last of two equal keys counts, as in vLLM.
+        let written: Written = serde_json::from_slice::<Value>(body)
+            .and_then(serde_json::from_value)
+            .map_err(|fault| ApiError::bad_request(format!("the body cannot be read: {fault}")))?;
+        if written.n.is_some_and(|n| n != 1) {
+            return Err(ApiError::field("n", "only n = 1 is simulated"));
+        }
+        if written.temperature.is_some_and(|t| t < 0.0) {
+            return Err(ApiError::field(
+                "temperature",
+                "temperature must be non-negative",
+            ));
+        }
+        if written.top_p.is_some_and(|p| p <= 0.0 || p > 1.0) {
+            return Err(ApiError::field("top_p", "top_p must be in (0, 1]"));
+        }
+        let stream = written.stream.unwrap_or(false);
+        if !stream && written.stream_options.is_some() {
+            return Err(ApiError::field(
+                "stream_options",
+                "stream_options needs stream to be true",
+            ));
+        }
+        let options = written.stream_options.unwrap_or_default();
+        let limit = match api {
+            Api::Chat => written.max_completion_tokens.or(written.max_tokens),
+            Api::Completions => written.max_tokens,
+        };
+        let max_tokens = limit
+            .map(|n| u32::try_from(n).ok().filter(|&n| n > 0))
+            .map(|n| {
+                n.ok_or_else(|| ApiError::field("max_tokens", "max_tokens must be at least 1"))
+            })
+            .transpose()?;
+        let (tokens, text) = match api {
+            Api::Completions => read_prompt(written.prompt)?,
+            Api::Chat => read_messages(written.messages)?,
+        };
+        Ok(Self {
+            api,
+            model: written.model,
+            tokens,
+            text,
+            echo: api == Api::Completions && written.echo.unwrap_or(false),
+            max_tokens,
+            ignore_eos: written.ignore_eos.unwrap_or(false),
+            stream,
+            include_usage: options.include_usage.unwrap_or(false),
+            continuous_usage: options.continuous_usage_stats.unwrap_or(false),
+            kv_transfer: written.kv_transfer_params,
+        })
+    }
+
+    /// Whether a field of the prefill/decode protocol is set.
+    pub fn transfer_flag(&self, field: &str) -> bool {
+        self.kv_transfer
+            .as_ref()
+            .is_some_and(|map| map.get(field).and_then(Value::as_bool).unwrap_or(false))
+    }
+}
+
+fn read_prompt(prompt: Option<Prompt>) -> Result<(Vec<u32>, String), ApiError> {
+    let several = || {
+        ApiError::field(
+            "prompt",
+            "one prompt per request is simulated; send the others on their own",
+        )
+    };
+    let (tokens, text) =
+        match prompt.ok_or_else(|| ApiError::field("prompt", "prompt is missing"))? {
+            Prompt::Text(text) => (Vec::new(), text),
+            Prompt::Tokens(tokens) => (tokens, String::new()),
+            Prompt::Texts(texts) => match <[String; 1]>::try_from(texts) {
+                Ok([text]) => (Vec::new(), text),
+                Err(_) => return Err(several()),
+            },
+            Prompt::TokenLists(lists) => match <[Vec<u32>; 1]>::try_from(lists) {
+                Ok([tokens]) => (tokens, String::new()),
+                Err(_) => return Err(several()),
+            },
+        };
+    let mut tokens = tokens;
+    tokenize(&text, &mut tokens);
+    if tokens.is_empty() {
+        return Err(ApiError::field("prompt", "prompt must not be empty"));
+    }
+    Ok((tokens, text))
+}
+
+fn read_messages(messages: Option<Vec<Message>>) -> Result<(Vec<u32>, String), ApiError> {
+    let messages = messages.ok_or_else(|| ApiError::field("messages", "messages is missing"))?;
+    if messages.is_empty() {
+        return Err(ApiError::field("messages", "messages must not be empty"));
+    }
+    let mut tokens = Vec::new();
+    let mut last = String::new();
+    for message in &messages {
+        last = message
+            .content
+            .as_ref()
+            .map(Content::text)
+            .unwrap_or_default();
+        tokenize_message(&message.role, &last, &mut tokens);
+    }
+    tokenize_turn(&mut tokens);
+    Ok((tokens, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(api: Api, body: &str, param: Option<&str>, part: &str) {
+        let error = Ask::read(api, body.as_bytes()).unwrap_err();
+        assert_eq!(
+            (error.status.as_u16(), error.param),
+            (400, param),
+            "{}",
+            error.message
+        );
+        assert!(error.message.contains(part), "{}", error.message);
+    }
+
+    #[test]
+    fn a_chat_is_read_with_text_and_with_parts() {
+        let plain =
+            br#"{"model":"m","messages":[{"role":"user","content":"Hello there"}],"max_tokens":8}"#;
+        let parts = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"Hello there"}]}],"max_tokens":8}"#;
+        let (plain, parts) = (
+            Ask::read(Api::Chat, plain).unwrap(),
+            Ask::read(Api::Chat, parts).unwrap(),
+        );
+        assert_eq!(plain, parts);
+        assert_eq!(
+            (plain.max_tokens, plain.text.as_str(), plain.tokens.len()),
+            (Some(8), "Hello there", 7)
+        );
+    }
+
+    #[test]
+    fn prompts_may_be_text_or_tokens() {
+        let read = |prompt: &str| {
+            Ask::read(
+                Api::Completions,
+                format!(r#"{{"prompt":{prompt}}}"#).as_bytes(),
+            )
+        };
+        assert_eq!(read(r#""a b c""#).unwrap().tokens.len(), 3);
+        assert_eq!(read("[1,2,3]").unwrap().tokens, [1, 2, 3]);
+        assert_eq!(read(r#"["a b"]"#).unwrap().tokens.len(), 2);
+        assert_eq!(read("[[4,5]]").unwrap().tokens, [4, 5]);
+        assert!(read(r#"["a","b"]"#).is_err() && read(r#""""#).is_err() && read("{}").is_err());
+    }
+
+    #[test]
+    fn faults_name_the_field() {
+        refused(Api::Chat, "", None, "the body cannot be read");
+        refused(Api::Chat, r#"{"messages":["#, None, "line 1");
+        refused(Api::Chat, r#"{"model":"m"}"#, Some("messages"), "missing");
+        refused(Api::Chat, r#"{"messages":[]}"#, Some("messages"), "empty");
+        refused(Api::Chat, r#"{"messages":"hi"}"#, None, "invalid type");
+        refused(
+            Api::Chat,
+            r#"{"messages":[{"role":"user","content":7}]}"#,
+            None,
+            "content must be",
+        );
+        refused(
+            Api::Completions,
+            r#"{"prompt":"a","max_tokens":0}"#,
+            Some("max_tokens"),
+            "at least 1",
+        );
+        refused(
+            Api::Completions,
+            r#"{"prompt":"a","max_tokens":-3}"#,
+            Some("max_tokens"),
+            "at least 1",
+        );
+        refused(
+            Api::Completions,
+            r#"{"prompt":"a","max_tokens":"8"}"#,
+            None,
+            "invalid type",
+        );
+        refused(
+            Api::Completions,
+            r#"{"prompt":"a","n":2}"#,
+            Some("n"),
+            "n = 1",
+        );
+        refused(
+            Api::Completions,
+            r#"{"prompt":"a","temperature":-1}"#,
+            Some("temperature"),
+            "non-negative",
+        );
+        refused(
+            Api::Completions,
+            r#"{"prompt":"a","stream_options":{}}"#,
+            Some("stream_options"),
+            "stream",
+        );
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_counts() {
+        let ask = Ask::read(
+            Api::Completions,
+            br#"{"prompt":"a","max_tokens":9,"max_tokens":1}"#,
+        )
+        .unwrap();
+        assert_eq!(ask.max_tokens, Some(1));
+    }
+
+    #[test]
+    fn block_ids_of_a_transfer_may_be_numbers() {
+        let body = br#"{"prompt":"a","kv_transfer_params":{"do_remote_prefill":true,"remote_block_ids":[1,2,3]}}"#;
+        let ask = Ask::read(Api::Completions, body).unwrap();
+        assert!(ask.transfer_flag("do_remote_prefill") && !ask.transfer_flag("do_remote_decode"));
+    }
+}

@@ -1,0 +1,256 @@
+//! `/v1/completions` and `/v1/chat/completions`, from the body's last byte to the answer's first.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use pointsman_http::{Body, Peer};
+use pointsman_wire::handoff::parse_internal_id;
+use serde_json::{Value, json};
+
+use crate::engine::block_hash::hash_tokens;
+use crate::flags::{Connector, Mode, Role};
+use crate::server::answer::{Answer, Usage};
+use crate::server::answer_body::AnswerBody;
+use crate::server::answer_text::{AnswerText, plan};
+use crate::server::api_error::ApiError;
+use crate::server::ask::{Api, Ask};
+use crate::server::desk::{Desk, json_text, read_body};
+use crate::server::host::{Entry, Host, reason_index};
+use crate::server::peer;
+
+/// Seconds since 1970.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Reads a request, has it computed and answers.
+pub async fn generate(
+    desk: &Arc<Desk>,
+    api: Api,
+    request: Request<Incoming>,
+    client: &Peer,
+) -> Result<Response<Body>, ApiError> {
+    let host = &desk.host;
+    forced_error(request.headers())?;
+    let given_id = request
+        .headers()
+        .get("x-request-id")
+        .and_then(|id| id.to_str().ok())
+        .map(str::to_owned);
+    let body = read_body(host, request, client).await?;
+    let ask = Ask::read(api, &body.joined())?;
+    drop(body);
+    let model = served_model(host, &ask)?;
+    let room = room(host, &ask)?;
+    let prompt = ask.tokens.len() as u32;
+
+    let request_id = given_id.clone().unwrap_or_else(|| host.unique());
+    let handoff = handoff(desk, &ask, &request_id).await;
+    let seed = host.draw(&ask.tokens);
+    let planned = plan(
+        ask.max_tokens,
+        ask.ignore_eos,
+        room,
+        host.settings.length,
+        seed,
+    );
+    let reason = match (ask.transfer_flag("do_remote_decode"), planned.cut) {
+        (true, _) => "remote_decode",
+        (false, true) => "length",
+        (false, false) => "stop",
+    };
+    let mut blocks = Vec::new();
+    if host.settings.engine.prefix_caching {
+        hash_tokens(
+            &ask.tokens,
+            host.settings.engine.block_size as usize,
+            &mut blocks,
+        );
+    }
+    let seat = host.enter(&Entry {
+        prompt_tokens: prompt,
+        blocks: &blocks,
+        output_tokens: planned.tokens,
+        max_tokens: ask.max_tokens,
+        watched: ask.stream,
+        reason: reason_index(reason),
+        peer: handoff.peer.as_deref(),
+        record: handoff.record.then_some(request_id.as_str()),
+    })?;
+
+    let id = answer_id(host, api, &request_id);
+    let answer = Answer::new(&ask, &id, &model, unix_seconds());
+    let mut text = match host.settings.mode {
+        Mode::Random => AnswerText::words(seed),
+        Mode::Echo => AnswerText::echo(ask.text.clone()),
+    };
+    let prefix = if ask.echo {
+        ask.text.clone()
+    } else {
+        String::new()
+    };
+    let mut response = if ask.stream {
+        let body = AnswerBody::new(seat, answer, text, prefix, reason, prompt);
+        let mut response = Response::new(Body::boxed(body));
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream; charset=utf-8"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    } else {
+        let summary = seat.progress.ended().await;
+        let mut said = prefix;
+        (0..summary.output_tokens).for_each(|_| text.next_token(&mut said));
+        let usage = Usage {
+            prompt,
+            completion: summary.output_tokens,
+            cached: summary.cached_tokens,
+        };
+        let params =
+            (reason == "remote_decode").then(|| transfer_params(host, &request_id, prompt));
+        json_text(answer.document(&said, reason, usage, params.as_ref()))
+    };
+    if host.settings.echo_request_id
+        && let Ok(value) = HeaderValue::from_str(&request_id)
+    {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    Ok(response)
+}
+
+/// `X-Return-Error: <status>` asks for an error.
+fn forced_error(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(asked) = headers.get("x-return-error") else {
+        return Ok(());
+    };
+    let status = asked
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse::<u16>().ok());
+    match status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        Some(status) if status.is_client_error() || status.is_server_error() => Err(ApiError::new(
+            status,
+            format!("error {} as asked for by x-return-error", status.as_u16()),
+        )),
+        _ => Err(ApiError::bad_request(
+            "x-return-error must be a status from 400 to 599",
+        )),
+    }
+}
+
+fn served_model(host: &Host, ask: &Ask) -> Result<String, ApiError> {
+    let served = &host.settings.models;
+    match &ask.model {
+        None => Ok(served[0].clone()),
+        Some(name) if served.contains(name) => Ok(name.clone()),
+        Some(name) => Err(ApiError {
+            status: StatusCode::NOT_FOUND,
+            message: format!("The model `{name}` does not exist."),
+            param: Some("model"),
+        }),
+    }
+}
+
+/// How many tokens the context leaves for the answer.
+fn room(host: &Host, ask: &Ask) -> Result<u32, ApiError> {
+    let (limit, prompt) = (host.settings.max_model_len, ask.tokens.len() as u64);
+    let asked = u64::from(ask.max_tokens.unwrap_or(1));
+    if prompt + asked <= u64::from(limit) {
+        return Ok(limit - prompt as u32);
+    }
+    let (place, param) = match ask.api {
+        Api::Chat => ("messages", "messages"),
+        Api::Completions => ("prompt", "prompt"),
+    };
+    Err(ApiError::field(
+        param,
+        format!(
+            "This model's maximum context length is {limit} tokens. However, you requested {} tokens \
+             ({prompt} in the {place}, {asked} in the completion). Please reduce the length of the {place} or completion.",
+            prompt + asked,
+        ),
+    ))
+}
+
+/// The part that this request plays in a prefill/decode pair.
+#[derive(Default)]
+struct Handoff {
+    /// Its KV comes from this server.
+    peer: Option<String>,
+    /// Its KV will be asked for under its id.
+    record: bool,
+}
+
+async fn handoff(desk: &Desk, ask: &Ask, id: &str) -> Handoff {
+    let host = &desk.host;
+    if ask.transfer_flag("do_remote_prefill") {
+        let remote = ask
+            .kv_transfer
+            .as_ref()
+            .and_then(|params| params.get("remote_host"));
+        let peer = remote
+            .and_then(Value::as_str)
+            .unwrap_or("remote")
+            .to_owned();
+        return Handoff {
+            peer: Some(peer),
+            record: false,
+        };
+    }
+    if ask.transfer_flag("do_remote_decode") {
+        return Handoff {
+            peer: None,
+            record: true,
+        };
+    }
+    let (role, pair) = (host.settings.role, parse_internal_id(id));
+    let (false, Some(pair)) = (host.settings.connector == Connector::None, pair) else {
+        return Handoff::default();
+    };
+    match role {
+        Role::Prefill => Handoff {
+            peer: None,
+            record: ask.max_tokens == Some(1),
+        },
+        Role::Decode => {
+            let mut known = host.transfers.tokens(id).is_some();
+            if let (false, Some(authority)) = (known, &host.settings.kv_peer) {
+                known = peer::ask(&desk.pool, authority, id).await.is_some();
+            }
+            Handoff {
+                peer: known.then(|| pair.prefill.to_owned()),
+                record: false,
+            }
+        }
+        Role::Both => Handoff::default(),
+    }
+}
+
+/// What a decode server needs to fetch this prompt's KV.
+fn transfer_params(host: &Host, id: &str, prompt: u32) -> Value {
+    let blocks: Vec<u32> = (0..prompt.div_ceil(host.settings.engine.block_size)).collect();
+    json!({
+        "do_remote_decode": false,
+        "do_remote_prefill": true,
+        "remote_engine_id": host.settings.root,
+        "remote_request_id": id,
+        "remote_block_ids": blocks,
+        "remote_host": "127.0.0.1",
+        "remote_port": 14579,
+        "tp_size": 1,
+    })
+}
+
+fn answer_id(host: &Host, api: Api, request_id: &str) -> String {
+    match (api, host.settings.choice_suffix) {
+        (Api::Completions, true) => format!("cmpl-{request_id}-0"),
+        (Api::Completions, false) => format!("cmpl-{request_id}"),
+        (Api::Chat, _) => format!("chatcmpl-{request_id}"),
+    }
+}

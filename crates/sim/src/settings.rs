@@ -1,0 +1,350 @@
+//! Flags resolved: the engine's configuration and what the server needs to know.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pointsman_core::time::Span;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::engine::config::{EngineConfig, ReferenceTiming, Timing};
+use crate::engine::preset::Preset;
+use crate::engine::transfer::TransferModel;
+use crate::flags::{Connector, LatencyModel, Length, Mode, Role, SimConfig};
+
+/// Relative deviation of a step's time unless `--deterministic`.
+const JITTER: f64 = 0.03;
+
+/// Flags that contradict each other or make no sense.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The preset does not exist.
+    #[error("--preset {0}: not known; see --help for the list")]
+    Preset(String),
+    /// The transfer preset does not exist.
+    #[error("--kv-transfer {0}: not known; see --help for the list")]
+    Transfer(String),
+    /// A number out of its range.
+    #[error("--{flag} {found}: must be a number above 0")]
+    NotPositive {
+        /// The flag.
+        flag: &'static str,
+        /// What it was.
+        found: f64,
+    },
+    /// vLLM's description of the connector cannot be read.
+    #[error("--kv-transfer-config: {0}; it must be a json object as vllm takes it")]
+    TransferConfig(serde_json::Error),
+    /// A connector of that description that is not known.
+    #[error(
+        "--kv-transfer-config: connector {0:?} is not simulated; use P2pNcclConnector, ExampleConnector or NixlConnector"
+    )]
+    Connector(String),
+    /// The peer's address cannot be read.
+    #[error("--kv-peer {0}: not a url such as http://127.0.0.1:8000")]
+    Peer(String),
+    /// Reference timing was asked for and the preset has none.
+    #[error(
+        "--latency-model roofline: preset {0} has no roofline; use one of the roofline presets"
+    )]
+    NoRoofline(String),
+}
+
+/// What one server runs on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The engine.
+    pub engine: EngineConfig,
+    /// Seed of all chance.
+    pub seed: u64,
+    /// No chance in lengths either.
+    pub deterministic: bool,
+    /// Factor on all step times.
+    pub slow_factor: f64,
+    /// Served names; the first is the main one.
+    pub models: Vec<String>,
+    /// The model behind the names.
+    pub root: String,
+    /// Most tokens of prompt and answer together.
+    pub max_model_len: u32,
+    /// What the answers say.
+    pub mode: Mode,
+    /// How long they are.
+    pub length: Length,
+    /// Part in a pair.
+    pub role: Role,
+    /// How KV moves between the pair.
+    pub connector: Connector,
+    /// Host and port of the prefill server in another process.
+    pub kv_peer: Option<String>,
+    /// Append the choice's index to completion ids.
+    pub choice_suffix: bool,
+    /// Answer with the request's X-Request-Id.
+    pub echo_request_id: bool,
+    /// Not ready for so long.
+    pub startup: Duration,
+    /// Largest request body in bytes.
+    pub max_body: usize,
+    /// Answered as x-inference-pod, -namespace.
+    pub pod: Option<(String, Option<String>)>,
+}
+
+/// The part of vLLM's `--kv-transfer-config` that matters here.
+#[derive(Deserialize)]
+struct TransferConfig {
+    kv_connector: Option<String>,
+    kv_role: Option<String>,
+}
+
+impl Settings {
+    /// Resolves flags; the first fault found refuses them.
+    pub fn resolve(config: &SimConfig) -> Result<Self, SettingsError> {
+        for (flag, found) in [("speed", config.speed), ("slow-factor", config.slow_factor)] {
+            if !found.is_finite() || found <= 0.0 {
+                return Err(SettingsError::NotPositive { flag, found });
+            }
+        }
+        let (role, connector) = pair(config)?;
+        let preset = Preset::by_name(&config.preset)
+            .ok_or_else(|| SettingsError::Preset(config.preset.clone()))?;
+        let kv_blocks = config
+            .kv_cache_size
+            .unwrap_or_else(|| preset.kv_blocks(config.block_size));
+        let engine = EngineConfig {
+            transfer: transfer(config, connector)?,
+            block_size: config.block_size,
+            max_running: config.max_num_seqs,
+            max_waiting: config.max_waiting_queue_length,
+            token_budget: config.max_num_batched_tokens,
+            chunked_prefill: !config.no_enable_chunked_prefill,
+            prefix_caching: !config.no_enable_prefix_caching,
+            jitter: if config.deterministic { 0.0 } else { JITTER },
+            speed: config.speed,
+            ..EngineConfig::new(timing(config, &preset)?, preset.kv_bytes, kv_blocks)
+        };
+        let models = match config.served_model_name.as_slice() {
+            [] => vec![config.model.clone()],
+            names => names.to_vec(),
+        };
+        let clock = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| d.as_nanos() as u64)
+        };
+        Ok(Self {
+            engine: engine.lawful(),
+            seed: config
+                .seed
+                .unwrap_or_else(|| if config.deterministic { 0 } else { clock() }),
+            deterministic: config.deterministic,
+            slow_factor: config.slow_factor,
+            models,
+            root: config.model.clone(),
+            max_model_len: config.max_model_len,
+            mode: config.mode,
+            length: config.length,
+            role,
+            connector,
+            kv_peer: config.kv_peer.as_deref().map(authority).transpose()?,
+            choice_suffix: config.choice_suffix,
+            echo_request_id: config.enable_request_id_headers,
+            startup: config.startup_duration,
+            max_body: config.max_request_body_size_mb as usize * 1024 * 1024,
+            pod: config
+                .pod_name
+                .clone()
+                .map(|name| (name, config.pod_namespace.clone())),
+        })
+    }
+}
+
+fn pair(config: &SimConfig) -> Result<(Role, Connector), SettingsError> {
+    let Some(json) = &config.kv_transfer_config else {
+        return Ok((config.role, config.kv_connector));
+    };
+    let written: TransferConfig =
+        serde_json::from_str(json).map_err(SettingsError::TransferConfig)?;
+    let role = match (config.role, written.kv_role.as_deref()) {
+        (Role::Both, Some("kv_producer")) => Role::Prefill,
+        (Role::Both, Some("kv_consumer")) => Role::Decode,
+        (role, _) => role,
+    };
+    let connector = match (config.kv_connector, written.kv_connector.as_deref()) {
+        (Connector::None, Some("P2pNcclConnector")) => Connector::P2pNccl,
+        (Connector::None, Some("ExampleConnector" | "SharedStorageConnector")) => {
+            Connector::SharedStorage
+        }
+        (Connector::None, Some("NixlConnector")) => Connector::Nixl,
+        (Connector::None, Some(other)) => return Err(SettingsError::Connector(other.to_owned())),
+        (connector, _) => connector,
+    };
+    Ok((role, connector))
+}
+
+fn transfer(config: &SimConfig, connector: Connector) -> Result<TransferModel, SettingsError> {
+    let name = config.kv_transfer.as_deref().unwrap_or(match connector {
+        Connector::None => "none",
+        Connector::P2pNccl => "p2p-nvlink",
+        Connector::SharedStorage => "fs",
+        Connector::Nixl => "rdma",
+    });
+    let preset =
+        TransferModel::by_name(name).ok_or_else(|| SettingsError::Transfer(name.to_owned()))?;
+    let given = &config.reference;
+    Ok(
+        match (
+            given.kv_cache_transfer_latency,
+            given.kv_cache_transfer_time_per_token,
+        ) {
+            (None, None) => preset,
+            (setup, per_token) => TransferModel {
+                name: "custom",
+                setup: span(setup.unwrap_or_default()),
+                bandwidth: f64::INFINITY,
+                passes: 1.0,
+                per_token: span(per_token.unwrap_or_default()),
+            },
+        },
+    )
+}
+
+fn timing(config: &SimConfig, preset: &Preset) -> Result<Timing, SettingsError> {
+    let reference = match config.latency_model {
+        Some(model) => model == LatencyModel::Reference,
+        None => preset.reference.is_some(),
+    };
+    if !reference {
+        let roofline = preset.roofline.clone();
+        return roofline
+            .map(Timing::Roofline)
+            .ok_or_else(|| SettingsError::NoRoofline(preset.name.to_owned()));
+    }
+    let given = &config.reference;
+    let base = preset.reference.clone().unwrap_or_default();
+    let or = |given: Option<Duration>, base: Span| given.map_or(base, span);
+    Ok(Timing::Reference(ReferenceTiming {
+        first_token: or(given.time_to_first_token, base.first_token),
+        first_token_deviation: or(
+            given.time_to_first_token_std_dev,
+            base.first_token_deviation,
+        ),
+        prefill_overhead: or(given.prefill_overhead, base.prefill_overhead),
+        prefill_per_token: or(given.prefill_time_per_token, base.prefill_per_token),
+        prefill_deviation: or(given.prefill_time_std_dev, base.prefill_deviation),
+        inter_token: or(given.inter_token_latency, base.inter_token),
+        inter_token_deviation: or(
+            given.inter_token_latency_std_dev,
+            base.inter_token_deviation,
+        ),
+        transfer: or(given.kv_cache_transfer_latency, base.transfer),
+        transfer_per_token: or(
+            given.kv_cache_transfer_time_per_token,
+            base.transfer_per_token,
+        ),
+        transfer_deviation: or(
+            given.kv_cache_transfer_time_std_dev,
+            base.transfer_deviation,
+        ),
+        factor_under_load: given
+            .time_factor_under_load
+            .unwrap_or(base.factor_under_load),
+    }))
+}
+
+fn span(duration: Duration) -> Span {
+    Span(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Host and port of an http URL.
+fn authority(url: &str) -> Result<String, SettingsError> {
+    let fault = || SettingsError::Peer(url.to_owned());
+    let uri: http::Uri = url.parse().map_err(|_| fault())?;
+    let host = uri.host().ok_or_else(fault)?;
+    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(flags: &[&str]) -> Result<Settings, String> {
+        let config = SimConfig::from_flags(flags.iter().copied()).map_err(|e| e.to_string())?;
+        Settings::resolve(&config).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn vllms_connector_description_gives_role_and_backend() {
+        let p2p = r#"{"kv_connector":"P2pNcclConnector","kv_role":"kv_producer","kv_rank":0}"#;
+        let settings = resolve(&["--kv-transfer-config", p2p]).unwrap();
+        assert_eq!(
+            (settings.role, settings.connector),
+            (Role::Prefill, Connector::P2pNccl)
+        );
+        assert_eq!(settings.engine.transfer.name, "p2p-nvlink");
+        let other = resolve(&["--kv-transfer-config", r#"{"kv_connector":"Pigeon"}"#]).unwrap_err();
+        assert!(other.contains("Pigeon"), "{other}");
+    }
+
+    #[test]
+    fn a_constant_transfer_time_overrides_the_preset() {
+        let settings = resolve(&[
+            "--kv-connector",
+            "shared-storage",
+            "--kv-cache-transfer-latency",
+            "7",
+        ])
+        .unwrap();
+        assert_eq!(
+            settings.engine.transfer.span(5000, 1e5),
+            Span::from_millis(7)
+        );
+    }
+
+    #[test]
+    fn reference_times_come_from_preset_and_flags() {
+        let settings = resolve(&[
+            "--preset",
+            "reference-8b-h100",
+            "--inter-token-latency",
+            "5",
+        ])
+        .unwrap();
+        let Timing::Reference(timing) = settings.engine.timing else {
+            panic!("a reference preset")
+        };
+        assert_eq!(
+            (timing.inter_token, timing.prefill_overhead),
+            (Span::from_millis(5), Span::from_millis(30))
+        );
+        assert!(
+            resolve(&[
+                "--preset",
+                "reference-8b-h100",
+                "--latency-model",
+                "roofline"
+            ])
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn senseless_numbers_are_refused() {
+        assert!(resolve(&["--speed", "0"]).unwrap_err().contains("--speed"));
+        assert!(
+            resolve(&["--slow-factor", "NaN"])
+                .unwrap_err()
+                .contains("--slow-factor")
+        );
+        assert!(
+            resolve(&["--kv-peer", "/nowhere"])
+                .unwrap_err()
+                .contains("--kv-peer")
+        );
+        assert_eq!(
+            resolve(&["--kv-peer", "http://prefill:8000/"])
+                .unwrap()
+                .kv_peer
+                .unwrap(),
+            "prefill:8000"
+        );
+    }
+}
