@@ -62,12 +62,22 @@ fn a_warm_decision_allocates_nothing() {
     for name in NAMES {
         for rows in [2, 100, 1_000] {
             let written = preset(name).expect("the preset exists");
-            let resolved = resolve(&written, &Registry::new(pointsman_plugins::ALL), Generation::G1, name);
+            let resolved = resolve(
+                &written,
+                &Registry::new(pointsman_plugins::ALL),
+                Generation::G1,
+                name,
+            );
             let plan = Arc::new(resolved.unwrap_or_else(|faults| panic!("{faults:?}")).plan);
             let line = |n: usize| format!("e{n} inFlight={} llm-d.ai/kv-backend=nvlink", n % 3);
             let pool = pool(&(0..rows).map(line).collect::<Vec<_>>().join("\n"));
             let (mut table, mut ring) = (Table::default(), Ring::new(1 << 20));
-            let request = InferenceRequest { id: "id", model: "model", prompt_bytes: 200, ..Default::default() };
+            let request = InferenceRequest {
+                id: "id",
+                model: "model",
+                prompt_bytes: 200,
+                ..Default::default()
+            };
             let mut one = |seed: u64| {
                 let mut life = Life::begin(Tick(seed));
                 let deciding = Deciding {
@@ -88,7 +98,9 @@ fn a_warm_decision_allocates_nothing() {
                     pick_ns: 1,
                     door: "test",
                 };
-                let record = ring.record(&facts, &plan, &pool.snapshot, &table).expect("the record fits");
+                let record = ring
+                    .record(&facts, &plan, &pool.snapshot, &table)
+                    .expect("the record fits");
                 life.on(Event::Head { status: 200 }, Tick(seed + 1));
                 if let Effect::Note(outcome) = life.on(Event::End { usage: None }, Tick(seed + 2)) {
                     ring.finish(record, outcome, Some("cmpl-1"));
@@ -96,7 +108,11 @@ fn a_warm_decision_allocates_nothing() {
             };
             // Warm: scratch has its size and the ring has gone round.
             (0..2_000).for_each(&mut one);
-            assert_eq!(allocations(|| (0..1_000).for_each(&mut one)), 0, "{name}, {rows} endpoints");
+            assert_eq!(
+                allocations(|| (0..1_000).for_each(&mut one)),
+                0,
+                "{name}, {rows} endpoints"
+            );
         }
     }
 }

@@ -65,7 +65,7 @@ fn random_aborts_leave_nothing_in_flight() {
     burst(80, 10, |number| {
         let mut draw = seed
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(number as u64 * 0x2545_f491_4f6c_dd1d);
+            .wrapping_add((number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
         let mut next = |below: u64| {
             draw ^= draw << 13;
             draw ^= draw >> 7;

@@ -38,7 +38,11 @@ pub const NOW: Tick = Tick(1_000_000_000);
 /// # Panics
 /// The text is not as described above.
 pub fn pool(text: &str) -> Pool {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let slots = Arc::new(Slots::new(lines.len()));
     let mut rows = RowSet::default();
     rows.fill(lines.len());
@@ -59,14 +63,29 @@ pub fn pool(text: &str) -> Pool {
                     let n: usize = value.parse().expect("inFlight is a count");
                     guards.extend((0..n).map(|_| slots.enter(slot)));
                 }
-                Some(reading) => slots.write(slot, reading, value.parse().expect("a reading is a number"), NOW),
+                Some(reading) => slots.write(
+                    slot,
+                    reading,
+                    value.parse().expect("a reading is a number"),
+                    NOW,
+                ),
                 None => labels.push((key, value)),
             }
         }
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1 + row as u16));
-        endpoints.push(Endpoint { name: name.into(), address, labels: labels.into_iter().collect::<Labels>(), slot });
+        endpoints.push(Endpoint {
+            name: name.into(),
+            address,
+            labels: labels.into_iter().collect::<Labels>(),
+            slot,
+        });
     }
-    Pool { snapshot: Arc::new(Snapshot { generation: 1, endpoints }), slots, rows, guards }
+    Pool {
+        snapshot: Arc::new(Snapshot::new(1, endpoints)),
+        slots,
+        rows,
+        guards,
+    }
 }
 
 impl Pool {
@@ -85,7 +104,11 @@ impl Pool {
 
 fn built(spec: &PluginSpec, parameters: &str, generation: Generation) -> Built {
     let value: Value = serde_json::from_str(parameters).expect("parameters are JSON");
-    (spec.build)(&Params { value: Some(&value), generation }).expect("the parameters are accepted")
+    (spec.build)(&Params {
+        value: Some(&value),
+        generation,
+    })
+    .expect("the parameters are accepted")
 }
 
 /// Names of the candidates that a filter leaves, separated by spaces.
@@ -93,23 +116,45 @@ fn built(spec: &PluginSpec, parameters: &str, generation: Generation) -> Built {
 /// # Panics
 /// The plugin is no filter or refuses its parameters.
 pub fn run_filter(spec: &PluginSpec, parameters: &str, pool: &Pool) -> String {
-    let Built::Filter(filter) = built(spec, parameters, Generation::G1) else { panic!("{} is no filter", spec.kind) };
+    let Built::Filter(filter) = built(spec, parameters, Generation::G1) else {
+        panic!("{} is no filter", spec.kind)
+    };
     let (request, readings) = (InferenceRequest::default(), pool.readings());
     let mut rows = pool.rows.clone();
-    let ctx = Ctx { now: NOW, request: &request, snapshot: &pool.snapshot, readings: &readings };
+    let ctx = Ctx {
+        now: NOW,
+        request: &request,
+        snapshot: &pool.snapshot,
+        readings: &readings,
+    };
     filter.filter(&ctx, &mut rows);
-    rows.iter().map(|row| pool.snapshot.endpoints[row].name.to_string()).collect::<Vec<_>>().join(" ")
+    rows.iter()
+        .map(|row| pool.snapshot.endpoints[row].name.to_string())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Scores by row; 0 for rows crossed out.
 ///
 /// # Panics
 /// The plugin is no scorer or refuses its parameters.
-pub fn run_scorer(spec: &PluginSpec, parameters: &str, generation: Generation, pool: &Pool) -> Vec<f64> {
-    let Built::Scorer(scorer) = built(spec, parameters, generation) else { panic!("{} is no scorer", spec.kind) };
+pub fn run_scorer(
+    spec: &PluginSpec,
+    parameters: &str,
+    generation: Generation,
+    pool: &Pool,
+) -> Vec<f64> {
+    let Built::Scorer(scorer) = built(spec, parameters, generation) else {
+        panic!("{} is no scorer", spec.kind)
+    };
     let (request, readings) = (InferenceRequest::default(), pool.readings());
     let mut out = vec![0.0; pool.snapshot.len()];
-    let ctx = Ctx { now: NOW, request: &request, snapshot: &pool.snapshot, readings: &readings };
+    let ctx = Ctx {
+        now: NOW,
+        request: &request,
+        snapshot: &pool.snapshot,
+        readings: &readings,
+    };
     scorer.score(&ctx, &pool.rows, &mut out);
     out
 }
@@ -119,11 +164,20 @@ pub fn run_scorer(spec: &PluginSpec, parameters: &str, generation: Generation, p
 /// # Panics
 /// The plugin is no picker or refuses its parameters.
 pub fn run_picker(spec: &PluginSpec, parameters: &str, totals: &[f64], seed: u64) -> Vec<u32> {
-    let Built::Picker(picker) = built(spec, parameters, Generation::G1) else { panic!("{} is no picker", spec.kind) };
+    let Built::Picker(picker) = built(spec, parameters, Generation::G1) else {
+        panic!("{} is no picker", spec.kind)
+    };
     let mut rows = RowSet::default();
     rows.fill(totals.len());
     let mut rng = Rng::from_seed(seed);
     let mut picks = Picks::new();
-    picker.pick(&PickInput { rows: &rows, totals }, &mut Chance::new(&mut rng), &mut picks);
+    picker.pick(
+        &PickInput {
+            rows: &rows,
+            totals,
+        },
+        &mut Chance::new(&mut rng),
+        &mut picks,
+    );
     picks.to_vec()
 }

@@ -14,7 +14,14 @@ impl Rng {
     /// A generator whose whole sequence follows from `seed`.
     pub fn from_seed(seed: u64) -> Self {
         let mut s = seed;
-        Self { state: [splitmix(&mut s), splitmix(&mut s), splitmix(&mut s), splitmix(&mut s)] }
+        Self {
+            state: [
+                splitmix(&mut s),
+                splitmix(&mut s),
+                splitmix(&mut s),
+                splitmix(&mut s),
+            ],
+        }
     }
 
     /// The next 64 random bits.
@@ -91,7 +98,10 @@ mod tests {
         for _ in 0..50_000 {
             seen[rng.below(5)] += 1;
         }
-        assert!(seen.iter().all(|&n| (9_500..10_500).contains(&n)), "{seen:?}");
+        assert!(
+            seen.iter().all(|&n| (9_500..10_500).contains(&n)),
+            "{seen:?}"
+        );
         assert_eq!(rng.below(0), 0);
         assert_eq!(rng.below(1), 0);
     }

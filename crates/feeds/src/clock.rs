@@ -14,8 +14,13 @@ pub struct Clock {
 impl Clock {
     /// A clock whose tick 0 is now.
     pub fn start() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { origin: Instant::now(), unix_ns_at_origin: unix.as_nanos() as u64 }
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            origin: Instant::now(),
+            unix_ns_at_origin: unix.as_nanos() as u64,
+        }
     }
 
     /// The current tick.

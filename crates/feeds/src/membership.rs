@@ -93,7 +93,8 @@ impl Membership {
         }
         *held = next;
         let generation = self.current.load().generation + 1;
-        self.current.store(Arc::new(Snapshot { generation, endpoints }));
+        self.current
+            .store(Arc::new(Snapshot::new(generation, endpoints)));
         drop(writer);
         self.changes.send_replace(generation);
         left_out
@@ -105,7 +106,11 @@ mod tests {
     use super::*;
 
     fn member(name: &str, port: u16) -> Member {
-        Member { name: name.to_owned(), address: ([127, 0, 0, 1], port).into(), labels: Labels::default() }
+        Member {
+            name: name.to_owned(),
+            address: ([127, 0, 0, 1], port).into(),
+            labels: Labels::default(),
+        }
     }
 
     #[test]
@@ -125,7 +130,15 @@ mod tests {
     #[test]
     fn members_without_a_slot_are_counted_and_repeated_ones_taken_once() {
         let membership = Membership::new(2);
-        assert_eq!(membership.replace(&[member("a", 1), member("a", 1), member("b", 2), member("c", 3)]), 1);
+        assert_eq!(
+            membership.replace(&[
+                member("a", 1),
+                member("a", 1),
+                member("b", 2),
+                member("c", 3)
+            ]),
+            1
+        );
         assert_eq!(membership.snapshot().len(), 2);
     }
 }

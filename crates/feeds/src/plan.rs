@@ -17,7 +17,8 @@ pub const MAX_CONFIG_BYTES: usize = 1 << 20;
 /// There is no such profile.
 pub fn from_preset(name: &str, registry: &Registry) -> Result<Resolved, Vec<Fault>> {
     let Some(written) = preset(name) else {
-        let hint = did_you_mean(name, NAMES).map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+        let hint = did_you_mean(name, NAMES)
+            .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
         let message = format!("'{name}' is no profile; known: {}{hint}", NAMES.join(", "));
         return Err(vec![Fault::error("--profile", message)]);
     };
@@ -30,7 +31,8 @@ pub fn from_preset(name: &str, registry: &Registry) -> Result<Resolved, Vec<Faul
 /// The file cannot be read, or every fault in it.
 pub fn from_file(path: &Path, registry: &Registry) -> Result<Resolved, Vec<Fault>> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| vec![Fault::error("", format!("cannot read {shown}: {e}"))])?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| vec![Fault::error("", format!("cannot read {shown}: {e}"))])?;
     from_text(&text, registry, &shown)
 }
 
@@ -40,7 +42,10 @@ pub fn from_file(path: &Path, registry: &Registry) -> Result<Resolved, Vec<Fault
 /// Every fault of the text.
 pub fn from_text(text: &str, registry: &Registry, source: &str) -> Result<Resolved, Vec<Fault>> {
     if text.len() > MAX_CONFIG_BYTES {
-        return Err(vec![Fault::error("", format!("the file is larger than {MAX_CONFIG_BYTES} bytes"))]);
+        return Err(vec![Fault::error(
+            "",
+            format!("the file is larger than {MAX_CONFIG_BYTES} bytes"),
+        )]);
     }
     let written: Written =
         serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
@@ -49,8 +54,13 @@ pub fn from_text(text: &str, registry: &Registry, source: &str) -> Result<Resolv
 
 /// Second generation by the API group that only it has, else the first.
 fn generation_of(written: &Written) -> Generation {
-    let second = written.api_version.as_deref() == Some("llm-d.ai/v1alpha1") || written.data_layer.is_some();
-    if second { Generation::G2 } else { Generation::G1 }
+    let second =
+        written.api_version.as_deref() == Some("llm-d.ai/v1alpha1") || written.data_layer.is_some();
+    if second {
+        Generation::G2
+    } else {
+        Generation::G1
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +73,9 @@ mod tests {
     }
 
     fn faults(text: &str) -> Vec<String> {
-        let Err(faults) = from_text(text, &registry(), "t") else { panic!("accepted: {text}") };
+        let Err(faults) = from_text(text, &registry(), "t") else {
+            panic!("accepted: {text}")
+        };
         faults.iter().map(ToString::to_string).collect()
     }
 
@@ -75,10 +87,19 @@ mod tests {
             let profile = &resolved.plan.profiles[0];
             assert_eq!(profile.scorers[0].scorer.kind, "active-request-scorer");
             assert_eq!(profile.picker.kind, "max-score-picker");
-            assert_eq!(profile.filters.len(), usize::from(name.ends_with("by-backend")));
+            assert_eq!(
+                profile.filters.len(),
+                usize::from(name.ends_with("by-backend"))
+            );
         }
-        let Err(unknown) = from_preset("proxy-perfomance", &registry()) else { panic!("accepted") };
-        assert!(unknown[0].message.contains("did you mean 'proxy-performance'?"));
+        let Err(unknown) = from_preset("proxy-perfomance", &registry()) else {
+            panic!("accepted")
+        };
+        assert!(
+            unknown[0]
+                .message
+                .contains("did you mean 'proxy-performance'?")
+        );
     }
 
     #[test]
@@ -86,7 +107,10 @@ mod tests {
         let text = "plugins:\n- type: active-request-scorr\n- {type: random-picker, name: p}\n- {type: max-score-picker, name: p}\nschedulingProfiles:\n- name: default\n  plugins: [{pluginRef: q}]\n";
         let found = faults(text);
         assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found[0].contains("plugins[0].type") && found[0].contains("did you mean 'active-request-scorer'?"));
+        assert!(
+            found[0].contains("plugins[0].type")
+                && found[0].contains("did you mean 'active-request-scorer'?")
+        );
         assert!(found[1].contains("duplicate plugin name 'p'"));
         assert!(found[2].contains("schedulingProfiles[0].plugins[0].pluginRef"));
     }
@@ -94,24 +118,44 @@ mod tests {
     #[test]
     fn unknown_envelope_fields_are_refused_with_their_line() {
         let found = faults("plugins: []\nschedulingProfile: []\n");
-        assert!(found[0].contains("schedulingProfile") && found[0].contains("line 2"), "{found:?}");
+        assert!(
+            found[0].contains("schedulingProfile") && found[0].contains("line 2"),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn defaults_are_filled_in_as_the_reference_does() {
-        let resolved = from_text("plugins:\n- type: active-request-scorer\n", &registry(), "t").ok().unwrap();
+        let resolved = from_text(
+            "plugins:\n- type: active-request-scorer\n",
+            &registry(),
+            "t",
+        )
+        .ok()
+        .unwrap();
         let profile = &resolved.plan.profiles[0];
-        assert_eq!((profile.name.as_str(), profile.scorers[0].weight), ("default", 1.0));
+        assert_eq!(
+            (profile.name.as_str(), profile.scorers[0].weight),
+            ("default", 1.0)
+        );
         assert_eq!(profile.picker.kind, "max-score-picker");
         assert_eq!(resolved.plan.handler.kind, "single-profile-handler");
     }
 
     #[test]
     fn unknown_parameters_warn_in_the_first_generation_and_refuse_in_the_second() {
-        let plugins = "plugins:\n- type: active-request-scorer\n  parameters: {requestTimeot: 2m}\n";
+        let plugins =
+            "plugins:\n- type: active-request-scorer\n  parameters: {requestTimeot: 2m}\n";
         let resolved = from_text(plugins, &registry(), "t").ok().unwrap();
-        assert!(resolved.warnings[0].message.contains("did you mean 'requestTimeout'?"));
+        assert!(
+            resolved.warnings[0]
+                .message
+                .contains("did you mean 'requestTimeout'?")
+        );
         let found = faults(&format!("apiVersion: llm-d.ai/v1alpha1\n{plugins}"));
-        assert!(found[0].contains("plugins[0].parameters.requestTimeot"), "{found:?}");
+        assert!(
+            found[0].contains("plugins[0].parameters.requestTimeot"),
+            "{found:?}"
+        );
     }
 }

@@ -46,13 +46,23 @@ impl Default for ScrapeOptions {
 }
 
 /// Scrapes whatever is in the pool until dropped.
-pub async fn scrape_all(membership: Arc<Membership>, clock: Clock, pool: Pool, options: ScrapeOptions) {
+pub async fn scrape_all(
+    membership: Arc<Membership>,
+    clock: Clock,
+    pool: Pool,
+    options: ScrapeOptions,
+) {
     let mut changes = membership.changes();
     let mut tasks: HashMap<Slot, (Arc<str>, AbortOnDrop)> = HashMap::new();
     loop {
         changes.borrow_and_update();
         let snapshot = membership.snapshot();
-        tasks.retain(|slot, (name, _)| snapshot.endpoints.iter().any(|e| e.slot == *slot && e.name == *name));
+        tasks.retain(|slot, (name, _)| {
+            snapshot
+                .endpoints
+                .iter()
+                .any(|e| e.slot == *slot && e.name == *name)
+        });
         for endpoint in &snapshot.endpoints {
             tasks.entry(endpoint.slot).or_insert_with(|| {
                 let scraper = Scraper {
@@ -62,7 +72,10 @@ pub async fn scrape_all(membership: Arc<Membership>, clock: Clock, pool: Pool, o
                     pool: pool.clone(),
                     options,
                 };
-                (Arc::clone(&endpoint.name), AbortOnDrop(tokio::spawn(scraper.run())))
+                (
+                    Arc::clone(&endpoint.name),
+                    AbortOnDrop(tokio::spawn(scraper.run())),
+                )
             });
         }
         if changes.changed().await.is_err() {
@@ -92,7 +105,13 @@ impl Scraper {
         // Golden-ratio phases spread any number of endpoints evenly over the interval.
         let phase = (f64::from(self.endpoint.slot.0) * 0.618_033_988_749_895).fract();
         // The first look is not put off by the phase for more than a tenth of a second.
-        sleep(self.options.interval.min(Duration::from_millis(100)).mul_f64(phase)).await;
+        sleep(
+            self.options
+                .interval
+                .min(Duration::from_millis(100))
+                .mul_f64(phase),
+        )
+        .await;
         let mut failures = 0_u32;
         loop {
             let state = match timeout(self.options.timeout, self.fetch()).await {
@@ -100,8 +119,16 @@ impl Scraper {
                 Err(_) => ScrapeState::Unreachable,
             };
             self.slots.set_scrape_state(self.endpoint.slot, state);
-            failures = if state == ScrapeState::Fresh { 0 } else { (failures + 1).min(16) };
-            let wait = self.options.interval.saturating_mul(1 << failures).min(self.options.backoff);
+            failures = if state == ScrapeState::Fresh {
+                0
+            } else {
+                (failures + 1).min(16)
+            };
+            let wait = self
+                .options
+                .interval
+                .saturating_mul(1 << failures)
+                .min(self.options.backoff);
             sleep(wait.max(self.options.interval)).await;
         }
     }
@@ -111,7 +138,9 @@ impl Scraper {
             .header(header::HOST, self.endpoint.address.to_string())
             .header(header::ACCEPT, "text/plain")
             .body(Body::empty());
-        let Ok(request) = request else { return ScrapeState::Garbage };
+        let Ok(request) = request else {
+            return ScrapeState::Garbage;
+        };
         let Ok(response) = self.pool.send(self.endpoint.address, request).await else {
             return ScrapeState::Unreachable;
         };
@@ -120,8 +149,15 @@ impl Scraper {
             404 => return ScrapeState::NotFound,
             _ => return ScrapeState::Garbage,
         }
-        let body = collect(response.into_body(), self.options.max_page_bytes, self.options.timeout).await;
-        let Ok(page) = body else { return ScrapeState::Garbage };
+        let body = collect(
+            response.into_body(),
+            self.options.max_page_bytes,
+            self.options.timeout,
+        )
+        .await;
+        let Ok(page) = body else {
+            return ScrapeState::Garbage;
+        };
         match parse(Dialect::Vllm, &page.joined()) {
             Ok(readings) if has_gauges(&readings) => {
                 self.write(&readings);

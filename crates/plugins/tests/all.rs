@@ -1,5 +1,9 @@
 //! Tests over every plugin there is: names, parameters, examples, ranges, independence of row order, pages.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types
+)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,9 +19,16 @@ use proptest::prelude::*;
 #[test]
 fn names_are_unique_and_kebab_case() {
     let mut seen = BTreeSet::new();
-    for name in ALL.iter().flat_map(|s| std::iter::once(&s.kind).chain(s.aliases)) {
+    for name in ALL
+        .iter()
+        .flat_map(|s| std::iter::once(&s.kind).chain(s.aliases))
+    {
         assert!(seen.insert(name), "{name} twice");
-        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
+        assert!(
+            name.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+            "{name}"
+        );
     }
 }
 
@@ -28,11 +39,23 @@ fn every_page_has_its_headings_and_every_parameter_its_text() {
         for heading in ["# When to use", "# Reads", "# Example", "# Limits"] {
             assert!(page.contains(heading), "{} lacks '{heading}'", spec.kind);
         }
-        assert!(page.contains("# Formula") || page.contains("# Rule"), "{}", spec.kind);
+        assert!(
+            page.contains("# Formula") || page.contains("# Rule"),
+            "{}",
+            spec.kind
+        );
         let schema = (spec.schema)();
-        let properties = schema.get("properties").and_then(|p| p.as_object()).cloned().unwrap_or_default();
+        let properties = schema
+            .get("properties")
+            .and_then(|p| p.as_object())
+            .cloned()
+            .unwrap_or_default();
         for (name, property) in properties {
-            assert!(property.get("description").is_some(), "{}: parameter {name} has no text", spec.kind);
+            assert!(
+                property.get("description").is_some(),
+                "{}: parameter {name} has no text",
+                spec.kind
+            );
         }
     }
 }
@@ -40,15 +63,21 @@ fn every_page_has_its_headings_and_every_parameter_its_text() {
 /// The YAML of the page's example.
 fn example(spec: &PluginSpec) -> String {
     let page = page_of(spec.source);
-    let (_, rest) = page.split_once("```yaml\n").expect("the page has a YAML example");
-    rest.split_once("```").expect("the example ends").0.to_owned()
+    let (_, rest) = page
+        .split_once("```yaml\n")
+        .expect("the page has a YAML example");
+    rest.split_once("```")
+        .expect("the example ends")
+        .0
+        .to_owned()
 }
 
 #[test]
 fn every_example_is_accepted_by_both_generations() {
     let registry = Registry::new(ALL);
     for spec in ALL {
-        let written: Written = serde_saphyr::from_str(&format!("plugins:\n{}", example(spec))).unwrap();
+        let written: Written =
+            serde_saphyr::from_str(&format!("plugins:\n{}", example(spec))).unwrap();
         for generation in [Generation::G1, Generation::G2] {
             let resolved = resolve(&written, &registry, generation, "example");
             let resolved = resolved.unwrap_or_else(|f| panic!("{}: {f:?}", spec.kind));
@@ -64,7 +93,12 @@ fn generated_pages_are_what_the_code_says() {
     let mut index = String::from("# Plugins\n\n| type | role | what it does |\n|---|---|---|\n");
     let mut pages = Vec::new();
     for spec in ALL {
-        index += &format!("| [{0}]({0}.md) | {1} | {2} |\n", spec.kind, spec.role.word(), summary_of(spec.source));
+        index += &format!(
+            "| [{0}]({0}.md) | {1} | {2} |\n",
+            spec.kind,
+            spec.role.word(),
+            summary_of(spec.source)
+        );
         pages.push((format!("{}.md", spec.kind), markdown(spec)));
     }
     pages.push(("README.md".to_owned(), index));
@@ -79,18 +113,43 @@ fn generated_pages_are_what_the_code_says() {
             std::fs::write(&path, &page).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(found, page, "docs/plugins/{name} is stale; run `cargo xtask generate`");
+        assert_eq!(
+            found, page,
+            "docs/plugins/{name} is stale; run `cargo xtask generate`"
+        );
     }
-    let found = std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
-    assert_eq!(found.collect::<BTreeSet<_>>(), expected, "pages without a plugin");
+    let found = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|f| f.unwrap().file_name().into_string().unwrap());
+    assert_eq!(
+        found.collect::<BTreeSet<_>>(),
+        expected,
+        "pages without a plugin"
+    );
 }
 
 fn lines() -> impl Strategy<Value = Vec<String>> {
-    prop::collection::vec((0u32..9, 0.0f64..50.0, 0.0f64..1.0, any::<bool>(), any::<bool>()), 1..12).prop_map(|rows| {
+    prop::collection::vec(
+        (
+            0u32..9,
+            0.0f64..50.0,
+            0.0f64..1.0,
+            any::<bool>(),
+            any::<bool>(),
+        ),
+        1..12,
+    )
+    .prop_map(|rows| {
         let line = |(at, (n, waiting, kv, label, out)): (usize, (u32, f64, f64, bool, bool))| {
-            let label = if label { "llm-d.ai/kv-backend=nvlink" } else { "tier=x" };
+            let label = if label {
+                "llm-d.ai/kv-backend=nvlink"
+            } else {
+                "tier=x"
+            };
             let out = if out { " out" } else { "" };
-            format!("e{at} inFlight={n} waiting={waiting} running={waiting} kvUsage={kv} {label}{out}")
+            format!(
+                "e{at} inFlight={n} waiting={waiting} running={waiting} kvUsage={kv} {label}{out}"
+            )
         };
         rows.into_iter().enumerate().map(line).collect()
     })
@@ -99,7 +158,11 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
 /// A name's score whatever the order of the rows.
 fn by_name(lines: &[String], scores: &[f64]) -> Vec<(String, u64)> {
     let name = |line: &String| line.split(' ').next().unwrap().to_owned();
-    let mut pairs: Vec<_> = lines.iter().map(name).zip(scores.iter().map(|s| s.to_bits())).collect();
+    let mut pairs: Vec<_> = lines
+        .iter()
+        .map(name)
+        .zip(scores.iter().map(|s| s.to_bits()))
+        .collect();
     pairs.sort();
     pairs
 }

@@ -47,7 +47,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn plan(name: &str) -> Plan {
     let registry = Registry::new(pointsman_plugins::ALL);
-    resolve(&preset(name).unwrap(), &registry, Generation::G1, name).ok().unwrap().plan
+    resolve(&preset(name).unwrap(), &registry, Generation::G1, name)
+        .ok()
+        .unwrap()
+        .plan
 }
 
 struct World {
@@ -75,13 +78,35 @@ impl World {
         match step {
             Step::Ready => life.on(Event::Ready(self.deciding(&request)), now),
             Step::Bypass => {
-                let (snapshot, slots) = (Arc::clone(&self.pool.snapshot), Arc::clone(&self.pool.slots));
-                life.on(Event::Bypass { row: 0, snapshot: &snapshot, slots: &slots }, now)
+                let (snapshot, slots) = (
+                    Arc::clone(&self.pool.snapshot),
+                    Arc::clone(&self.pool.slots),
+                );
+                life.on(
+                    Event::Bypass {
+                        row: 0,
+                        snapshot: &snapshot,
+                        slots: &slots,
+                    },
+                    now,
+                )
             }
-            Step::Fail { last: true } => life.on(Event::AttemptFailed { cause: Cause::Connect, retry: None }, now),
+            Step::Fail { last: true } => life.on(
+                Event::AttemptFailed {
+                    cause: Cause::Connect,
+                    retry: None,
+                },
+                now,
+            ),
             Step::Fail { last: false } => {
                 let retry = Some(self.deciding(&request));
-                life.on(Event::AttemptFailed { cause: Cause::Reset, retry }, now)
+                life.on(
+                    Event::AttemptFailed {
+                        cause: Cause::Reset,
+                        retry,
+                    },
+                    now,
+                )
             }
             Step::Refuse => life.on(Event::Refused(Reject::ShuttingDown), now),
             Step::Head => life.on(Event::Head { status: 200 }, now),
@@ -133,7 +158,12 @@ proptest! {
 
 #[test]
 fn each_failed_endpoint_is_left_out_and_the_last_failure_is_the_answer() {
-    let mut world = World { plan: plan("proxy-performance"), pool: pool("a\nb\nc\n"), table: Table::default(), seed: 9 };
+    let mut world = World {
+        plan: plan("proxy-performance"),
+        pool: pool("a\nb\nc\n"),
+        table: Table::default(),
+        seed: 9,
+    };
     let mut life = Life::begin(Tick(0));
     let mut seen = Vec::new();
     let mut effect = world.apply(&mut life, Step::Ready, Tick(1));
@@ -143,15 +173,31 @@ fn each_failed_endpoint_is_left_out_and_the_last_failure_is_the_answer() {
         assert_eq!(world.pool.slots.total_in_flight(), 1);
         effect = world.apply(&mut life, Step::Fail { last: false }, Tick(2));
     }
-    assert_eq!((seen.len(), effect), (3, Effect::Reply(Reject::UpstreamUnreachable { tried: 3 })));
+    assert_eq!(
+        (seen.len(), effect),
+        (3, Effect::Reply(Reject::UpstreamUnreachable { tried: 3 }))
+    );
     assert_eq!(world.pool.slots.total_in_flight(), 0);
 }
 
 #[test]
 fn the_filter_that_left_nothing_is_named() {
     let text = "a llm-d.ai/kv-backend=fs\n";
-    let mut world = World { plan: plan("proxy-performance-by-backend"), pool: pool(text), table: Table::default(), seed: 9 };
+    let mut world = World {
+        plan: plan("proxy-performance-by-backend"),
+        pool: pool(text),
+        table: Table::default(),
+        seed: 9,
+    };
     let mut life = Life::begin(Tick(0));
-    let Effect::Reply(reject) = world.apply(&mut life, Step::Ready, Tick(1)) else { panic!("picked") };
-    assert_eq!(reject, Reject::FilteredOut { profile: "default".to_owned(), filter: "by-kv-backend".to_owned() });
+    let Effect::Reply(reject) = world.apply(&mut life, Step::Ready, Tick(1)) else {
+        panic!("picked")
+    };
+    assert_eq!(
+        reject,
+        Reject::FilteredOut {
+            profile: "default".to_owned(),
+            filter: "by-kv-backend".to_owned()
+        }
+    );
 }

@@ -19,13 +19,13 @@ pub enum LogStyle {
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
     /// How lines look on the standard output.
-    #[arg(long, value_enum, default_value = "pretty", env = "POINTSMAN_LOG")]
+    #[arg(long, value_enum, default_value = "pretty")]
     pub log: LogStyle,
     /// Also write the decision log as JSON lines to this file.
-    #[arg(long, value_name = "FILE", env = "POINTSMAN_LOG_FILE")]
+    #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// Write nothing but errors.
-    #[arg(long, env = "POINTSMAN_QUIET")]
+    #[arg(long)]
     pub quiet: bool,
 }
 
@@ -43,8 +43,13 @@ impl LogArgs {
         let file = match &self.log_file {
             None => None,
             Some(path) => {
-                let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-                let file = file.map_err(|e| anyhow::anyhow!("cannot write the log file {}: {e}", path.display()))?;
+                let file = std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(path);
+                let file = file.map_err(|e| {
+                    anyhow::anyhow!("cannot write the log file {}: {e}", path.display())
+                })?;
                 Some(Sink::start(Box::new(file))?)
             }
         };

@@ -9,7 +9,10 @@ use pointsman_core::config::fault::{Fault, Severity};
 /// An aligned table: two spaces before each row and between columns, headings in small capitals where colour is on.
 pub fn table(headings: &[&str], rows: &[Vec<String>], colour: bool) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
         cells.chain([headings[column].len()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
@@ -20,7 +23,11 @@ pub fn table(headings: &[&str], rows: &[Vec<String>], colour: bool) -> String {
             let _ = write!(text, "  {cell:<width$}");
         }
         let text = text.trim_end();
-        let _ = if dim && colour { writeln!(out, "\x1b[2m{text}\x1b[0m") } else { writeln!(out, "{text}") };
+        let _ = if dim && colour {
+            writeln!(out, "\x1b[2m{text}\x1b[0m")
+        } else {
+            writeln!(out, "{text}")
+        };
     };
     line(headings.to_vec(), true);
     for row in rows {
@@ -36,9 +43,16 @@ pub fn stdout_has_colour() -> bool {
 
 /// One error out of all faults of a file, a line for each.
 pub fn refused(what: &str, faults: &[Fault]) -> anyhow::Error {
-    let errors: Vec<&Fault> = faults.iter().filter(|f| f.severity == Severity::Error).collect();
+    let errors: Vec<&Fault> = faults
+        .iter()
+        .filter(|f| f.severity == Severity::Error)
+        .collect();
     let lines: String = errors.iter().map(|fault| format!("\n  {fault}")).collect();
-    let noun = if errors.len() == 1 { "problem" } else { "problems" };
+    let noun = if errors.len() == 1 {
+        "problem"
+    } else {
+        "problems"
+    };
     anyhow!("{what} is refused, {} {noun}:{lines}", errors.len())
 }
 
@@ -55,7 +69,13 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["longer".to_owned(), "22".to_owned()]];
-        assert_eq!(table(&["NAME", "N"], &rows, false), "  NAME    N\n  a       1\n  longer  22\n");
+        let rows = vec![
+            vec!["a".to_owned(), "1".to_owned()],
+            vec!["longer".to_owned(), "22".to_owned()],
+        ];
+        assert_eq!(
+            table(&["NAME", "N"], &rows, false),
+            "  NAME    N\n  a       1\n  longer  22\n"
+        );
     }
 }

@@ -10,7 +10,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use pointsman_http::{Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, bind, drain, serve};
+use pointsman_http::{
+    Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, bind, drain, serve,
+};
 use pointsman_serve::admin::server::{Admin, handle as answer_admin};
 use pointsman_serve::door::gateway::{GatewayLimits, handle};
 use pointsman_serve::router::Router;
@@ -22,7 +24,10 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A runtime for one thread.
 pub fn runtime() -> anyhow::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")
 }
 
 /// Listens on `address`, or says plainly which flag changes it.
@@ -70,8 +75,14 @@ pub fn start_gateway(
     drain: &Drain,
 ) -> anyhow::Result<Vec<Worker>> {
     let budget = connection_budget(fds_per_request) / workers;
-    let options = Arc::new(ServerOptions { max_connections: budget.max(4), ..ServerOptions::default() });
-    let client = ClientOptions { max_idle_per_host: budget.clamp(4, 1024), ..ClientOptions::default() };
+    let options = Arc::new(ServerOptions {
+        max_connections: budget.max(4),
+        ..ServerOptions::default()
+    });
+    let client = ClientOptions {
+        max_idle_per_host: budget.clamp(4, 1024),
+        ..ClientOptions::default()
+    };
     (0..workers)
         .map(|number| {
             let lane = router.add_lane(workers, client.clone());
@@ -95,7 +106,13 @@ pub fn connection_budget(per_request: usize) -> usize {
 pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }
 
 /// The admin port and readiness.
@@ -108,15 +125,30 @@ pub struct Control {
 impl Control {
     /// Control over what `drain` ends.
     pub fn new(drain: Drain) -> Self {
-        Self { ready: Arc::default(), drain }
+        Self {
+            ready: Arc::default(),
+            drain,
+        }
     }
 
     /// Serves the admin port on the current runtime.
     pub fn serve_admin(&self, router: &Arc<Router>, bound: Bound) {
-        let admin = Admin { router: Arc::clone(router), ready: Arc::clone(&self.ready) };
-        let options = Arc::new(ServerOptions { max_connections: 64, ..ServerOptions::default() });
+        let admin = Admin {
+            router: Arc::clone(router),
+            ready: Arc::clone(&self.ready),
+        };
+        let options = Arc::new(ServerOptions {
+            max_connections: 64,
+            ..ServerOptions::default()
+        });
         let handler = move |request, _| answer_admin(admin.clone(), request);
-        tokio::spawn(serve(bound, options, FaultSwitch::default(), self.drain.clone(), handler));
+        tokio::spawn(serve(
+            bound,
+            options,
+            FaultSwitch::default(),
+            self.drain.clone(),
+            handler,
+        ));
     }
 }
 
@@ -142,7 +174,10 @@ pub async fn run_until_signal(
     rest: Vec<Worker>,
     tell: impl Fn(&str),
 ) -> anyhow::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     ready.store(true, Ordering::Release);
     tokio::select! {
         _ = interrupt.recv() => {}

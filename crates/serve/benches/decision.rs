@@ -20,16 +20,29 @@ fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision");
     for name in ["proxy-performance", "proxy-performance-by-backend"] {
         let written = preset(name).expect("the preset exists");
-        let resolved = resolve(&written, &Registry::new(pointsman_plugins::ALL), Generation::G1, name);
+        let resolved = resolve(
+            &written,
+            &Registry::new(pointsman_plugins::ALL),
+            Generation::G1,
+            name,
+        );
         let plan = Arc::new(resolved.unwrap_or_else(|faults| panic!("{faults:?}")).plan);
         for rows in [4, 10, 100, 1_000, 10_000] {
             let line = |n: usize| {
                 let backend = if n.is_multiple_of(2) { "nvlink" } else { "fs" };
-                format!("llm-d-vllm/endpoint-{n} inFlight={} waiting=1 llm-d.ai/kv-backend={backend}", n % 7)
+                format!(
+                    "llm-d-vllm/endpoint-{n} inFlight={} waiting=1 llm-d.ai/kv-backend={backend}",
+                    n % 7
+                )
             };
             let pool = pool(&(0..rows).map(line).collect::<Vec<_>>().join("\n"));
             let (mut table, mut ring) = (Table::default(), Ring::new(16 << 20));
-            let request = InferenceRequest { id: "id", model: "model", prompt_bytes: 200, ..Default::default() };
+            let request = InferenceRequest {
+                id: "id",
+                model: "model",
+                prompt_bytes: 200,
+                ..Default::default()
+            };
             let tried = RowSet::default();
             let mut seed = 0;
             group.bench_function(BenchmarkId::new(name, rows), |bencher| {

@@ -87,12 +87,18 @@ impl Exchange {
             pick_ns: ended.since(began).0,
             door: "gateway",
         };
-        self.record = lane.ring.lock().record(&facts, &self.plan, &self.snapshot, &scratch.table);
+        self.record = lane
+            .ring
+            .lock()
+            .record(&facts, &self.plan, &self.snapshot, &scratch.table);
         if matches!(effect, Effect::Forward { .. }) {
             Counts::add(&lane.router.counts.decisions);
             if lane.router.log.wants_decisions() {
                 let decision = Decision::freeze(&self.plan, &self.snapshot, &scratch.table);
-                self.tickets = lane.router.log.decision(&decision, &self.meta(request), ended);
+                self.tickets = lane
+                    .router
+                    .log
+                    .decision(&decision, &self.meta(request), ended);
             }
         }
         drop(scratch);
@@ -106,7 +112,11 @@ impl Exchange {
         if self.life.attempts().is_empty() {
             Counts::add(&lane.router.counts.bypassed);
         }
-        let event = Event::Bypass { row, snapshot: &self.snapshot, slots: lane.router.membership.slots() };
+        let event = Event::Bypass {
+            row,
+            snapshot: &self.snapshot,
+            slots: lane.router.membership.slots(),
+        };
         let effect = self.life.on(event, lane.router.clock.now());
         self.note_row(&effect);
         effect
@@ -193,7 +203,9 @@ impl Exchange {
     }
 
     fn write_down(&mut self, effect: Effect, reply_id: Option<&str>) {
-        let Effect::Note(outcome) = effect else { return };
+        let Effect::Note(outcome) = effect else {
+            return;
+        };
         let router = &self.lane.router;
         let counter = match outcome.end {
             End::Served => 0,
@@ -212,7 +224,9 @@ impl Exchange {
 
     fn pretty(&self, outcome: &Outcome) {
         let router = &self.lane.router;
-        let endpoint = self.last_row.map_or("-", |row| self.snapshot.endpoints[row].name.as_ref());
+        let endpoint = self
+            .last_row
+            .map_or("-", |row| self.snapshot.endpoints[row].name.as_ref());
         let line = PrettyLine {
             at_unix_ns: router.clock.unix_ns(outcome.at),
             path: &self.path,

@@ -85,7 +85,14 @@ pub struct Scratch {
 
 impl Router {
     /// A router over a pool. `seed` makes all its random choices reproducible.
-    pub fn new(clock: Clock, membership: Arc<Membership>, plan: Plan, routes: Routes, log: Log, seed: u64) -> Self {
+    pub fn new(
+        clock: Clock,
+        membership: Arc<Membership>,
+        plan: Plan,
+        routes: Routes,
+        log: Log,
+        seed: u64,
+    ) -> Self {
         Self {
             clock,
             membership,
@@ -106,7 +113,11 @@ impl Router {
         let rng = Rng::from_seed(seeds.next_seed() ^ 0x5bd1_e995);
         let lane = Arc::new(Lane {
             router: Arc::clone(self),
-            scratch: Mutex::new(Scratch { table: Table::default(), seeds, rng }),
+            scratch: Mutex::new(Scratch {
+                table: Table::default(),
+                seeds,
+                rng,
+            }),
             ring: Mutex::new(Ring::new(RECEIPT_BYTES / workers.max(1))),
             pool: Pool::new(client),
         });
@@ -116,7 +127,12 @@ impl Router {
 
     /// The last decisions of all workers, newest first.
     pub fn latest(&self, limit: usize) -> Vec<Recorded> {
-        let mut all: Vec<Recorded> = self.lanes.lock().iter().flat_map(|lane| lane.ring.lock().latest(limit)).collect();
+        let mut all: Vec<Recorded> = self
+            .lanes
+            .lock()
+            .iter()
+            .flat_map(|lane| lane.ring.lock().latest(limit))
+            .collect();
         all.sort_by_key(|recorded| std::cmp::Reverse(recorded.meta.at_unix_ns));
         all.truncate(limit);
         all
@@ -125,6 +141,9 @@ impl Router {
     /// The latest decision with this request id, or whose answer carried this id.
     pub fn find(&self, id: &str) -> Option<Recorded> {
         let lanes = self.lanes.lock();
-        lanes.iter().filter_map(|lane| lane.ring.lock().find(id)).max_by_key(|recorded| recorded.meta.at_unix_ns)
+        lanes
+            .iter()
+            .filter_map(|lane| lane.ring.lock().find(id))
+            .max_by_key(|recorded| recorded.meta.at_unix_ns)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The names are those of the reference simulator and of `vllm serve` where either has the flag; flags
 //! that make no difference here are accepted and ignored, so that manifests made for them start
-//! unchanged. [`crate::settings`] turns this into what the server runs on.
+//! unchanged. `settings.rs` turns this into what the server runs on.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -27,6 +27,8 @@ pub mod histogram;
 
 pub mod metrics;
 
+pub mod chance;
+
 pub mod host;
 
 pub mod answer_body;

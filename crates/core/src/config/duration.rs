@@ -7,17 +7,23 @@ use crate::time::Span;
 /// # Errors
 /// A text that says what was found and what would be right.
 pub fn parse_duration(text: &str) -> Result<Span, String> {
-    let wrong = || format!("'{text}' is no duration; write a number with a unit, such as 200ms, 2s or 1m30s");
+    let wrong = || {
+        format!("'{text}' is no duration; write a number with a unit, such as 200ms, 2s or 1m30s")
+    };
     if text == "0" {
         return Ok(Span(0));
     }
     let mut rest = text;
     let mut total = 0.0_f64;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(wrong)?;
         let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         let nanos = match &rest[..unit] {
             "ns" => 1.0,
             "us" | "µs" => 1e3,
@@ -30,7 +36,11 @@ pub fn parse_duration(text: &str) -> Result<Span, String> {
         total += number * nanos;
         rest = &rest[unit..];
     }
-    if text.is_empty() { Err(wrong()) } else { Ok(Span(total.round() as u64)) }
+    if text.is_empty() {
+        Err(wrong())
+    } else {
+        Ok(Span(total.round() as u64))
+    }
 }
 
 #[cfg(test)]

@@ -25,12 +25,20 @@ pub struct Fault {
 impl Fault {
     /// A finding that refuses the configuration.
     pub fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, path: path.into(), message: message.into() }
+        Self {
+            severity: Severity::Error,
+            path: path.into(),
+            message: message.into(),
+        }
     }
 
     /// A finding that is told and no more.
     pub fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, path: path.into(), message: message.into() }
+        Self {
+            severity: Severity::Warning,
+            path: path.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -77,7 +85,10 @@ mod tests {
     #[test]
     fn a_typo_finds_its_word_and_nonsense_finds_none() {
         let known = ["max-score-picker", "random-picker", "active-request-scorer"];
-        assert_eq!(did_you_mean("max-scorer-picker", known), Some("max-score-picker"));
+        assert_eq!(
+            did_you_mean("max-scorer-picker", known),
+            Some("max-score-picker")
+        );
         assert_eq!(did_you_mean("zzz", known), None);
         assert_eq!(distance("kitten", "sitting"), 3);
     }

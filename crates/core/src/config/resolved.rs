@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use crate::config::fault::{Fault, Severity, did_you_mean};
-use crate::config::written::{API_VERSIONS, KIND, Written, WrittenPlugin, WrittenProfile, WrittenReference};
+use crate::config::written::{
+    API_VERSIONS, KIND, Written, WrittenPlugin, WrittenProfile, WrittenReference,
+};
 use crate::contract::roles::Built;
 use crate::contract::spec::{Generation, Params, PluginSpec, Role, parameter_names};
 use crate::model::slots::Reading;
@@ -22,17 +24,24 @@ pub struct Registry {
 impl Registry {
     /// A registry of these plugins.
     pub fn new(specs: &[&'static PluginSpec]) -> Self {
-        Self { specs: specs.to_vec() }
+        Self {
+            specs: specs.to_vec(),
+        }
     }
 
     /// The plugin of this type or alias.
     pub fn find(&self, kind: &str) -> Option<&'static PluginSpec> {
-        self.specs.iter().copied().find(|s| s.kind == kind || s.aliases.contains(&kind))
+        self.specs
+            .iter()
+            .copied()
+            .find(|s| s.kind == kind || s.aliases.contains(&kind))
     }
 
     /// All types and aliases.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
-        self.specs.iter().flat_map(|s| std::iter::once(s.kind).chain(s.aliases.iter().copied()))
+        self.specs
+            .iter()
+            .flat_map(|s| std::iter::once(s.kind).chain(s.aliases.iter().copied()))
     }
 }
 
@@ -54,15 +63,25 @@ pub fn resolve(
     compat: Generation,
     source: &str,
 ) -> Result<Resolved, Vec<Fault>> {
-    let mut resolver = Resolver { registry, compat, faults: Vec::new() };
+    let mut resolver = Resolver {
+        registry,
+        compat,
+        faults: Vec::new(),
+    };
     resolver.check_envelope(written);
     let declared = resolver.declare(written);
     let profiles = resolver.profiles_of(written, &declared);
     let handler = resolver.handler(&declared, profiles.len());
     let mut reads = Vec::new();
-    let built: Vec<Option<Profile>> =
-        profiles.iter().enumerate().map(|(at, p)| resolver.profile(at, p, &declared, &mut reads)).collect();
-    let refused = resolver.faults.iter().any(|f| f.severity == Severity::Error);
+    let built: Vec<Option<Profile>> = profiles
+        .iter()
+        .enumerate()
+        .map(|(at, p)| resolver.profile(at, p, &declared, &mut reads))
+        .collect();
+    let refused = resolver
+        .faults
+        .iter()
+        .any(|f| f.severity == Severity::Error);
     let (Some(handler), false) = (handler, refused) else {
         return Err(resolver.faults);
     };
@@ -75,13 +94,18 @@ pub fn resolve(
         handler,
         reads,
     };
-    Ok(Resolved { plan, warnings: resolver.faults })
+    Ok(Resolved {
+        plan,
+        warnings: resolver.faults,
+    })
 }
 
 /// A fingerprint of the document (FNV-1a over its JSON), equal on every machine.
 fn fingerprint(written: &Written) -> u64 {
     let text = serde_json::to_string(written).unwrap_or_default();
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 struct Declared<'a> {
@@ -108,7 +132,10 @@ impl Resolver<'_> {
         if let Some(found) = written.api_version.as_deref()
             && !API_VERSIONS.contains(&found)
         {
-            self.error("apiVersion", format!("'{found}' is not known; use {}", API_VERSIONS.join(" or ")));
+            self.error(
+                "apiVersion",
+                format!("'{found}' is not known; use {}", API_VERSIONS.join(" or ")),
+            );
         }
         if let Some(found) = written.kind.as_deref()
             && found != KIND
@@ -118,8 +145,14 @@ impl Resolver<'_> {
         for (at, gate) in written.feature_gates.iter().enumerate() {
             let path = format!("featureGates[{at}]");
             match gate.as_str() {
-                "dataLayer" => self.faults.push(Fault::warning(path, "'dataLayer' is always on here; remove it")),
-                _ => self.error(path, format!("feature gate '{gate}' is not supported yet; remove it")),
+                "dataLayer" => self.faults.push(Fault::warning(
+                    path,
+                    "'dataLayer' is always on here; remove it",
+                )),
+                _ => self.error(
+                    path,
+                    format!("feature gate '{gate}' is not supported yet; remove it"),
+                ),
             }
         }
         let sections = [
@@ -127,7 +160,13 @@ impl Resolver<'_> {
             ("flowControl", written.flow_control.is_some()),
             ("saturationDetector", written.saturation_detector.is_some()),
             ("parser", written.parser.is_some()),
-            ("dataLayer.sources", written.data_layer.as_ref().is_some_and(|d| !d.sources.is_empty())),
+            (
+                "dataLayer.sources",
+                written
+                    .data_layer
+                    .as_ref()
+                    .is_some_and(|d| !d.sources.is_empty()),
+            ),
         ];
         for (path, present) in sections {
             if present {
@@ -143,15 +182,26 @@ impl Resolver<'_> {
             let path = format!("plugins[{at}]");
             let name = plugin.name.clone().unwrap_or_else(|| plugin.kind.clone());
             if plugin.kind.is_empty() {
-                self.error(format!("{path}.type"), format!("plugin '{name}' is missing a type"));
+                self.error(
+                    format!("{path}.type"),
+                    format!("plugin '{name}' is missing a type"),
+                );
                 continue;
             }
             if let Some(first) = seen.insert(name.clone(), at) {
-                self.error(path.clone(), format!("duplicate plugin name '{name}'; plugins[{first}] has it already"));
+                self.error(
+                    path.clone(),
+                    format!("duplicate plugin name '{name}'; plugins[{first}] has it already"),
+                );
             }
             if let Some(spec) = self.find(plugin, &path) {
                 self.check_parameters(spec, plugin, &path);
-                declared.push(Declared { spec, name, path, parameters: plugin.parameters.as_ref() });
+                declared.push(Declared {
+                    spec,
+                    name,
+                    path,
+                    parameters: plugin.parameters.as_ref(),
+                });
             }
         }
         declared
@@ -171,7 +221,11 @@ impl Resolver<'_> {
     }
 
     fn check_parameters(&mut self, spec: &'static PluginSpec, plugin: &WrittenPlugin, path: &str) {
-        let Some(parameters) = plugin.parameters.as_ref().and_then(serde_json::Value::as_object) else {
+        let Some(parameters) = plugin
+            .parameters
+            .as_ref()
+            .and_then(serde_json::Value::as_object)
+        else {
             return;
         };
         let known = parameter_names(&(spec.schema)());
@@ -187,26 +241,42 @@ impl Resolver<'_> {
         }
     }
 
-    fn profiles_of(&mut self, written: &Written, declared: &Declarations<'_>) -> Vec<WrittenProfile> {
+    fn profiles_of(
+        &mut self,
+        written: &Written,
+        declared: &Declarations<'_>,
+    ) -> Vec<WrittenProfile> {
         if !written.scheduling_profiles.is_empty() {
             return written.scheduling_profiles.clone();
         }
         let plugins = declared
             .iter()
             .filter(|d| d.spec.role != Role::ProfileHandler)
-            .map(|d| WrittenReference { plugin_ref: d.name.clone(), weight: None })
+            .map(|d| WrittenReference {
+                plugin_ref: d.name.clone(),
+                weight: None,
+            })
             .collect();
-        vec![WrittenProfile { name: "default".to_owned(), plugins }]
+        vec![WrittenProfile {
+            name: "default".to_owned(),
+            plugins,
+        }]
     }
 
     fn build(&mut self, declared: &Declared<'_>) -> Option<Built> {
-        let params = Params { value: declared.parameters, generation: self.compat };
+        let params = Params {
+            value: declared.parameters,
+            generation: self.compat,
+        };
         match (declared.spec.build)(&params) {
             Ok(built) => Some(built),
             Err(faults) => {
                 for fault in faults {
                     let dot = if fault.path.is_empty() { "" } else { "." };
-                    self.error(format!("{}.parameters{dot}{}", declared.path, fault.path), fault.message);
+                    self.error(
+                        format!("{}.parameters{dot}{}", declared.path, fault.path),
+                        fault.message,
+                    );
                 }
                 None
             }
@@ -218,14 +288,19 @@ impl Resolver<'_> {
         declared: &Declarations<'_>,
         profiles: usize,
     ) -> Option<Named<dyn crate::contract::roles::ProfileHandler>> {
-        let handlers: Vec<&Declared<'_>> =
-            declared.iter().filter(|d| d.spec.role == Role::ProfileHandler).collect();
+        let handlers: Vec<&Declared<'_>> = declared
+            .iter()
+            .filter(|d| d.spec.role == Role::ProfileHandler)
+            .collect();
         let implied = [self.implied("single-profile-handler")?];
         let chosen = match handlers.as_slice() {
             [one] => one,
             [] if profiles == 1 => &implied[0],
             [] => {
-                self.error("plugins", "no profile handler configured, and there is more than one profile");
+                self.error(
+                    "plugins",
+                    "no profile handler configured, and there is more than one profile",
+                );
                 return None;
             }
             [first, second, ..] => {
@@ -237,18 +312,29 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        let Built::Handler(plugin) = self.build(chosen)? else { return None };
+        let Built::Handler(plugin) = self.build(chosen)? else {
+            return None;
+        };
         if let Err(why) = plugin.accepts(profiles) {
             self.error("schedulingProfiles", why);
             return None;
         }
-        Some(Named { name: chosen.name.clone(), kind: chosen.spec.kind, plugin })
+        Some(Named {
+            name: chosen.name.clone(),
+            kind: chosen.spec.kind,
+            plugin,
+        })
     }
 
     /// A plugin that nobody wrote down.
     fn implied(&mut self, kind: &str) -> Option<Declared<'static>> {
         let spec = self.registry.find(kind)?;
-        Some(Declared { spec, name: kind.to_owned(), path: "plugins".to_owned(), parameters: None })
+        Some(Declared {
+            spec,
+            name: kind.to_owned(),
+            path: "plugins".to_owned(),
+            parameters: None,
+        })
     }
 
     fn profile(
@@ -265,18 +351,33 @@ impl Resolver<'_> {
         let (mut filters, mut scorers, mut picker) = (Vec::new(), Vec::new(), None);
         for (i, reference) in written.plugins.iter().enumerate() {
             let path = format!("{path}.plugins[{i}]");
-            let Some(used) = self.referenced(reference, &path, declared) else { continue };
-            reads.extend(used.spec.reads.iter().filter(|r| !reads.contains(r)).copied().collect::<Vec<_>>());
+            let Some(used) = self.referenced(reference, &path, declared) else {
+                continue;
+            };
+            reads.extend(
+                used.spec
+                    .reads
+                    .iter()
+                    .filter(|r| !reads.contains(r))
+                    .copied()
+                    .collect::<Vec<_>>(),
+            );
             let (name, kind) = (used.name.clone(), used.spec.kind);
             match self.build(used) {
                 Some(Built::Filter(plugin)) => filters.push(Named { name, kind, plugin }),
                 Some(Built::Scorer(plugin)) => {
                     let weight = self.weight(reference, &path);
-                    scorers.push(Weighted { scorer: Named { name, kind, plugin }, weight });
+                    scorers.push(Weighted {
+                        scorer: Named { name, kind, plugin },
+                        weight,
+                    });
                 }
                 Some(Built::Picker(plugin)) => {
                     if picker.replace(Named { name, kind, plugin }).is_some() {
-                        self.error(path, format!("profile '{}' has more than one picker", written.name));
+                        self.error(
+                            path,
+                            format!("profile '{}' has more than one picker", written.name),
+                        );
                     }
                 }
                 Some(Built::Handler(_)) | None => {}
@@ -286,7 +387,12 @@ impl Resolver<'_> {
             Some(picker) => picker,
             None => self.default_picker(declared)?,
         };
-        Some(Profile { name: written.name.clone(), filters, scorers, picker })
+        Some(Profile {
+            name: written.name.clone(),
+            filters,
+            scorers,
+            picker,
+        })
     }
 
     fn referenced<'d, 'a>(
@@ -304,7 +410,10 @@ impl Resolver<'_> {
         if found.is_none() {
             let hint = did_you_mean(name, declared.iter().map(|d| d.name.as_str()))
                 .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-            self.error(format!("{path}.pluginRef"), format!("references undefined plugin '{name}'{hint}"));
+            self.error(
+                format!("{path}.pluginRef"),
+                format!("references undefined plugin '{name}'{hint}"),
+            );
         }
         found
     }
@@ -312,10 +421,16 @@ impl Resolver<'_> {
     fn weight(&mut self, reference: &WrittenReference, path: &str) -> f64 {
         let weight = reference.weight.unwrap_or(1.0);
         if !weight.is_finite() {
-            self.error(format!("{path}.weight"), format!("{weight} is no weight; use a finite number"));
+            self.error(
+                format!("{path}.weight"),
+                format!("{weight} is no weight; use a finite number"),
+            );
         } else if weight <= 0.0 {
-            let text = format!("weight {weight} makes the scorer useless or turns it around; use a number above 0");
-            self.faults.push(Fault::warning(format!("{path}.weight"), text));
+            let text = format!(
+                "weight {weight} makes the scorer useless or turns it around; use a number above 0"
+            );
+            self.faults
+                .push(Fault::warning(format!("{path}.weight"), text));
         }
         weight
     }
@@ -325,8 +440,17 @@ impl Resolver<'_> {
         declared: &Declarations<'_>,
     ) -> Option<Named<dyn crate::contract::roles::Picker>> {
         let implied = self.implied("max-score-picker")?;
-        let chosen = declared.iter().find(|d| d.spec.role == Role::Picker).unwrap_or(&implied);
-        let Built::Picker(plugin) = self.build(chosen)? else { return None };
-        Some(Named { name: chosen.name.clone(), kind: chosen.spec.kind, plugin })
+        let chosen = declared
+            .iter()
+            .find(|d| d.spec.role == Role::Picker)
+            .unwrap_or(&implied);
+        let Built::Picker(plugin) = self.build(chosen)? else {
+            return None;
+        };
+        Some(Named {
+            name: chosen.name.clone(),
+            kind: chosen.spec.kind,
+            plugin,
+        })
     }
 }

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// API versions under which the document is known.
-pub const API_VERSIONS: [&str; 2] = ["inference.networking.x-k8s.io/v1alpha1", "llm-d.ai/v1alpha1"];
+pub const API_VERSIONS: [&str; 2] = [
+    "inference.networking.x-k8s.io/v1alpha1",
+    "llm-d.ai/v1alpha1",
+];
 
 /// The document's kind.
 pub const KIND: &str = "EndpointPickerConfig";

@@ -18,7 +18,10 @@ pub fn page_of(source: &str) -> String {
 pub fn summary_of(source: &str) -> String {
     let page = page_of(source);
     let line = page.lines().next().unwrap_or_default();
-    line.split_once(". ").map_or(line, |(first, _)| first).trim_end_matches('.').to_owned()
+    line.split_once(". ")
+        .map_or(line, |(first, _)| first)
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 /// The whole Markdown page of a plugin: its `//!` page and a table of its parameters.
@@ -27,16 +30,32 @@ pub fn markdown(spec: &PluginSpec) -> String {
     if !spec.aliases.is_empty() {
         out += &format!("Also accepted as: {}.\n\n", spec.aliases.join(", "));
     }
-    out += &format!("Role: {}. Stability: {:?}.\n\n", spec.role.word(), spec.stability);
+    out += &format!(
+        "Role: {}. Stability: {:?}.\n\n",
+        spec.role.word(),
+        spec.stability
+    );
     out += &page_of(spec.source);
     let schema = (spec.schema)();
     let rows = schema.get("properties").and_then(Value::as_object);
     if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
         out += "\n## Parameters\n\n| name | type | default | meaning |\n|---|---|---|---|\n";
         for (name, property) in rows {
-            let text = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or("").replace('\n', " ");
-            let default = property.get("default").map_or_else(|| "none".to_owned(), Value::to_string);
-            out += &format!("| `{name}` | {} | {default} | {} |\n", type_of(property), text("description"));
+            let text = |key: &str| {
+                property
+                    .get(key)
+                    .and_then(Value::as_str)
+                    .unwrap_or("")
+                    .replace('\n', " ")
+            };
+            let default = property
+                .get("default")
+                .map_or_else(|| "none".to_owned(), Value::to_string);
+            out += &format!(
+                "| `{name}` | {} | {default} | {} |\n",
+                type_of(property),
+                text("description")
+            );
         }
     } else {
         out += "\n## Parameters\n\nNone.\n";
@@ -47,9 +66,12 @@ pub fn markdown(spec: &PluginSpec) -> String {
 fn type_of(property: &Value) -> String {
     match property.get("type") {
         Some(Value::String(name)) => name.clone(),
-        Some(Value::Array(names)) => {
-            names.iter().filter_map(Value::as_str).filter(|n| *n != "null").collect::<Vec<_>>().join(" or ")
-        }
+        Some(Value::Array(names)) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|n| *n != "null")
+            .collect::<Vec<_>>()
+            .join(" or "),
         _ => "value".to_owned(),
     }
 }

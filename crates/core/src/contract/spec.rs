@@ -109,8 +109,12 @@ impl Params<'_> {
     pub fn read<T: DeserializeOwned + Default>(&self) -> Result<T, Vec<ParamFault>> {
         match self.value {
             None | Some(Value::Null) => Ok(T::default()),
-            Some(value) => T::deserialize(value)
-                .map_err(|e| vec![ParamFault { path: String::new(), message: e.to_string() }]),
+            Some(value) => T::deserialize(value).map_err(|e| {
+                vec![ParamFault {
+                    path: String::new(),
+                    message: e.to_string(),
+                }]
+            }),
         }
     }
 }

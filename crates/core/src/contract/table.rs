@@ -15,9 +15,6 @@ use crate::time::Tick;
 /// above it only the readings that the plan asks for.
 pub const FULL_READINGS_ROWS: usize = 256;
 
-/// Age of a reading that was never taken.
-pub const NEVER: u32 = u32::MAX;
-
 /// Rows that a picker chose, best first.
 pub type Picks = SmallVec<[u32; 4]>;
 
@@ -26,8 +23,16 @@ pub type Picks = SmallVec<[u32; 4]>;
 pub struct Column {
     /// The values by row; 0 where never taken.
     pub values: Vec<f64>,
-    /// The age of each value in milliseconds; [`NEVER`] where never taken.
-    pub age_ms: Vec<u32>,
+    /// When each value was taken; tick 0 where never.
+    pub taken: Vec<Tick>,
+}
+
+impl Column {
+    /// The age of a row's value at `now` in milliseconds; `None` where never taken.
+    pub fn age_ms(&self, row: usize, now: Tick) -> Option<u32> {
+        let taken = self.taken[row];
+        (taken != Tick(0)).then(|| (now.since(taken).0 / 1_000_000).min(u64::from(u32::MAX)) as u32)
+    }
 }
 
 /// The readings of all rows at one moment.
@@ -61,20 +66,22 @@ impl Readings {
             self.filled[at] = all || wanted.contains(&reading);
             let column = &mut self.columns[at];
             column.values.clear();
-            column.age_ms.clear();
+            column.taken.clear();
             if !self.filled[at] {
                 continue;
             }
+            let rows = snapshot.slots().iter();
             if reading == Reading::InFlight {
-                column.values.extend(snapshot.endpoints.iter().map(|e| f64::from(slots.in_flight(e.slot))));
-                column.age_ms.resize(snapshot.len(), 0);
+                column
+                    .values
+                    .extend(rows.map(|&slot| f64::from(slots.in_flight(slot))));
+                column.taken.resize(snapshot.len(), now);
                 continue;
             }
-            for endpoint in &snapshot.endpoints {
-                let (value, at) = slots.read(endpoint.slot, reading);
-                column.values.push(value);
-                let age = at.map_or(NEVER, |at| (now.since(at).0 / 1_000_000).min(u64::from(NEVER - 1)) as u32);
-                column.age_ms.push(age);
+            column.values.resize(snapshot.len(), 0.0);
+            column.taken.resize(snapshot.len(), Tick(0));
+            for ((&slot, value), taken) in rows.zip(&mut column.values).zip(&mut column.taken) {
+                (*value, *taken) = slots.read_raw(slot, reading);
             }
         }
     }
@@ -118,6 +125,8 @@ impl ProfileRun {
 pub struct Table {
     /// Number of rows.
     pub rows: usize,
+    /// The moment of the decision.
+    pub now: Tick,
     /// The readings, shared by all profiles of the decision.
     pub readings: Readings,
     runs: Vec<ProfileRun>,
@@ -128,6 +137,7 @@ impl Table {
     /// Starts a new decision over `snapshot`.
     pub fn begin(&mut self, snapshot: &Snapshot, slots: &Slots, wanted: &[Reading], now: Tick) {
         self.rows = snapshot.len();
+        self.now = now;
         self.used = 0;
         self.readings.fill(snapshot, slots, wanted, now);
     }

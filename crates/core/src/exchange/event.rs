@@ -111,7 +111,10 @@ impl Cause {
 
     /// Whether time ran out, as opposed to a refusal.
     pub const fn is_timeout(self) -> bool {
-        matches!(self, Self::ConnectTimeout | Self::FirstByteTimeout | Self::IdleTimeout)
+        matches!(
+            self,
+            Self::ConnectTimeout | Self::FirstByteTimeout | Self::IdleTimeout
+        )
     }
 }
 

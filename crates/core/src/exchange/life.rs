@@ -9,7 +9,9 @@
 //! The endpoint's in-flight count is taken in the step that picks it and is released by the guard's drop,
 //! on every way out. Parts of the answer never come here: the door forwards them first.
 
-use crate::exchange::event::{Attempt, Attempts, Cause, Deciding, Effect, End, Event, Outcome, Usage};
+use crate::exchange::event::{
+    Attempt, Attempts, Cause, Deciding, Effect, End, Event, Outcome, Usage,
+};
 use crate::index::row_set::RowSet;
 use crate::model::reject::Reject;
 use crate::model::slots::InFlight;
@@ -72,11 +74,20 @@ impl Life {
     pub fn on(&mut self, event: Event<'_>, now: Tick) -> Effect {
         match (self.phase, event) {
             (Phase::Waiting, Event::Ready(deciding)) => self.choose(deciding, now),
-            (Phase::Waiting, Event::Bypass { row, snapshot, slots }) => {
+            (
+                Phase::Waiting,
+                Event::Bypass {
+                    row,
+                    snapshot,
+                    slots,
+                },
+            ) => {
                 let guard = slots.enter(snapshot.endpoints[row].slot);
                 self.forward(row, guard, now)
             }
-            (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => self.fail_over(cause, retry, now),
+            (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => {
+                self.fail_over(cause, retry, now)
+            }
             (Phase::Waiting | Phase::Forwarding, Event::Refused(reject)) => self.refuse(reject),
             // A head without an endpoint is an answer of the door's own.
             (Phase::Waiting | Phase::Forwarding, Event::Head { status }) => {
@@ -107,7 +118,14 @@ impl Life {
     }
 
     fn choose(&mut self, deciding: Deciding<'_>, now: Tick) -> Effect {
-        let Deciding { plan, snapshot, slots, request, table, seed } = deciding;
+        let Deciding {
+            plan,
+            snapshot,
+            slots,
+            request,
+            table,
+            seed,
+        } = deciding;
         let nothing_tried = RowSet::default();
         let question = Question {
             plan,
@@ -132,7 +150,11 @@ impl Life {
         self.phase = Phase::Forwarding;
         self.guard = Some(guard);
         self.attempt_began = now;
-        self.attempts.push(Attempt { row: row as u32, cause: None, took: Span(0) });
+        self.attempts.push(Attempt {
+            row: row as u32,
+            cause: None,
+            took: Span(0),
+        });
         Effect::Forward { row }
     }
 

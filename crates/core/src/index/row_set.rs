@@ -75,6 +75,22 @@ impl RowSet {
         })
     }
 
+    /// Calls `visit` with every row in ascending order; the fast way through a large set.
+    pub fn for_each(&self, mut visit: impl FnMut(usize)) {
+        for (at, &word) in self.words.iter().enumerate() {
+            let start = at * 64;
+            if word == u64::MAX {
+                (start..start + 64).for_each(&mut visit);
+                continue;
+            }
+            let mut rest = word;
+            while rest != 0 {
+                visit(start + rest.trailing_zeros() as usize);
+                rest &= rest - 1;
+            }
+        }
+    }
+
     /// Keeps only rows for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         for (at, word) in self.words.iter_mut().enumerate() {
@@ -111,6 +127,9 @@ mod tests {
             set.retain(|row| row % 3 == 0);
             model.retain(|row| row % 3 == 0);
             prop_assert!(set.iter().eq(model.iter().copied()));
+            let mut visited = Vec::new();
+            set.for_each(|row| visited.push(row));
+            prop_assert!(visited.iter().eq(model.iter()));
         }
     }
 }

@@ -38,8 +38,10 @@ impl Labels {
 impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
     /// Collects labels; of equal keys the last one stays.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(labels: I) -> Self {
-        let sorted: std::collections::BTreeMap<Box<str>, Box<str>> =
-            labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let sorted: std::collections::BTreeMap<Box<str>, Box<str>> = labels
+            .into_iter()
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
         Self(sorted.into_iter().collect())
     }
 }
@@ -54,6 +56,9 @@ mod tests {
         assert_eq!(labels.get("b"), Some("3"));
         assert_eq!(labels.get("a"), Some("2"));
         assert_eq!(labels.get("c"), None);
-        assert_eq!(labels.iter().map(|(k, _)| k).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            labels.iter().map(|(k, _)| k).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! One immutable, numbered membership of a pool: rows are endpoints.
 
 use crate::model::endpoint::Endpoint;
+use crate::model::slots::Slot;
 
 /// The endpoints of a pool at one moment. A request keeps the snapshot it started with.
 #[derive(Clone, Debug, Default)]
@@ -9,9 +10,25 @@ pub struct Snapshot {
     pub generation: u64,
     /// Row order; a row number means an index into this list.
     pub endpoints: Vec<Endpoint>,
+    slots: Vec<Slot>,
 }
 
 impl Snapshot {
+    /// A membership of these endpoints, in this order.
+    pub fn new(generation: u64, endpoints: Vec<Endpoint>) -> Self {
+        let slots = endpoints.iter().map(|e| e.slot).collect();
+        Self {
+            generation,
+            endpoints,
+            slots,
+        }
+    }
+
+    /// The slot of every row: what filling a column walks over.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.endpoints.len()

@@ -79,7 +79,10 @@ impl fmt::Display for Reject {
             Self::MethodNotAllowed => write!(f, "this path does not accept the method; use POST"),
             Self::NoEndpoints => write!(f, "the pool has no endpoint for this request"),
             Self::FilteredOut { profile, filter } => {
-                write!(f, "filter '{filter}' of profile '{profile}' left no endpoint for this request")
+                write!(
+                    f,
+                    "filter '{filter}' of profile '{profile}' left no endpoint for this request"
+                )
             }
             Self::Saturated => write!(f, "the pool is saturated; try again later"),
             Self::TtlExpired => write!(f, "the request waited too long for a free endpoint"),

@@ -61,7 +61,13 @@ pub enum ScrapeState {
 }
 
 impl ScrapeState {
-    const ALL: [Self; 5] = [Self::Never, Self::Fresh, Self::NotFound, Self::Garbage, Self::Unreachable];
+    const ALL: [Self; 5] = [
+        Self::Never,
+        Self::Fresh,
+        Self::NotFound,
+        Self::Garbage,
+        Self::Unreachable,
+    ];
 
     /// A short word for listings.
     pub const fn word(self) -> &'static str {
@@ -95,7 +101,10 @@ pub struct Slots {
 impl Slots {
     /// Slabs for `capacity` endpoints, all idle and never scraped.
     pub fn new(capacity: usize) -> Self {
-        let gauge = || Gauge { bits: AtomicU64::new(0), stamp: AtomicU64::new(0) };
+        let gauge = || Gauge {
+            bits: AtomicU64::new(0),
+            stamp: AtomicU64::new(0),
+        };
         Self {
             in_flight: (0..capacity).map(|_| Padded::default()).collect(),
             gauges: (0..capacity).map(|_| [gauge(), gauge(), gauge()]).collect(),
@@ -118,11 +127,20 @@ impl Slots {
         if reading == Reading::InFlight {
             return (f64::from(self.in_flight(slot)), None);
         }
+        let (value, taken) = self.read_raw(slot, reading);
+        (value, (taken != Tick(0)).then_some(taken))
+    }
+
+    /// The value of a scraped `reading` and the tick it was taken at; tick 0 means never.
+    /// Not for [`Reading::InFlight`].
+    pub fn read_raw(&self, slot: Slot, reading: Reading) -> (f64, Tick) {
         let gauge = &self.gauges[slot.0 as usize][reading as usize - 1];
         // Acquire pairs with the release in `write`: a stamp seen means its value is there.
         let stamp = gauge.stamp.load(Ordering::Acquire);
-        let value = f64::from_bits(gauge.bits.load(Ordering::Relaxed));
-        (value, (stamp != 0).then_some(Tick(stamp)))
+        (
+            f64::from_bits(gauge.bits.load(Ordering::Relaxed)),
+            Tick(stamp),
+        )
     }
 
     /// The age of `reading` at `now` (`None`: never taken; in flight is always new).
@@ -166,13 +184,21 @@ impl Slots {
 
     /// Counts one request on `slot` until the guard is dropped.
     pub fn enter(self: &Arc<Self>, slot: Slot) -> InFlight {
-        self.in_flight[slot.0 as usize].0.fetch_add(1, Ordering::Relaxed);
-        InFlight { slots: Arc::clone(self), slot }
+        self.in_flight[slot.0 as usize]
+            .0
+            .fetch_add(1, Ordering::Relaxed);
+        InFlight {
+            slots: Arc::clone(self),
+            slot,
+        }
     }
 
     /// Requests in flight over all slots; zero when nothing is being served.
     pub fn total_in_flight(&self) -> u64 {
-        self.in_flight.iter().map(|n| u64::from(n.0.load(Ordering::Relaxed))).sum()
+        self.in_flight
+            .iter()
+            .map(|n| u64::from(n.0.load(Ordering::Relaxed)))
+            .sum()
     }
 }
 
@@ -192,7 +218,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.slots.in_flight[self.slot.0 as usize].0.fetch_sub(1, Ordering::Relaxed);
+        self.slots.in_flight[self.slot.0 as usize]
+            .0
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -250,8 +278,14 @@ mod tests {
         for bad in [f64::NAN, f64::INFINITY, -1.0] {
             slots.write(s, Reading::Waiting, bad, Tick(9));
         }
-        assert_eq!(slots.read(s, Reading::Waiting), (7.0, Some(Tick(1_000_000))));
-        assert_eq!(slots.age(s, Reading::Waiting, Tick(3_000_000)), Some(Span::from_millis(2)));
+        assert_eq!(
+            slots.read(s, Reading::Waiting),
+            (7.0, Some(Tick(1_000_000)))
+        );
+        assert_eq!(
+            slots.age(s, Reading::Waiting, Tick(3_000_000)),
+            Some(Span::from_millis(2))
+        );
         assert_eq!(slots.age(s, Reading::KvUsage, Tick(3)), None);
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::contract::table::{Draw, NEVER, ProfileRun, Table};
+use crate::contract::table::{Draw, ProfileRun, Table};
 use crate::model::pool::Snapshot;
 use crate::model::slots::Reading;
 use crate::schedule::plan::Plan;
@@ -65,7 +65,9 @@ impl Decision {
                 ReadingColumn {
                     reading,
                     values: column.values.clone(),
-                    age_ms: column.age_ms.iter().map(|&age| (age != NEVER).then_some(age)).collect(),
+                    age_ms: (0..table.rows)
+                        .map(|row| column.age_ms(row, table.now))
+                        .collect(),
                 }
             })
             .collect();
@@ -81,7 +83,10 @@ impl Decision {
 
     /// The name of the endpoint in `row`.
     pub fn name(&self, row: u32) -> &str {
-        self.snapshot.endpoints.get(row as usize).map_or("?", |e| e.name.as_ref())
+        self.snapshot
+            .endpoints
+            .get(row as usize)
+            .map_or("?", |e| e.name.as_ref())
     }
 }
 
@@ -100,7 +105,9 @@ impl FrozenRun {
     /// Positions (into the listed rows) that share the best total among those not crossed out.
     pub fn tie(&self) -> Vec<usize> {
         let alive = || (0..self.total.len()).filter(|&at| self.struck_by[at] == 0);
-        let best = alive().map(|at| self.total[at]).fold(f64::NEG_INFINITY, f64::max);
+        let best = alive()
+            .map(|at| self.total[at])
+            .fold(f64::NEG_INFINITY, f64::max);
         let tied: Vec<usize> = alive().filter(|&at| self.total[at] == best).collect();
         if tied.len() > 1 { tied } else { Vec::new() }
     }

@@ -11,7 +11,14 @@ use crate::rng::Rng;
 use crate::schedule::plan::Profile;
 
 /// Runs `profile` on all rows but those in `tried` and leaves everything it did in `run`.
-pub fn run(profile: &Profile, at: usize, ctx: &Ctx<'_>, tried: &RowSet, seed: u64, run: &mut ProfileRun) {
+pub fn run(
+    profile: &Profile,
+    at: usize,
+    ctx: &Ctx<'_>,
+    tried: &RowSet,
+    seed: u64,
+    run: &mut ProfileRun,
+) {
     let rows = ctx.snapshot.len();
     run.profile = at;
     run.picks.clear();
@@ -29,16 +36,23 @@ pub fn run(profile: &Profile, at: usize, ctx: &Ctx<'_>, tried: &RowSet, seed: u6
     }
     for (weighted, column) in profile.scorers.iter().zip(&mut run.scores) {
         weighted.scorer.plugin.score(ctx, &run.alive, column);
-        for row in run.alive.iter() {
-            let score = column[row];
-            column[row] = if score.is_nan() { 0.0 } else { score.clamp(0.0, 1.0) };
-            run.total[row] += column[row] * weighted.weight;
+        // Rows crossed out hold 0 and add 0, so the sum runs over all rows without a test.
+        for (score, total) in column.iter_mut().zip(&mut run.total) {
+            // `max` and `min` in this order turn NaN into 0.
+            *score = score.max(0.0).min(1.0);
+            *total += *score * weighted.weight;
         }
     }
     let mut rng = Rng::from_seed(seed);
     let mut chance = Chance::new(&mut rng);
-    let input = PickInput { rows: &run.alive, totals: &run.total };
-    profile.picker.plugin.pick(&input, &mut chance, &mut run.picks);
+    let input = PickInput {
+        rows: &run.alive,
+        totals: &run.total,
+    };
+    profile
+        .picker
+        .plugin
+        .pick(&input, &mut chance, &mut run.picks);
     run.draw.value = chance.first();
 }
 

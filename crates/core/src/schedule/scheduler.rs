@@ -40,15 +40,28 @@ pub struct Question<'a> {
 /// [`Reject::NoEndpoints`] when the pool is empty, [`Reject::FilteredOut`] when the filters left none,
 /// [`Reject::Internal`] when the handler does not come to an end.
 pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<usize, Reject> {
-    let Question { plan, snapshot, slots, now, .. } = *question;
+    let Question {
+        plan,
+        snapshot,
+        slots,
+        now,
+        ..
+    } = *question;
     table.begin(snapshot, slots, &plan.reads, now);
     if snapshot.is_empty() {
         return Err(Reject::NoEndpoints);
     }
     loop {
         let next = {
-            let ctx = Ctx { now, request: question.request, snapshot, readings: &table.readings };
-            plan.handler.plugin.next(&ctx, plan.profiles.len(), table.runs())
+            let ctx = Ctx {
+                now,
+                request: question.request,
+                snapshot,
+                readings: &table.readings,
+            };
+            plan.handler
+                .plugin
+                .next(&ctx, plan.profiles.len(), table.runs())
         };
         match next {
             Next::Done { primary } => return primary_pick(question, table, primary),
@@ -60,10 +73,17 @@ pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<usize, Rejec
             }
             Next::Run(at) => {
                 let Some(chosen) = plan.profiles.get(at) else {
-                    return Err(Reject::Internal(format!("profile handler asked for profile number {at}")));
+                    return Err(Reject::Internal(format!(
+                        "profile handler asked for profile number {at}"
+                    )));
                 };
                 let (readings, run) = table.add_run();
-                let ctx = Ctx { now, request: question.request, snapshot, readings };
+                let ctx = Ctx {
+                    now,
+                    request: question.request,
+                    snapshot,
+                    readings,
+                };
                 profile::run(chosen, at, &ctx, question.tried, question.seed, run);
             }
         }
@@ -72,7 +92,9 @@ pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<usize, Rejec
 
 fn primary_pick(question: &Question<'_>, table: &Table, primary: usize) -> Result<usize, Reject> {
     let Some(run) = table.runs().get(primary) else {
-        return Err(Reject::Internal("the profile handler ran no profile".to_owned()));
+        return Err(Reject::Internal(
+            "the profile handler ran no profile".to_owned(),
+        ));
     };
     match run.picks.first() {
         Some(&row) => Ok(row as usize),
@@ -82,7 +104,12 @@ fn primary_pick(question: &Question<'_>, table: &Table, primary: usize) -> Resul
 
 /// Why a profile has no pick: the filter that crossed out the last row, or all rows tried before.
 fn nothing_left(question: &Question<'_>, run: &ProfileRun) -> Reject {
-    let last = run.struck_by.iter().copied().filter(|&by| by != ProfileRun::TRIED).max();
+    let last = run
+        .struck_by
+        .iter()
+        .copied()
+        .filter(|&by| by != ProfileRun::TRIED)
+        .max();
     let profile = &question.plan.profiles[run.profile];
     match last {
         Some(by) if by > 0 => Reject::FilteredOut {
@@ -90,6 +117,8 @@ fn nothing_left(question: &Question<'_>, run: &ProfileRun) -> Reject {
             filter: profile.filters[by as usize - 1].name.clone(),
         },
         Some(_) => Reject::Internal(format!("picker '{}' chose nothing", profile.picker.name)),
-        None => Reject::UpstreamUnreachable { tried: question.tried.count() },
+        None => Reject::UpstreamUnreachable {
+            tried: question.tried.count(),
+        },
     }
 }

@@ -78,7 +78,10 @@ pub struct Unresolved {
 /// Every fault of the file, each with its place.
 pub fn parse(text: &str) -> Result<Vec<Unresolved>, Vec<Fault>> {
     if text.len() > MAX_FILE_BYTES {
-        return Err(vec![Fault::error("", format!("the file is larger than {MAX_FILE_BYTES} bytes"))]);
+        return Err(vec![Fault::error(
+            "",
+            format!("the file is larger than {MAX_FILE_BYTES} bytes"),
+        )]);
     }
     let document: Document =
         serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
@@ -87,13 +90,22 @@ pub fn parse(text: &str) -> Result<Vec<Unresolved>, Vec<Fault>> {
     for (at, entry) in document.endpoints.into_iter().enumerate() {
         let path = format!("endpoints[{at}]");
         let port = port_of(&entry.port);
-        for (field, port) in [("kvEventsPort", &entry.kv_events_port), ("kvReplayPort", &entry.kv_replay_port)] {
+        for (field, port) in [
+            ("kvEventsPort", &entry.kv_events_port),
+            ("kvReplayPort", &entry.kv_replay_port),
+        ] {
             if port.as_ref().is_some_and(|p| port_of(p).is_none()) {
-                faults.push(Fault::error(format!("{path}.{field}"), "use a port from 1 to 65535"));
+                faults.push(Fault::error(
+                    format!("{path}.{field}"),
+                    "use a port from 1 to 65535",
+                ));
             }
         }
         if entry.name.is_empty() {
-            faults.push(Fault::error(format!("{path}.name"), "the endpoint needs a name"));
+            faults.push(Fault::error(
+                format!("{path}.name"),
+                "the endpoint needs a name",
+            ));
         }
         if !is_host(&entry.address) {
             let message = format!("'{}' is no IP address or DNS name", entry.address);
@@ -101,15 +113,30 @@ pub fn parse(text: &str) -> Result<Vec<Unresolved>, Vec<Fault>> {
         }
         let name = format!("{}/{}", entry.namespace, entry.name);
         if found.iter().any(|other| other.name == name) {
-            faults.push(Fault::error(format!("{path}.name"), format!("'{name}' is listed twice")));
+            faults.push(Fault::error(
+                format!("{path}.name"),
+                format!("'{name}' is listed twice"),
+            ));
         }
         let Some(port) = port else {
-            faults.push(Fault::error(format!("{path}.port"), "use a port from 1 to 65535"));
+            faults.push(Fault::error(
+                format!("{path}.port"),
+                "use a port from 1 to 65535",
+            ));
             continue;
         };
-        found.push(Unresolved { name, host: entry.address, port, labels: entry.labels });
+        found.push(Unresolved {
+            name,
+            host: entry.address,
+            port,
+            labels: entry.labels,
+        });
     }
-    if faults.is_empty() { Ok(found) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(found)
+    } else {
+        Err(faults)
+    }
 }
 
 fn port_of(port: &Port) -> Option<u16> {
@@ -124,7 +151,9 @@ fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
         || (!text.is_empty()
             && text.len() <= 253
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')))
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')))
 }
 
 /// Turns names into addresses. A name that resolves to several addresses gives a member for each,
@@ -146,9 +175,21 @@ pub async fn resolve(found: &[Unresolved]) -> (Vec<Member>, Vec<String>) {
             unknown.push(entry.host.clone());
         }
         for (at, address) in addresses.into_iter().enumerate() {
-            let name = if at == 0 { entry.name.clone() } else { format!("{}-{at}", entry.name) };
-            let labels = entry.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            members.push(Member { name, address, labels });
+            let name = if at == 0 {
+                entry.name.clone()
+            } else {
+                format!("{}-{at}", entry.name)
+            };
+            let labels = entry
+                .labels
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect();
+            members.push(Member {
+                name,
+                address,
+                labels,
+            });
         }
     }
     (members, unknown)
@@ -167,10 +208,18 @@ impl EndpointsFile {
     /// # Errors
     /// The file cannot be read, or every fault in it.
     pub fn open(path: &Path) -> Result<Self, Vec<Fault>> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| vec![Fault::error("", format!("cannot read {}: {e}", path.display()))])?;
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            vec![Fault::error(
+                "",
+                format!("cannot read {}: {e}", path.display()),
+            )]
+        })?;
         let entries = parse(&text)?;
-        Ok(Self { path: path.to_owned(), text, entries })
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+            entries,
+        })
     }
 
     /// Puts the members into the pool; returns the names that do not resolve.
@@ -182,7 +231,12 @@ impl EndpointsFile {
 
     /// Looks at the file and at its names every `every` and applies changes, until dropped.
     /// `tell` gets a line about each change and each problem.
-    pub async fn watch(mut self, membership: Arc<Membership>, every: Duration, tell: impl Fn(String)) {
+    pub async fn watch(
+        mut self,
+        membership: Arc<Membership>,
+        every: Duration,
+        tell: impl Fn(String),
+    ) {
         let (mut last, _) = resolve(&self.entries).await;
         let mut complained = String::new();
         loop {
@@ -199,7 +253,10 @@ impl EndpointsFile {
                     }
                     Err(faults) => {
                         for fault in &faults {
-                            tell(format!("endpoints file {} is not used: {fault}", self.path.display()));
+                            tell(format!(
+                                "endpoints file {} is not used: {fault}",
+                                self.path.display()
+                            ));
                         }
                         complained = text;
                     }
@@ -233,12 +290,23 @@ mod tests {
     #[test]
     fn every_fault_is_told_with_its_place() {
         let text = "endpoints:\n- {name: a, address: 'x y', port: 0}\n- {name: b, address: h, port: 1}\n- {name: b, address: h, port: 70000}\n";
-        let faults: Vec<String> = parse(text).unwrap_err().iter().map(ToString::to_string).collect();
+        let faults: Vec<String> = parse(text)
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(faults.len(), 4, "{faults:?}");
         assert!(faults[0].starts_with("endpoints[0].address"), "{faults:?}");
-        assert!(faults.iter().any(|f| f.starts_with("endpoints[2].port")), "{faults:?}");
+        assert!(
+            faults.iter().any(|f| f.starts_with("endpoints[2].port")),
+            "{faults:?}"
+        );
         let unknown = parse("endpoints:\n- {name: a, adress: h, port: 1}\n").unwrap_err();
-        assert!(unknown[0].message.contains("adress"), "{}", unknown[0].message);
+        assert!(
+            unknown[0].message.contains("adress"),
+            "{}",
+            unknown[0].message
+        );
     }
 
     #[tokio::test]

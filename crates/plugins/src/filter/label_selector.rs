@@ -80,15 +80,25 @@ struct LabelSelector {
 fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
     let parameters: Parameters = params.read()?;
     let mut faults = Vec::new();
-    let mut tests: Vec<(String, Test)> =
-        parameters.match_labels.into_iter().map(|(key, value)| (key, Test::In(vec![value]))).collect();
+    let mut tests: Vec<(String, Test)> = parameters
+        .match_labels
+        .into_iter()
+        .map(|(key, value)| (key, Test::In(vec![value])))
+        .collect();
     for (at, expression) in parameters.match_expressions.into_iter().enumerate() {
         match test_of(&expression.operator, expression.values) {
             Ok(test) => tests.push((expression.key, test)),
-            Err(message) => faults.push(ParamFault { path: format!("matchExpressions[{at}]"), message }),
+            Err(message) => faults.push(ParamFault {
+                path: format!("matchExpressions[{at}]"),
+                message,
+            }),
         }
     }
-    if faults.is_empty() { Ok(Built::Filter(Box::new(LabelSelector { tests }))) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(Built::Filter(Box::new(LabelSelector { tests })))
+    } else {
+        Err(faults)
+    }
 }
 
 fn test_of(operator: &str, values: Vec<String>) -> Result<Test, String> {
@@ -99,7 +109,9 @@ fn test_of(operator: &str, values: Vec<String>) -> Result<Test, String> {
         ("DoesNotExist", true) => Ok(Test::DoesNotExist),
         ("In" | "NotIn", true) => Err(format!("operator {operator} needs at least one value")),
         ("Exists" | "DoesNotExist", false) => Err(format!("operator {operator} takes no values")),
-        _ => Err(format!("operator '{operator}' is not known; use In, NotIn, Exists or DoesNotExist")),
+        _ => Err(format!(
+            "operator '{operator}' is not known; use In, NotIn, Exists or DoesNotExist"
+        )),
     }
 }
 
@@ -116,7 +128,9 @@ impl Test {
 
 impl LabelSelector {
     fn matches(&self, labels: &Labels) -> bool {
-        self.tests.iter().all(|(key, test)| test.holds(labels.get(key)))
+        self.tests
+            .iter()
+            .all(|(key, test)| test.holds(labels.get(key)))
     }
 }
 
@@ -135,7 +149,11 @@ mod tests {
     #[track_caller]
     fn check(parameters: &str, expected: &str) {
         let pool = pool("a kv=nvlink tier=1\nb kv=fs\nc tier=2\n");
-        assert_eq!(run_filter(&SPEC, parameters, &pool), expected, "{parameters}");
+        assert_eq!(
+            run_filter(&SPEC, parameters, &pool),
+            expected,
+            "{parameters}"
+        );
     }
 
     #[test]
@@ -143,22 +161,42 @@ mod tests {
         check("{}", "a b c");
         check(r#"{"matchLabels":{"kv":"nvlink"}}"#, "a");
         check(r#"{"matchLabels":{"kv":"nvlink","tier":"2"}}"#, "");
-        check(r#"{"matchExpressions":[{"key":"kv","operator":"In","values":["fs","x"]}]}"#, "b");
-        check(r#"{"matchExpressions":[{"key":"kv","operator":"NotIn","values":["fs"]}]}"#, "a c");
-        check(r#"{"matchExpressions":[{"key":"kv","operator":"Exists"}]}"#, "a b");
-        check(r#"{"matchExpressions":[{"key":"kv","operator":"DoesNotExist"}]}"#, "c");
+        check(
+            r#"{"matchExpressions":[{"key":"kv","operator":"In","values":["fs","x"]}]}"#,
+            "b",
+        );
+        check(
+            r#"{"matchExpressions":[{"key":"kv","operator":"NotIn","values":["fs"]}]}"#,
+            "a c",
+        );
+        check(
+            r#"{"matchExpressions":[{"key":"kv","operator":"Exists"}]}"#,
+            "a b",
+        );
+        check(
+            r#"{"matchExpressions":[{"key":"kv","operator":"DoesNotExist"}]}"#,
+            "c",
+        );
     }
 
     #[test]
     fn wrong_operators_are_named() {
-        let value: serde_json::Value =
-            serde_json::from_str(r#"{"matchExpressions":[{"key":"a","operator":"in"},{"key":"b","operator":"In"}]}"#)
-                .unwrap();
-        let params = Params { value: Some(&value), generation: pointsman_core::contract::spec::Generation::G1 };
+        let value: serde_json::Value = serde_json::from_str(
+            r#"{"matchExpressions":[{"key":"a","operator":"in"},{"key":"b","operator":"In"}]}"#,
+        )
+        .unwrap();
+        let params = Params {
+            value: Some(&value),
+            generation: pointsman_core::contract::spec::Generation::G1,
+        };
         let faults = build(&params).unwrap_err();
         assert_eq!(faults.len(), 2);
         assert_eq!(faults[0].path, "matchExpressions[0]");
-        assert!(faults[0].message.contains("use In, NotIn"), "{}", faults[0].message);
+        assert!(
+            faults[0].message.contains("use In, NotIn"),
+            "{}",
+            faults[0].message
+        );
         assert!(faults[1].message.contains("needs at least one value"));
     }
 }

@@ -46,7 +46,9 @@ struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { max_num_of_endpoints: 1 }
+        Self {
+            max_num_of_endpoints: 1,
+        }
     }
 }
 
@@ -56,7 +58,9 @@ struct MaxScore {
 
 fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
     let parameters: Parameters = params.read()?;
-    Ok(Built::Picker(Box::new(MaxScore { wanted: parameters.max_num_of_endpoints.max(1) as usize })))
+    Ok(Built::Picker(Box::new(MaxScore {
+        wanted: parameters.max_num_of_endpoints.max(1) as usize,
+    })))
 }
 
 impl Picker for MaxScore {
@@ -65,14 +69,16 @@ impl Picker for MaxScore {
         while picks.len() < wanted {
             let mut best = f64::NEG_INFINITY;
             let mut equals = 0;
-            for row in input.rows.iter().filter(|row| !picks.contains(&(*row as u32))) {
+            input.rows.for_each(|row| {
                 let total = input.totals[row];
-                if total > best {
-                    (best, equals) = (total, 1);
-                } else if total == best {
-                    equals += 1;
+                if total < best || picks.contains(&(row as u32)) {
+                    return;
                 }
-            }
+                if total > best {
+                    (best, equals) = (total, 0);
+                }
+                equals += usize::from(total == best);
+            });
             let drawn = chance.below(equals);
             let row = input
                 .rows
@@ -82,7 +88,13 @@ impl Picker for MaxScore {
             match row {
                 Some(row) => picks.push(row as u32),
                 // Totals that are no numbers compare to nothing: take any row that is left.
-                None => picks.extend(input.rows.iter().map(|row| row as u32).find(|row| !picks.contains(row))),
+                None => picks.extend(
+                    input
+                        .rows
+                        .iter()
+                        .map(|row| row as u32)
+                        .find(|row| !picks.contains(row)),
+                ),
             }
         }
     }
@@ -108,11 +120,28 @@ mod tests {
     #[test]
     fn several_come_best_first_and_never_twice() {
         for seed in 0..50 {
-            let picked = run_picker(&SPEC, r#"{"maxNumOfEndpoints":9}"#, &[0.2, 0.9, 0.5, 0.5], seed);
+            let picked = run_picker(
+                &SPEC,
+                r#"{"maxNumOfEndpoints":9}"#,
+                &[0.2, 0.9, 0.5, 0.5],
+                seed,
+            );
             assert_eq!(picked.len(), 4);
             assert_eq!((picked[0], picked[3]), (1, 0));
         }
-        assert_eq!(run_picker(&SPEC, r#"{"maxNumOfEndpoints":-2}"#, &[0.2, 0.9], 1), [1]);
-        assert_eq!(run_picker(&SPEC, r#"{"maxNumOfEndpoints":2}"#, &[f64::NAN, f64::NAN], 1).len(), 2);
+        assert_eq!(
+            run_picker(&SPEC, r#"{"maxNumOfEndpoints":-2}"#, &[0.2, 0.9], 1),
+            [1]
+        );
+        assert_eq!(
+            run_picker(
+                &SPEC,
+                r#"{"maxNumOfEndpoints":2}"#,
+                &[f64::NAN, f64::NAN],
+                1
+            )
+            .len(),
+            2
+        );
     }
 }

@@ -44,7 +44,9 @@ struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { max_num_of_endpoints: 1 }
+        Self {
+            max_num_of_endpoints: 1,
+        }
     }
 }
 
@@ -54,7 +56,9 @@ struct Random {
 
 fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
     let parameters: Parameters = params.read()?;
-    Ok(Built::Picker(Box::new(Random { wanted: parameters.max_num_of_endpoints.max(1) as usize })))
+    Ok(Built::Picker(Box::new(Random {
+        wanted: parameters.max_num_of_endpoints.max(1) as usize,
+    })))
 }
 
 impl Picker for Random {
@@ -62,7 +66,12 @@ impl Picker for Random {
         let candidates = input.rows.count();
         while picks.len() < self.wanted.min(candidates) {
             let drawn = chance.below(candidates - picks.len());
-            let row = input.rows.iter().map(|row| row as u32).filter(|row| !picks.contains(row)).nth(drawn);
+            let row = input
+                .rows
+                .iter()
+                .map(|row| row as u32)
+                .filter(|row| !picks.contains(row))
+                .nth(drawn);
             let Some(row) = row else { return };
             picks.push(row);
         }

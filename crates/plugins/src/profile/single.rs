@@ -47,13 +47,19 @@ fn build(_: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
 
 impl ProfileHandler for Single {
     fn next(&self, _: &Ctx<'_>, _: usize, runs: &[ProfileRun]) -> Next {
-        if runs.is_empty() { Next::Run(0) } else { Next::Done { primary: 0 } }
+        if runs.is_empty() {
+            Next::Run(0)
+        } else {
+            Next::Done { primary: 0 }
+        }
     }
 
     fn accepts(&self, profiles: usize) -> Result<(), String> {
         if profiles == 1 {
             return Ok(());
         }
-        Err(format!("single-profile-handler works with one profile, found {profiles}"))
+        Err(format!(
+            "single-profile-handler works with one profile, found {profiles}"
+        ))
     }
 }

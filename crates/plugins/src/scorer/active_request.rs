@@ -27,7 +27,9 @@
 use pointsman_core::config::duration::parse_duration;
 use pointsman_core::contract::context::Ctx;
 use pointsman_core::contract::roles::{Built, Scorer};
-use pointsman_core::contract::spec::{Generation, ParamFault, Params, PluginSpec, Role, Stability, schema_of};
+use pointsman_core::contract::spec::{
+    Generation, ParamFault, Params, PluginSpec, Role, Stability, schema_of,
+};
 use pointsman_core::index::row_set::RowSet;
 use pointsman_core::model::slots::Reading;
 use schemars::JsonSchema;
@@ -58,7 +60,11 @@ struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { request_timeout: "2m".to_owned(), idle_threshold: 0.0, max_busy_score: 1.0 }
+        Self {
+            request_timeout: "2m".to_owned(),
+            idle_threshold: 0.0,
+            max_busy_score: 1.0,
+        }
     }
 }
 
@@ -71,15 +77,26 @@ struct ActiveRequest {
 fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
     let parameters: Parameters = params.read()?;
     if let Err(message) = parse_duration(&parameters.request_timeout) {
-        return Err(vec![ParamFault { path: "requestTimeout".to_owned(), message }]);
+        return Err(vec![ParamFault {
+            path: "requestTimeout".to_owned(),
+            message,
+        }]);
     }
     let first = params.generation == Generation::G1;
     // As in the reference, a bound outside [0, 1] means the default.
     let in_range = (0.0..=1.0).contains(&parameters.max_busy_score);
     Ok(Built::Scorer(Box::new(ActiveRequest {
         whole_pool: first,
-        idle_threshold: if first { 0.0 } else { parameters.idle_threshold },
-        max_busy_score: if first || !in_range { 1.0 } else { parameters.max_busy_score },
+        idle_threshold: if first {
+            0.0
+        } else {
+            parameters.idle_threshold
+        },
+        max_busy_score: if first || !in_range {
+            1.0
+        } else {
+            parameters.max_busy_score
+        },
     })))
 }
 
@@ -89,12 +106,18 @@ impl Scorer for ActiveRequest {
         let most = if self.whole_pool {
             in_flight.iter().copied().fold(0.0, f64::max)
         } else {
-            rows.iter().map(|row| in_flight[row]).fold(0.0, f64::max)
+            let mut most: f64 = 0.0;
+            rows.for_each(|row| most = most.max(in_flight[row]));
+            most
         };
-        for row in rows.iter() {
+        rows.for_each(|row| {
             let n = in_flight[row];
-            out[row] = if n <= self.idle_threshold { 1.0 } else { (most - n) / most * self.max_busy_score };
-        }
+            out[row] = if n <= self.idle_threshold {
+                1.0
+            } else {
+                (most - n) / most * self.max_busy_score
+            };
+        });
     }
 }
 
@@ -105,7 +128,11 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, generation: Generation, parameters: &str, expected: &[f64]) {
-        assert_eq!(run_scorer(&SPEC, parameters, generation, &pool(text)), expected, "{text}");
+        assert_eq!(
+            run_scorer(&SPEC, parameters, generation, &pool(text)),
+            expected,
+            "{text}"
+        );
     }
 
     #[test]
@@ -114,10 +141,30 @@ mod tests {
         check("a\nb\n", G1, "{}", &[1.0, 1.0]);
         check("a inFlight=3\nb\n", G1, "{}", &[0.0, 1.0]);
         check("a inFlight=3\nb inFlight=3\n", G1, "{}", &[0.0, 0.0]);
-        check("a inFlight=4\nb inFlight=1\nc inFlight=2\n", G1, "{}", &[0.0, 0.75, 0.5]);
-        check("a inFlight=4\nb inFlight=1\nc\n", G2, r#"{"maxBusyScore":0.5}"#, &[0.0, 0.375, 1.0]);
-        check("a inFlight=4\nb inFlight=1\n", G2, r#"{"idleThreshold":1}"#, &[0.0, 1.0]);
-        check("a inFlight=4\nb inFlight=2\n", G2, r#"{"maxBusyScore":7}"#, &[0.0, 0.5]);
+        check(
+            "a inFlight=4\nb inFlight=1\nc inFlight=2\n",
+            G1,
+            "{}",
+            &[0.0, 0.75, 0.5],
+        );
+        check(
+            "a inFlight=4\nb inFlight=1\nc\n",
+            G2,
+            r#"{"maxBusyScore":0.5}"#,
+            &[0.0, 0.375, 1.0],
+        );
+        check(
+            "a inFlight=4\nb inFlight=1\n",
+            G2,
+            r#"{"idleThreshold":1}"#,
+            &[0.0, 1.0],
+        );
+        check(
+            "a inFlight=4\nb inFlight=2\n",
+            G2,
+            r#"{"maxBusyScore":7}"#,
+            &[0.0, 0.5],
+        );
     }
 
     #[test]

@@ -13,8 +13,8 @@ use pointsman_core::rng::splitmix;
 use pointsman_feeds::clock::Clock;
 use pointsman_feeds::discovery::file::EndpointsFile;
 use pointsman_feeds::membership::Membership;
-use pointsman_feeds::scrape::{ScrapeOptions, scrape_all};
 use pointsman_feeds::plan::{from_file, from_preset};
+use pointsman_feeds::scrape::{ScrapeOptions, scrape_all};
 use pointsman_http::{ClientOptions, Pool};
 use pointsman_serve::door::gateway::GatewayLimits;
 use pointsman_serve::door::route::Routes;
@@ -22,7 +22,9 @@ use pointsman_serve::router::Router;
 
 use crate::arguments::LogArgs;
 use crate::console::{refused, warn};
-use crate::serving::{Control, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway};
+use crate::serving::{
+    Control, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway,
+};
 
 /// Endpoints that a pool can hold.
 pub const POOL_CAPACITY: usize = 16_384;
@@ -41,34 +43,34 @@ An endpoints file:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Where clients connect.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", env = "POINTSMAN_LISTEN")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Where health, metrics and decisions are served; keep it private.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090", env = "POINTSMAN_ADMIN")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
     /// Scheduling profile by name.
-    #[arg(long, value_name = "NAME", default_value = NAMES[0], value_parser = PossibleValuesParser::new(NAMES), env = "POINTSMAN_PROFILE")]
+    #[arg(long, value_name = "NAME", default_value = NAMES[0], value_parser = PossibleValuesParser::new(NAMES))]
     profile: String,
     /// Scheduling configuration (EndpointPickerConfig) instead of a named profile.
-    #[arg(long, value_name = "FILE", env = "POINTSMAN_CONFIG_FILE")]
+    #[arg(long, value_name = "FILE")]
     config_file: Option<PathBuf>,
     /// The endpoints to route to; read again when it changes.
-    #[arg(long, value_name = "FILE", env = "POINTSMAN_ENDPOINTS")]
+    #[arg(long, value_name = "FILE")]
     endpoints: Option<PathBuf>,
     /// Gateway API HTTPRoute objects; without it everything goes to the picker.
-    #[arg(long, value_name = "FILE", env = "POINTSMAN_ROUTES")]
+    #[arg(long, value_name = "FILE")]
     routes: Option<PathBuf>,
     /// Worker threads; 0 means one per CPU.
-    #[arg(long, default_value_t = 0, env = "POINTSMAN_WORKERS")]
+    #[arg(long, default_value_t = 0)]
     workers: usize,
     /// Time between two scrapes of an endpoint's metrics, in milliseconds; 0 switches scraping off.
-    #[arg(long, value_name = "MS", default_value_t = 200, env = "POINTSMAN_SCRAPE_INTERVAL")]
+    #[arg(long, value_name = "MS", default_value_t = 200)]
     scrape_interval: u64,
     /// Seed of all random choices; drawn from the system when left out.
-    #[arg(long, env = "POINTSMAN_SEED")]
+    #[arg(long)]
     seed: Option<u64>,
     /// 0: problems only; 1: decisions; 2: every score.
-    #[arg(short = 'v', long = "verbosity", default_value_t = 0, env = "POINTSMAN_VERBOSITY")]
+    #[arg(short = 'v', long = "verbosity", default_value_t = 0)]
     verbosity: u8,
     #[command(flatten)]
     bounds: Bounds,
@@ -80,13 +82,13 @@ pub struct Args {
 #[derive(clap::Args, Clone, Copy)]
 pub struct Bounds {
     /// Largest request body in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, env = "POINTSMAN_MAX_BODY")]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
     max_body: usize,
     /// Longest wait for the head of an answer, in seconds, per attempt.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, env = "POINTSMAN_FIRST_BYTE_TIMEOUT")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     first_byte_timeout: f64,
     /// Longest pause within an answer, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, env = "POINTSMAN_IDLE_TIMEOUT")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     idle_timeout: f64,
 }
 
@@ -113,15 +115,25 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let resolved = plan(&args.profile, args.config_file.as_deref())?;
     let routes = routes(args.routes.as_deref())?.unwrap_or_else(Routes::all_to_pool);
     let Some(path) = args.endpoints.as_deref() else {
-        bail!("no endpoints to route to; name a file with --endpoints FILE (see --help for its format)");
+        bail!(
+            "no endpoints to route to; name a file with --endpoints FILE (see --help for its format)"
+        );
     };
-    let file = EndpointsFile::open(path).map_err(|faults| refused(&path.display().to_string(), &faults))?;
+    let file = EndpointsFile::open(path)
+        .map_err(|faults| refused(&path.display().to_string(), &faults))?;
     let gateway = listen(args.listen, "gateway", "--listen")?;
     let admin = listen(args.admin, "admin port", "--admin")?;
     let (clock, membership) = (Clock::start(), Arc::new(Membership::new(POOL_CAPACITY)));
     let log = args.log.open(args.verbosity)?;
     let seed = args.seed.unwrap_or_else(random_seed);
-    let router = Arc::new(Router::new(clock, Arc::clone(&membership), resolved.plan, routes, log, seed));
+    let router = Arc::new(Router::new(
+        clock,
+        Arc::clone(&membership),
+        resolved.plan,
+        routes,
+        log,
+        seed,
+    ));
     let (stages, doors_drain, rest_drain) = stages();
     runtime()?.block_on(async {
         let unknown = file.apply(&membership).await;
@@ -142,12 +154,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let watching = Arc::clone(&router);
         let watched = Arc::clone(&membership);
         tokio::spawn(file.watch(watched, Duration::from_secs(1), move |text| {
-            watching.log.remark(watching.clock.unix_ns(watching.clock.now()), &text);
+            watching
+                .log
+                .remark(watching.clock.unix_ns(watching.clock.now()), &text);
         }));
         if args.scrape_interval > 0 {
-            let options =
-                ScrapeOptions { interval: Duration::from_millis(args.scrape_interval), ..ScrapeOptions::default() };
-            tokio::spawn(scrape_all(Arc::clone(&membership), clock, Pool::new(ClientOptions::default()), options));
+            let options = ScrapeOptions {
+                interval: Duration::from_millis(args.scrape_interval),
+                ..ScrapeOptions::default()
+            };
+            tokio::spawn(scrape_all(
+                Arc::clone(&membership),
+                clock,
+                Pool::new(ClientOptions::default()),
+                options,
+            ));
         }
         tell(&format!(
             "gateway http://{shown}, admin http://{admin_shown}, plan {}, {} endpoints",
@@ -163,7 +184,10 @@ pub fn plan(profile: &str, config_file: Option<&std::path::Path>) -> anyhow::Res
     let registry = Registry::new(pointsman_plugins::ALL);
     let (what, resolved) = match config_file {
         Some(path) => (path.display().to_string(), from_file(path, &registry)),
-        None => (format!("profile {profile}"), from_preset(profile, &registry)),
+        None => (
+            format!("profile {profile}"),
+            from_preset(profile, &registry),
+        ),
     };
     let resolved = resolved.map_err(|faults| refused(&what, &faults))?;
     warn(&what, &resolved.warnings);
@@ -173,13 +197,18 @@ pub fn plan(profile: &str, config_file: Option<&std::path::Path>) -> anyhow::Res
 /// The routes of a file, if one is named.
 pub fn routes(path: Option<&std::path::Path>) -> anyhow::Result<Option<Routes>> {
     let Some(path) = path else { return Ok(None) };
-    let text = std::fs::read_to_string(path).map_err(|e| anyhow::anyhow!("cannot read {}: {e}", path.display()))?;
-    Routes::parse(&text).map(Some).map_err(|faults| refused(&path.display().to_string(), &faults))
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| anyhow::anyhow!("cannot read {}: {e}", path.display()))?;
+    Routes::parse(&text)
+        .map(Some)
+        .map_err(|faults| refused(&path.display().to_string(), &faults))
 }
 
 /// A seed that differs from run to run.
 pub fn random_seed() -> u64 {
-    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let time = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let mut state = time.as_nanos() as u64 ^ u64::from(std::process::id()) << 32;
     splitmix(&mut state)
 }

@@ -8,7 +8,7 @@ mod up;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +46,10 @@ pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
     if names_no_command(&arguments) {
         arguments.insert(1, "up".into());
     }
-    let cli = match Cli::try_parse_from(&arguments) {
+    let parsed = command()
+        .try_get_matches_from(&arguments)
+        .and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -69,22 +72,36 @@ pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// The arguments, where every flag without a variable of its own can also be given as `POINTSMAN_<FLAG>`.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|sub| {
+        sub.mut_args(|argument| match argument.get_long() {
+            Some(long) if argument.get_env().is_none() => {
+                let variable = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
+                // Leaked once per flag and process: the parser wants names that live as long as it does.
+                argument.env(&*Box::leak(variable.into_boxed_str()))
+            }
+            _ => argument,
+        })
+    })
+}
+
 /// A bare call, or one that starts with a flag other than help and version, means `up`.
 fn names_no_command(arguments: &[OsString]) -> bool {
     match arguments.get(1).and_then(|first| first.to_str()) {
         None => true,
-        Some(first) => first.starts_with('-') && !matches!(first, "-h" | "--help" | "-V" | "--version"),
+        Some(first) => {
+            first.starts_with('-') && !matches!(first, "-h" | "--help" | "-V" | "--version")
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
-
     #[test]
     fn the_arguments_are_consistent_and_every_flag_has_its_variable() {
-        let command = Cli::command();
+        let command = command();
         command.clone().debug_assert();
         for sub in command.get_subcommands() {
             for argument in sub.get_arguments().filter(|a| a.get_long().is_some()) {
@@ -94,15 +111,24 @@ mod tests {
                 }
                 let expected = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
                 let found = argument.get_env().map(|e| e.to_string_lossy().into_owned());
-                let historic = matches!(long, "prefill" | "decode" | "prefill-name" | "decode-name");
-                assert!(historic || found.as_deref() == Some(expected.as_str()), "{} --{long}: {found:?}", sub.get_name());
+                let own = ["PREFILL_", "DECODE_", "SIM_", "POD_"];
+                let own = found
+                    .as_ref()
+                    .is_some_and(|name| own.iter().any(|start| name.starts_with(start)));
+                assert!(
+                    own || found.as_deref() == Some(expected.as_str()),
+                    "{} --{long}: {found:?}",
+                    sub.get_name()
+                );
             }
         }
     }
 
     #[test]
     fn a_bare_call_and_bare_flags_mean_up() {
-        let call = |words: &[&str]| names_no_command(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        let call = |words: &[&str]| {
+            names_no_command(&words.iter().map(OsString::from).collect::<Vec<_>>())
+        };
         assert!(call(&["pointsman"]));
         assert!(call(&["pointsman", "--profile", "x"]));
         assert!(!call(&["pointsman", "--help"]));

@@ -10,7 +10,9 @@ use pointsman_http::{FaultSwitch, ServerOptions};
 use pointsman_serve::door::proxy::config::{ProxyConfig, ProxyKind};
 use pointsman_serve::door::proxy::{Proxy, serve_proxy};
 
-use crate::serving::{Worker, connection_budget, listen, raise_file_limit, run_until_signal, runtime, stages};
+use crate::serving::{
+    Worker, connection_budget, listen, raise_file_limit, run_until_signal, runtime, stages,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,10 +33,10 @@ enum Kind {
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Where clients connect.
-    #[arg(long, value_name = "HOST:PORT", default_value = ":8080", value_parser = listen_address, env = "POINTSMAN_LISTEN")]
+    #[arg(long, value_name = "HOST:PORT", default_value = ":8080", value_parser = listen_address)]
     listen: SocketAddr,
     /// How the pair moves its KV cache.
-    #[arg(long, value_enum, default_value = "fs", env = "POINTSMAN_KIND")]
+    #[arg(long, value_enum, default_value = "fs")]
     kind: Kind,
     /// The server that prefills, http://host:port.
     #[arg(long, value_name = "URL", env = "PREFILL_URL")]
@@ -49,26 +51,31 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "DECODE_ZMQ")]
     decode_name: Option<String>,
     /// Largest request body in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, env = "POINTSMAN_MAX_BODY")]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
     max_body: usize,
     /// Longest time for the prefill leg, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, env = "POINTSMAN_PREFILL_TIMEOUT")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     prefill_timeout: u64,
     /// Longest wait for the head of the decode server's answer, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, env = "POINTSMAN_FIRST_BYTE_TIMEOUT")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     first_byte_timeout: u64,
     /// Worker threads; 0 means one per CPU.
-    #[arg(long, default_value_t = 0, env = "POINTSMAN_WORKERS")]
+    #[arg(long, default_value_t = 0)]
     workers: usize,
     /// Write nothing but errors.
-    #[arg(long, env = "POINTSMAN_QUIET")]
+    #[arg(long)]
     quiet: bool,
 }
 
 /// Takes `:8080` as every address of this host.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    full.parse().map_err(|_| format!("'{text}' is no address; use HOST:PORT or :PORT"))
+    let full = if text.starts_with(':') {
+        format!("0.0.0.0{text}")
+    } else {
+        text.to_owned()
+    };
+    full.parse()
+        .map_err(|_| format!("'{text}' is no address; use HOST:PORT or :PORT"))
 }
 
 /// Runs until a signal ends it.
@@ -84,14 +91,22 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         n => n,
     };
     let (stages, drain, _rest) = stages();
-    let options = ServerOptions { max_connections: (connection_budget(3) / count).max(4), ..ServerOptions::default() };
+    let options = ServerOptions {
+        max_connections: (connection_budget(3) / count).max(4),
+        ..ServerOptions::default()
+    };
     let options = Arc::new(options);
     let workers = (0..count)
         .map(|number| {
             let (bound, options, drain) = (bound.try_clone()?, Arc::clone(&options), drain.clone());
-            let config = ProxyConfig { seed: config.seed.wrapping_add(number as u64), ..config.clone() };
+            let config = ProxyConfig {
+                seed: config.seed.wrapping_add(number as u64),
+                ..config.clone()
+            };
             Worker::start(&format!("proxy-{number}"), async move || {
-                if let Err(error) = serve_proxy(bound, config, options, FaultSwitch::default(), drain).await {
+                if let Err(error) =
+                    serve_proxy(bound, config, options, FaultSwitch::default(), drain).await
+                {
                     eprintln!("error: {error}");
                 }
             })
@@ -100,7 +115,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     drop(bound);
     let quiet = args.quiet;
     if !quiet {
-        println!("proxy http://{shown}: prefill {} ({}), decode {} ({})", config.prefill_url, config.prefill_name, config.decode_url, config.decode_name);
+        println!(
+            "proxy http://{shown}: prefill {} ({}), decode {} ({})",
+            config.prefill_url, config.prefill_name, config.decode_url, config.decode_name
+        );
     }
     if workers.is_empty() {
         bail!("no worker could be started");
@@ -110,7 +128,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             println!("{text}");
         }
     };
-    runtime()?.block_on(run_until_signal(stages, Arc::default(), workers, Vec::new(), tell))
+    runtime()?.block_on(run_until_signal(
+        stages,
+        Arc::default(),
+        workers,
+        Vec::new(),
+        tell,
+    ))
 }
 
 fn config(args: &Args) -> ProxyConfig {

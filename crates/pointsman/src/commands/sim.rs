@@ -34,5 +34,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
     })?;
     println!("simulated model server http://{shown}, model {model}");
-    runtime()?.block_on(run_until_signal(stages, Arc::default(), vec![worker], Vec::new(), |text| println!("{text}")))
+    runtime()?.block_on(run_until_signal(
+        stages,
+        Arc::default(),
+        vec![worker],
+        Vec::new(),
+        |text| println!("{text}"),
+    ))
 }

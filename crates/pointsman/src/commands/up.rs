@@ -28,7 +28,9 @@ use crate::commands::gateway::{Bounds, plan, random_seed, routes};
 use crate::console::{refused, stdout_has_colour, table};
 use crate::lab::faults::{Planned, parse as parse_faults, play};
 use crate::lab::pairs::{Backend, Pair, parse as parse_pairs};
-use crate::serving::{Control, Worker, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway};
+use crate::serving::{
+    Control, Worker, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway,
+};
 
 /// The model that the lab serves.
 const MODEL: &str = "Qwen/Qwen3-Coder-30B-A3B-Instruct";
@@ -45,31 +47,31 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Scheduling profile by name.
-    #[arg(long, value_name = "NAME", default_value = NAMES[0], value_parser = PossibleValuesParser::new(NAMES), env = "POINTSMAN_PROFILE")]
+    #[arg(long, value_name = "NAME", default_value = NAMES[0], value_parser = PossibleValuesParser::new(NAMES))]
     profile: String,
     /// Scheduling configuration (EndpointPickerConfig) instead of a named profile.
-    #[arg(long, value_name = "FILE", env = "POINTSMAN_CONFIG_FILE")]
+    #[arg(long, value_name = "FILE")]
     config_file: Option<PathBuf>,
     /// How many prefill/decode pairs of each kind.
-    #[arg(long, value_name = "KIND=N,...", default_value = "p2p=1,fs=1", env = "POINTSMAN_PAIRS")]
+    #[arg(long, value_name = "KIND=N,...", default_value = "p2p=1,fs=1")]
     pairs: String,
     /// Where clients connect.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", env = "POINTSMAN_LISTEN")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Where health, metrics and decisions are served.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090", env = "POINTSMAN_ADMIN")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
     /// Gateway API HTTPRoute objects instead of the lab's A/B routes.
-    #[arg(long, value_name = "FILE", env = "POINTSMAN_ROUTES")]
+    #[arg(long, value_name = "FILE")]
     routes: Option<PathBuf>,
     /// Faults on a timeline.
-    #[arg(long, value_name = "FILE", env = "POINTSMAN_FAULTS")]
+    #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
     /// How much faster than real the engines run.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, env = "POINTSMAN_SPEED")]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     speed: f64,
     /// Seed of all random choices; drawn from the system when left out.
-    #[arg(long, env = "POINTSMAN_SEED")]
+    #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     bounds: Bounds,
@@ -89,7 +91,12 @@ impl Part {
     fn new(name: String, role: &'static str) -> anyhow::Result<Self> {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let bound = bind(any_port, &name)?;
-        Ok(Self { name, role, bound, faults: FaultSwitch::default() })
+        Ok(Self {
+            name,
+            role,
+            bound,
+            faults: FaultSwitch::default(),
+        })
     }
 
     fn url(&self) -> String {
@@ -114,7 +121,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let limits = args.bounds.limits()?;
     let pairs = parse_pairs(&args.pairs)?;
     let resolved = plan(&args.profile, args.config_file.as_deref())?;
-    let lab_routes = || Routes::parse(LAB_ROUTES).map_err(|faults| refused("the lab's route file", &faults));
+    let lab_routes =
+        || Routes::parse(LAB_ROUTES).map_err(|faults| refused("the lab's route file", &faults));
     let routes = routes(args.routes.as_deref())?.map_or_else(lab_routes, Ok)?;
     let planned = faults(args.faults.as_deref(), &pairs)?;
     let gateway = listen(args.listen, "gateway", "--listen")?;
@@ -134,12 +142,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let verbosity = if args.quiet() { 0 } else { 2 };
     let log = args.log.open(verbosity)?;
     let (clock, membership) = (Clock::start(), Arc::new(Membership::new(256)));
-    let router = Arc::new(Router::new(clock, Arc::clone(&membership), resolved.plan, routes, log, seed));
+    let router = Arc::new(Router::new(
+        clock,
+        Arc::clone(&membership),
+        resolved.plan,
+        routes,
+        log,
+        seed,
+    ));
     membership.replace(&members(&parts));
     if !args.quiet() {
         let text = banner(&args, &router, &gateway, &admin, &parts);
         // Machines read the standard output of a JSON run.
-        if args.log.log == LogStyle::Json { eprint!("{text}") } else { print!("{text}") }
+        if args.log.log == LogStyle::Json {
+            eprint!("{text}")
+        } else {
+            print!("{text}")
+        }
     }
     let (stages, doors_drain, rest_drain) = stages();
     let switches: BTreeMap<String, FaultSwitch> = parts
@@ -153,7 +172,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let control = Control::new(rest_drain);
         control.serve_admin(&router, admin);
-        tokio::spawn(scrape_all(membership, clock, Pool::new(ClientOptions::default()), ScrapeOptions::default()));
+        tokio::spawn(scrape_all(
+            membership,
+            clock,
+            Pool::new(ClientOptions::default()),
+            ScrapeOptions::default(),
+        ));
         let told = Arc::clone(&router);
         let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
         tokio::spawn(play(planned, switches, tell.clone()));
@@ -171,9 +195,15 @@ impl Args {
 }
 
 fn faults(path: Option<&std::path::Path>, pairs: &[Pair]) -> anyhow::Result<Vec<Planned>> {
-    let Some(path) = path else { return Ok(Vec::new()) };
-    let text = std::fs::read_to_string(path).map_err(|e| anyhow::anyhow!("cannot read {}: {e}", path.display()))?;
-    let names: Vec<String> = pairs.iter().flat_map(|p| [p.proxy(), p.prefill(), p.decode()]).collect();
+    let Some(path) = path else {
+        return Ok(Vec::new());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| anyhow::anyhow!("cannot read {}: {e}", path.display()))?;
+    let names: Vec<String> = pairs
+        .iter()
+        .flat_map(|p| [p.proxy(), p.prefill(), p.decode()])
+        .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     parse_faults(&text, &names).map_err(|problems| refused(&path.display().to_string(), &problems))
 }
@@ -188,7 +218,12 @@ fn members(parts: &[PairParts]) -> Vec<Member> {
 }
 
 /// Two threads of engines: all that prefill, and all that decode.
-fn start_engines(parts: &[PairParts], speed: f64, seed: u64, drain: &Drain) -> anyhow::Result<Vec<Worker>> {
+fn start_engines(
+    parts: &[PairParts],
+    speed: f64,
+    seed: u64,
+    drain: &Drain,
+) -> anyhow::Result<Vec<Worker>> {
     let registry = TransferRegistry::default();
     let mut prefills = Vec::new();
     let mut decodes = Vec::new();
@@ -198,15 +233,28 @@ fn start_engines(parts: &[PairParts], speed: f64, seed: u64, drain: &Drain) -> a
                 Backend::P2p => "p2p-nccl",
                 Backend::Fs => "shared-storage",
             };
-            let engine_seed = seed.wrapping_add(2 * number as u64 + u64::from(part.role == "decode"));
+            let engine_seed =
+                seed.wrapping_add(2 * number as u64 + u64::from(part.role == "decode"));
             let config = SimConfig::from_flags([
-                "--model", MODEL,
-                "--role", part.role,
-                "--kv-connector", connector,
-                "--speed", &speed.to_string(),
-                "--seed", &(engine_seed % (1 << 62)).to_string(),
+                "--model",
+                MODEL,
+                "--role",
+                part.role,
+                "--kv-connector",
+                connector,
+                "--speed",
+                &speed.to_string(),
+                "--seed",
+                &(engine_seed % (1 << 62)).to_string(),
             ])?;
-            group.push((part.bound.try_clone()?, config, SimShared { registry: registry.clone(), faults: part.faults.clone() }));
+            group.push((
+                part.bound.try_clone()?,
+                config,
+                SimShared {
+                    registry: registry.clone(),
+                    faults: part.faults.clone(),
+                },
+            ));
         }
     }
     let start = |name: &str, group: Vec<(Bound, SimConfig, SimShared)>| {
@@ -258,26 +306,61 @@ fn start_proxies(parts: &[PairParts], seed: u64, drain: &Drain) -> anyhow::Resul
     })
 }
 
-fn banner(args: &Args, router: &Router, gateway: &Bound, admin: &Bound, parts: &[PairParts]) -> String {
+fn banner(
+    args: &Args,
+    router: &Router,
+    gateway: &Bound,
+    admin: &Bound,
+    parts: &[PairParts],
+) -> String {
     let plan = router.plan.load();
-    let (gateway, admin) = (format!("http://{}", gateway.local_addr()), format!("http://{}", admin.local_addr()));
-    let routes = args.routes.as_ref().map_or_else(|| "x-kv-backend: nvlink|fs chooses a pair".to_owned(), |p| p.display().to_string());
+    let (gateway, admin) = (
+        format!("http://{}", gateway.local_addr()),
+        format!("http://{}", admin.local_addr()),
+    );
+    let routes = args.routes.as_ref().map_or_else(
+        || "x-kv-backend: nvlink|fs chooses a pair".to_owned(),
+        |p| p.display().to_string(),
+    );
     let mut rows = vec![
-        vec!["gateway".to_owned(), "picker inside".to_owned(), gateway.clone(), routes],
-        vec!["admin".to_owned(), "observe".to_owned(), admin, "/debug/decisions  /debug/endpoints  /metrics".to_owned()],
+        vec![
+            "gateway".to_owned(),
+            "picker inside".to_owned(),
+            gateway.clone(),
+            routes,
+        ],
+        vec![
+            "admin".to_owned(),
+            "observe".to_owned(),
+            admin,
+            "/debug/decisions  /debug/endpoints  /metrics".to_owned(),
+        ],
     ];
     for p in parts {
         let backend = format!("llm-d.ai/kv-backend={}", p.pair.backend.label());
-        rows.push(vec![p.proxy.name.clone(), p.proxy.role.to_owned(), p.proxy.url(), backend]);
+        rows.push(vec![
+            p.proxy.name.clone(),
+            p.proxy.role.to_owned(),
+            p.proxy.url(),
+            backend,
+        ]);
         for engine in [&p.prefill, &p.decode] {
-            rows.push(vec![engine.name.clone(), engine.role.to_owned(), engine.url(), "simulated vLLM".to_owned()]);
+            rows.push(vec![
+                engine.name.clone(),
+                engine.role.to_owned(),
+                engine.url(),
+                "simulated vLLM".to_owned(),
+            ]);
         }
     }
-    let table = table(&["NAME", "ROLE", "ADDRESS", "NOTE"], &rows, stdout_has_colour() && args.log.log == LogStyle::Pretty);
+    let table = table(
+        &["NAME", "ROLE", "ADDRESS", "NOTE"],
+        &rows,
+        stdout_has_colour() && args.log.log == LogStyle::Pretty,
+    );
     format!(
         "pointsman {}: the lab on this machine, plan {}\n\n{table}\nTry it:\n  curl -s {gateway}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{{\"model\":\"{MODEL}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}],\"max_tokens\":8}}'\n\nCtrl-C ends it.\n\n",
         env!("CARGO_PKG_VERSION"),
         plan.source,
     )
 }
-

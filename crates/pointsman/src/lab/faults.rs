@@ -66,7 +66,11 @@ pub fn parse(text: &str, targets: &[&str]) -> Result<Vec<Planned>, Vec<Problem>>
             Err(found) => problems.extend(found),
         }
     }
-    if problems.is_empty() { Ok(planned) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(planned)
+    } else {
+        Err(problems)
+    }
 }
 
 impl Written {
@@ -83,29 +87,42 @@ impl Written {
         let at = time("at", self.at.as_deref()).unwrap_or_default();
         let lasting = time("for", self.lasting.as_deref());
         if !targets.contains(&self.target.as_str()) {
-            let hint = did_you_mean(&self.target, targets.iter().copied())
-                .map_or_else(|| format!("; there are {}", targets.join(", ")), |near| format!("; did you mean '{near}'?"));
-            problems.push(Problem::error(format!("{path}.target"), format!("nothing is called '{}'{hint}", self.target)));
+            let hint = did_you_mean(&self.target, targets.iter().copied()).map_or_else(
+                || format!("; there are {}", targets.join(", ")),
+                |near| format!("; did you mean '{near}'?"),
+            );
+            problems.push(Problem::error(
+                format!("{path}.target"),
+                format!("nothing is called '{}'{hint}", self.target),
+            ));
         }
         let fault = match (self.kind.as_str(), self.factor) {
             ("down", None) => Ok(Fault::Down),
             ("hang", None) => Ok(Fault::Hang),
             ("metrics-404", None) => Ok(Fault::MetricsNotFound),
             ("die-mid-stream", None) => Ok(Fault::DieMidStream),
-            ("slow", Some(factor)) if factor.is_finite() && factor >= 1.0 => Ok(Fault::Slow(factor)),
+            ("slow", Some(factor)) if factor.is_finite() && factor >= 1.0 => {
+                Ok(Fault::Slow(factor))
+            }
             ("slow", _) => Err(("factor", "slow needs a factor of 1 or more".to_owned())),
             ("down" | "hang" | "metrics-404" | "die-mid-stream", Some(_)) => {
                 Err(("factor", format!("'{}' takes no factor", self.kind)))
             }
             (other, _) => Err((
                 "kind",
-                format!("'{other}' is no fault; use down, slow, hang, metrics-404 or die-mid-stream"),
+                format!(
+                    "'{other}' is no fault; use down, slow, hang, metrics-404 or die-mid-stream"
+                ),
             )),
         };
         match fault {
-            Ok(fault) if problems.is_empty() => {
-                Ok(Planned { at, lasting, target: self.target, fault, kind: self.kind })
-            }
+            Ok(fault) if problems.is_empty() => Ok(Planned {
+                at,
+                lasting,
+                target: self.target,
+                fault,
+                kind: self.kind,
+            }),
             Ok(_) => Err(problems),
             Err((field, message)) => {
                 problems.push(Problem::error(format!("{path}.{field}"), message));
@@ -116,7 +133,11 @@ impl Written {
 }
 
 /// Switches faults on and off at their times, until dropped. `tell` gets a line about each change.
-pub async fn play(planned: Vec<Planned>, switches: BTreeMap<String, FaultSwitch>, tell: impl Fn(&str)) {
+pub async fn play(
+    planned: Vec<Planned>,
+    switches: BTreeMap<String, FaultSwitch>,
+    tell: impl Fn(&str),
+) {
     let start = Instant::now();
     // One list of moments: a fault that ends does not clear another that has begun on the same target since.
     let mut moments: Vec<(Duration, usize, bool)> = Vec::new();
@@ -129,7 +150,9 @@ pub async fn play(planned: Vec<Planned>, switches: BTreeMap<String, FaultSwitch>
     for (when, at, begins) in moments {
         sleep_until(start + when).await;
         let fault = &planned[at];
-        let Some(switch) = switches.get(&fault.target) else { continue };
+        let Some(switch) = switches.get(&fault.target) else {
+            continue;
+        };
         if begins {
             ruling.insert(&fault.target, at);
             switch.set(fault.fault);
@@ -153,15 +176,25 @@ mod tests {
     fn reads_the_kinds_there_are() {
         let text = "faults: [{at: 1s, for: 10s, target: vllm-fs-proxy, kind: down}, {target: vllm-decode-p2p, kind: slow, factor: 10}]";
         let planned = parse(text, &TARGETS).unwrap();
-        assert_eq!((planned[0].at, planned[0].lasting), (Duration::from_secs(1), Some(Duration::from_secs(10))));
+        assert_eq!(
+            (planned[0].at, planned[0].lasting),
+            (Duration::from_secs(1), Some(Duration::from_secs(10)))
+        );
         assert_eq!(planned[0].fault, Fault::Down);
-        assert_eq!((planned[1].at, planned[1].fault), (Duration::ZERO, Fault::Slow(10.0)));
+        assert_eq!(
+            (planned[1].at, planned[1].fault),
+            (Duration::ZERO, Fault::Slow(10.0))
+        );
     }
 
     #[test]
     fn all_problems_come_at_once() {
         let text = "faults: [{at: soon, target: vllm-fs-prox, kind: down}, {target: vllm-fs-proxy, kind: slow}, {target: vllm-fs-proxy, kind: explode}, {target: vllm-fs-proxy, kind: hang, factor: 2}]";
-        let problems: Vec<String> = parse(text, &TARGETS).unwrap_err().iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = parse(text, &TARGETS)
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(problems.len(), 5, "{problems:?}");
         assert!(problems[1].contains("did you mean 'vllm-fs-proxy'?"));
     }
@@ -173,7 +206,13 @@ mod tests {
         let switches = BTreeMap::from([("vllm-fs-proxy".to_owned(), switch.clone())]);
         let playing = tokio::spawn(play(parse(text, &TARGETS).unwrap(), switches, |_| {}));
         let start = Instant::now();
-        for (at, expected) in [(500, Fault::None), (1500, Fault::Down), (3500, Fault::Hang), (6000, Fault::Hang), (8500, Fault::None)] {
+        for (at, expected) in [
+            (500, Fault::None),
+            (1500, Fault::Down),
+            (3500, Fault::Hang),
+            (6000, Fault::Hang),
+            (8500, Fault::None),
+        ] {
             sleep_until(start + Duration::from_millis(at)).await;
             assert_eq!(switch.current(), expected, "at {at} ms");
         }

@@ -41,7 +41,11 @@ pub struct Pair {
 
 impl Pair {
     fn suffix(&self) -> String {
-        if self.number == 0 { String::new() } else { format!("-{}", self.number) }
+        if self.number == 0 {
+            String::new()
+        } else {
+            format!("-{}", self.number)
+        }
     }
 
     /// Name of the proxy as a fault target.
@@ -51,7 +55,11 @@ impl Pair {
 
     /// Name of the proxy as a candidate.
     pub fn candidate(&self) -> String {
-        format!("llm-d-vllm/vllm-{}-proxy-{}-rank-0", self.backend.word(), self.number)
+        format!(
+            "llm-d-vllm/vllm-{}-proxy-{}-rank-0",
+            self.backend.word(),
+            self.number
+        )
     }
 
     /// Name of the engine that prefills.
@@ -74,9 +82,13 @@ impl Pair {
 
     /// The candidate's labels.
     pub fn labels(&self) -> Labels {
-        [("role", "proxy"), ("llm-d.ai/kv-backend", self.backend.label()), ("app", &self.proxy())]
-            .into_iter()
-            .collect()
+        [
+            ("role", "proxy"),
+            ("llm-d.ai/kv-backend", self.backend.label()),
+            ("app", &self.proxy()),
+        ]
+        .into_iter()
+        .collect()
     }
 }
 
@@ -86,7 +98,11 @@ impl Pair {
 /// A text that says what was wrong and what would be right.
 pub fn parse(text: &str) -> anyhow::Result<Vec<Pair>> {
     let mut pairs = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let Some((kind, count)) = part.split_once('=') else {
             bail!("--pairs takes kind=count, such as p2p=1,fs=1; found '{part}'");
         };
@@ -119,16 +135,30 @@ mod tests {
         let pairs = parse("p2p=1,fs=2").unwrap();
         assert_eq!(pairs.len(), 3);
         assert_eq!(pairs[0].candidate(), "llm-d-vllm/vllm-p2p-proxy-0-rank-0");
-        assert_eq!(pairs[0].in_ids(&pairs[0].prefill()), "vllm-prefill-p2p:14579");
+        assert_eq!(
+            pairs[0].in_ids(&pairs[0].prefill()),
+            "vllm-prefill-p2p:14579"
+        );
         assert_eq!(pairs[1].in_ids(&pairs[1].decode()), "vllm-decode-fs");
-        assert_eq!((pairs[2].decode().as_str(), pairs[2].proxy().as_str()), ("vllm-decode-fs-1", "vllm-fs-proxy-1"));
+        assert_eq!(
+            (pairs[2].decode().as_str(), pairs[2].proxy().as_str()),
+            ("vllm-decode-fs-1", "vllm-fs-proxy-1")
+        );
         assert_eq!(pairs[2].candidate(), "llm-d-vllm/vllm-fs-proxy-1-rank-0");
         assert_eq!(pairs[0].labels().get("llm-d.ai/kv-backend"), Some("nvlink"));
     }
 
     #[test]
     fn what_cannot_be_is_refused() {
-        for wrong in ["", "p2p", "nvlink=1", "p2p=x", "p2p=0,fs=0", "p2p=1,p2p=2", "fs=65"] {
+        for wrong in [
+            "",
+            "p2p",
+            "nvlink=1",
+            "p2p=x",
+            "p2p=0,fs=0",
+            "p2p=1,p2p=2",
+            "fs=65",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -22,7 +22,10 @@ pub fn decisions(router: &Router, query: &str) -> String {
         .and_then(|n| n.parse().ok())
         .unwrap_or(DEFAULT_LIMIT)
         .min(MAX_LIMIT);
-    let list = Decisions { schema_version: SCHEMA_VERSION, decisions: router.latest(limit).iter().map(written).collect() };
+    let list = Decisions {
+        schema_version: SCHEMA_VERSION,
+        decisions: router.latest(limit).iter().map(written).collect(),
+    };
     serde_json::to_string(&list).unwrap_or_default()
 }
 
@@ -40,12 +43,20 @@ pub fn decision(router: &Router, id: &str) -> Option<String> {
 }
 
 fn written(recorded: &Recorded) -> Receipt {
-    receipt(&recorded.decision, &recorded.meta, recorded.outcome.as_ref())
+    receipt(
+        &recorded.decision,
+        &recorded.meta,
+        recorded.outcome.as_ref(),
+    )
 }
 
 /// The pool with every reading and its age.
 pub fn endpoints(router: &Router) -> String {
-    let (snapshot, slots, now) = (router.membership.snapshot(), router.membership.slots(), router.clock.now());
+    let (snapshot, slots, now) = (
+        router.membership.snapshot(),
+        router.membership.slots(),
+        router.clock.now(),
+    );
     let rows: Vec<Value> = snapshot
         .endpoints
         .iter()
@@ -58,11 +69,17 @@ pub fn endpoints(router: &Router) -> String {
                     let age = slots.age(endpoint.slot, reading, now);
                     let value = age.map(|_| slots.read(endpoint.slot, reading).0);
                     let age = age.map(|a| a.as_millis_f64().round() as u64);
-                    (reading.name().to_owned(), json!({"value": value, "ageMs": age, "state": state.word()}))
+                    (
+                        reading.name().to_owned(),
+                        json!({"value": value, "ageMs": age, "state": state.word()}),
+                    )
                 })
                 .collect();
-            let labels: serde_json::Map<String, Value> =
-                endpoint.labels.iter().map(|(k, v)| (k.to_owned(), Value::from(v))).collect();
+            let labels: serde_json::Map<String, Value> = endpoint
+                .labels
+                .iter()
+                .map(|(k, v)| (k.to_owned(), Value::from(v)))
+                .collect();
             json!({
                 "name": endpoint.name.as_ref(),
                 "address": endpoint.address.to_string(),
@@ -73,7 +90,8 @@ pub fn endpoints(router: &Router) -> String {
             })
         })
         .collect();
-    json!({"schemaVersion": SCHEMA_VERSION, "generation": snapshot.generation, "endpoints": rows}).to_string()
+    json!({"schemaVersion": SCHEMA_VERSION, "generation": snapshot.generation, "endpoints": rows})
+        .to_string()
 }
 
 /// The plan in force.

@@ -24,17 +24,28 @@ const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decis
 
 /// Answers one request on the admin port.
 pub async fn handle(admin: Admin, request: Request<Incoming>) -> Response<Body> {
-    answer(&admin, request.method(), request.uri().path(), request.uri().query().unwrap_or(""))
+    answer(
+        &admin,
+        request.method(),
+        request.uri().path(),
+        request.uri().query().unwrap_or(""),
+    )
 }
 
 fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<Body> {
     if method != Method::GET && method != Method::HEAD {
-        return problem(StatusCode::METHOD_NOT_ALLOWED, "the admin port answers GET only");
+        return problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "the admin port answers GET only",
+        );
     }
     match path {
         "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" if admin.ready.load(Ordering::Acquire) => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n"),
+        "/readyz" => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: starting or draining\n",
+        ),
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics::render(&admin.router));
             let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -47,9 +58,15 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
         _ => match path.strip_prefix("/debug/decisions/") {
             Some(id) => match debug::decision(&admin.router, id) {
                 Some(found) => json(found),
-                None => problem(StatusCode::NOT_FOUND, &format!("no decision '{id}' in the ring; it may be too old")),
+                None => problem(
+                    StatusCode::NOT_FOUND,
+                    &format!("no decision '{id}' in the ring; it may be too old"),
+                ),
             },
-            None => problem(StatusCode::NOT_FOUND, &format!("no such page; there are {PATHS}")),
+            None => problem(
+                StatusCode::NOT_FOUND,
+                &format!("no such page; there are {PATHS}"),
+            ),
         },
     }
 }
@@ -63,14 +80,28 @@ fn json(body: String) -> Response<Body> {
 }
 
 fn problem(status: StatusCode, message: &str) -> Response<Body> {
-    let body = error_body(message, "invalid_request_error", None, Some(status.as_u16().to_string().as_str()));
-    respond(status, "application/json", String::from_utf8_lossy(&body).into_owned())
+    let body = error_body(
+        message,
+        "invalid_request_error",
+        None,
+        Some(status.as_u16().to_string().as_str()),
+    );
+    respond(
+        status,
+        "application/json",
+        String::from_utf8_lossy(&body).into_owned(),
+    )
 }
 
 fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
     let mut response = Response::new(Body::bytes(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
     response
 }

@@ -46,7 +46,10 @@ impl Answer {
         idle: Duration,
         deadline: Option<Instant>,
     ) -> Self {
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let content_type = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("");
         let events = content_type.starts_with("text/event-stream");
         Self {
             upstream,
@@ -77,7 +80,9 @@ impl Answer {
         self.finished = true;
         if self.can_append {
             self.peer.disconnect_after_response();
-            return Poll::Ready(Some(Ok(Frame::data(error_event(&Reject::UpstreamBroke).into()))));
+            return Poll::Ready(Some(Ok(Frame::data(
+                error_event(&Reject::UpstreamBroke).into(),
+            ))));
         }
         Poll::Ready(Some(Err(BodyError::Other(Box::new(Reject::UpstreamBroke)))))
     }

@@ -80,7 +80,10 @@ pub async fn handle(
     let (mut parts, body) = request.into_parts();
     let (id, lot) = {
         let mut scratch = lane.scratch.lock();
-        (request_id(&parts.headers, &mut scratch.rng), scratch.rng.unit())
+        (
+            request_id(&parts.headers, &mut scratch.rng),
+            scratch.rng.unit(),
+        )
     };
     let mut exchange = Exchange::begin(&lane, &id, parts.uri.path());
     let mut body = Some(body);
@@ -89,7 +92,10 @@ pub async fn handle(
             exchange.end(None, None);
             response
         }
-        Ok(Served::Streaming { mut response, deadline }) => {
+        Ok(Served::Streaming {
+            mut response,
+            deadline,
+        }) => {
             strip_hop_by_hop(response.headers_mut());
             exchange.logged().await;
             let (head, upstream) = response.into_parts();
@@ -97,7 +103,14 @@ pub async fn handle(
                 exchange.end(None, None);
                 Response::from_parts(head, upstream)
             } else {
-                let answer = Answer::new(upstream, &head.headers, exchange, peer, limits.answer_idle, deadline);
+                let answer = Answer::new(
+                    upstream,
+                    &head.headers,
+                    exchange,
+                    peer,
+                    limits.answer_idle,
+                    deadline,
+                );
                 Response::from_parts(head, Body::boxed(answer))
             }
         }
@@ -114,7 +127,10 @@ enum Served {
     /// An answer of the gateway's own, held whole.
     Whole(Response<Body>),
     /// An endpoint's answer.
-    Streaming { response: Response<Body>, deadline: Option<Instant> },
+    Streaming {
+        response: Response<Body>,
+        deadline: Option<Instant>,
+    },
 }
 
 async fn serve(
@@ -126,7 +142,11 @@ async fn serve(
     lot: f64,
 ) -> Result<Served, Reject> {
     let path = parts.uri.path();
-    let Some(matched) = lane.router.routes.find(&parts.method, path, &parts.headers, lot) else {
+    let Some(matched) = lane
+        .router
+        .routes
+        .find(&parts.method, path, &parts.headers, lot)
+    else {
         return Err(Reject::NoRoute);
     };
     let target = matched.target.clone();
@@ -137,17 +157,25 @@ async fn serve(
             return Err(Reject::NoEndpoints);
         }
         let tried = exchange.snapshot().len();
-        let merged = models::merged(exchange, &lane.pool).await.ok_or(Reject::UpstreamUnreachable { tried })?;
+        let merged = models::merged(exchange, &lane.pool)
+            .await
+            .ok_or(Reject::UpstreamUnreachable { tried })?;
         exchange.head(200);
         return Ok(Served::Whole(merged));
     }
     let frames = whole_body(&parts.headers, body, limits).await?;
     prepare_headers(parts, exchange.request_id());
-    let sending = Sending { lane, limits, parts, frames: &frames, deadline };
+    let sending = Sending {
+        lane,
+        limits,
+        parts,
+        frames: &frames,
+        deadline,
+    };
     match (kind, target) {
-        (Kind::Inference(_), _) if frames.is_empty() => {
-            Err(Reject::Malformed("the request has no body; send a JSON object".to_owned()))
-        }
+        (Kind::Inference(_), _) if frames.is_empty() => Err(Reject::Malformed(
+            "the request has no body; send a JSON object".to_owned(),
+        )),
         (Kind::Inference(api), Target::Pool) => {
             let pieces: Vec<_> = frames.iter().cloned().collect();
             let facts = read(api, &pieces).map_err(|e| Reject::Malformed(e.to_string()))?;
@@ -174,9 +202,17 @@ async fn serve(
 
 fn kind_of(path: &str, method: &Method) -> Result<Kind, Reject> {
     if let Some(api) = classify(path) {
-        return if method == Method::POST { Ok(Kind::Inference(api)) } else { Err(Reject::MethodNotAllowed) };
+        return if method == Method::POST {
+            Ok(Kind::Inference(api))
+        } else {
+            Err(Reject::MethodNotAllowed)
+        };
     }
-    Ok(if path == "/v1/models" && method == Method::GET { Kind::Models } else { Kind::Other })
+    Ok(if path == "/v1/models" && method == Method::GET {
+        Kind::Models
+    } else {
+        Kind::Other
+    })
 }
 
 async fn whole_body(
@@ -184,20 +220,35 @@ async fn whole_body(
     body: &mut Option<Incoming>,
     limits: GatewayLimits,
 ) -> Result<Frames, Reject> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limits.max_body) {
-        return Err(Reject::BodyTooLarge { limit: limits.max_body });
+        return Err(Reject::BodyTooLarge {
+            limit: limits.max_body,
+        });
     }
-    let Some(incoming) = body.as_mut() else { return Ok(Frames::default()) };
-    let read = gather(std::pin::Pin::new(incoming), limits.max_body, limits.body_idle).await;
+    let Some(incoming) = body.as_mut() else {
+        return Ok(Frames::default());
+    };
+    let read = gather(
+        std::pin::Pin::new(incoming),
+        limits.max_body,
+        limits.body_idle,
+    )
+    .await;
     match read {
         Ok(frames) => {
             *body = None;
             Ok(frames)
         }
         Err(CollectError::TooLarge { limit }) => Err(Reject::BodyTooLarge { limit }),
-        Err(CollectError::Idle) => Err(Reject::Malformed("the request body did not arrive in time".to_owned())),
-        Err(CollectError::Read(why)) => Err(Reject::Malformed(format!("the request body broke off: {why}"))),
+        Err(CollectError::Idle) => Err(Reject::Malformed(
+            "the request body did not arrive in time".to_owned(),
+        )),
+        Err(CollectError::Read(why)) => Err(Reject::Malformed(format!(
+            "the request body broke off: {why}"
+        ))),
     }
 }
 
@@ -222,13 +273,19 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     /// Sends to the picker's choice, and to the next best while one cannot be reached.
-    async fn picked(&self, exchange: &mut Exchange, request: &InferenceRequest<'_>) -> Result<Served, Reject> {
+    async fn picked(
+        &self,
+        exchange: &mut Exchange,
+        request: &InferenceRequest<'_>,
+    ) -> Result<Served, Reject> {
         let mut effect = exchange.ready(request);
         loop {
             let row = match effect {
                 Effect::Forward { row } => row,
                 Effect::Reply(reject) => return Err(reject),
-                Effect::Note(_) | Effect::Nothing => return Err(Reject::Internal("no way on".to_owned())),
+                Effect::Note(_) | Effect::Nothing => {
+                    return Err(Reject::Internal("no way on".to_owned()));
+                }
             };
             match self.attempt(exchange, row).await {
                 Ok(served) => return Ok(served),
@@ -242,7 +299,11 @@ impl Sending<'_> {
     }
 
     /// Sends to the row with the fewest requests in flight, and to the next while one cannot be reached.
-    async fn least_busy(&self, exchange: &mut Exchange, mut rows: Vec<usize>) -> Result<Served, Reject> {
+    async fn least_busy(
+        &self,
+        exchange: &mut Exchange,
+        mut rows: Vec<usize>,
+    ) -> Result<Served, Reject> {
         let slots = Arc::clone(self.lane.router.membership.slots());
         let mut last = Reject::NoEndpoints;
         while let Some(at) = {
@@ -273,12 +334,18 @@ impl Sending<'_> {
     async fn attempt(&self, exchange: &mut Exchange, row: usize) -> Result<Served, Cause> {
         let address = exchange.snapshot().endpoints[row].address;
         let left = self.deadline.map_or(self.limits.first_byte, |d| {
-            d.saturating_duration_since(Instant::now()).min(self.limits.first_byte)
+            d.saturating_duration_since(Instant::now())
+                .min(self.limits.first_byte)
         });
-        let sent = timeout(left, self.send(address)).await.map_err(|_| Cause::FirstByteTimeout)?;
+        let sent = timeout(left, self.send(address))
+            .await
+            .map_err(|_| Cause::FirstByteTimeout)?;
         let response = sent?;
         exchange.head(response.status().as_u16());
-        Ok(Served::Streaming { response, deadline: self.deadline })
+        Ok(Served::Streaming {
+            response,
+            deadline: self.deadline,
+        })
     }
 
     async fn send(&self, address: std::net::SocketAddr) -> Result<Response<Body>, Cause> {
@@ -293,7 +360,9 @@ impl Sending<'_> {
                         tokio::time::sleep(EXHAUSTED_PAUSE).await;
                     }
                     SendErrorKind::ConnectTimeout => return Err(Cause::ConnectTimeout),
-                    SendErrorKind::Connect | SendErrorKind::LocalExhausted => return Err(Cause::Connect),
+                    SendErrorKind::Connect | SendErrorKind::LocalExhausted => {
+                        return Err(Cause::Connect);
+                    }
                     _ => return Err(Cause::Reset),
                 },
             }
@@ -306,7 +375,9 @@ impl Sending<'_> {
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = self.origin_form();
         *request.headers_mut() = self.parts.headers.clone();
-        request.headers_mut().insert(header::HOST, value(&address.to_string()));
+        request
+            .headers_mut()
+            .insert(header::HOST, value(&address.to_string()));
         request
     }
 
@@ -315,7 +386,10 @@ impl Sending<'_> {
         if self.parts.uri.authority().is_none() {
             return self.parts.uri.clone();
         }
-        self.parts.uri.path_and_query().map_or_else(http::Uri::default, |pq| http::Uri::from(pq.clone()))
+        self.parts
+            .uri
+            .path_and_query()
+            .map_or_else(http::Uri::default, |pq| http::Uri::from(pq.clone()))
     }
 }
 
@@ -324,9 +398,13 @@ fn refusal(exchange: &mut Exchange, reject: &Reject) -> Response<Body> {
     exchange.refuse(reject.clone());
     exchange.rejected(reject, refused.status);
     let mut response = Response::new(Body::bytes(refused.body));
-    *response.status_mut() = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(refused.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
     if let Some(reason) = refused.dropped_reason {
         headers.insert(DROPPED_REASON, header::HeaderValue::from_static(reason));
     }

@@ -61,9 +61,15 @@ pub fn request_id(headers: &HeaderMap, rng: &mut Rng) -> String {
     let valid = |text: &&str| {
         !text.is_empty()
             && text.len() <= MAX_REQUEST_ID
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
     };
-    match headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(valid) {
+    match headers
+        .get(X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(valid)
+    {
         Some(id) => id.to_owned(),
         None => uuid(rng),
     }
@@ -106,11 +112,17 @@ mod tests {
             ("x-gateway-destination-endpoint", "10.0.0.1:1"),
             ("x-prefiller-host-port", "10.0.0.1:1"),
         ] {
-            headers.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            headers.insert(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         strip_hop_by_hop(&mut headers);
         strip_steering(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["authorization"]);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["authorization"]
+        );
     }
 
     #[test]
@@ -120,7 +132,10 @@ mod tests {
         headers.insert(X_REQUEST_ID, "abc.1_2:3-X".parse().unwrap());
         assert_eq!(request_id(&headers, &mut rng), "abc.1_2:3-X");
         for bad in ["", "a b", "é", &"x".repeat(257)] {
-            headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(bad.as_bytes()).unwrap());
+            headers.insert(
+                X_REQUEST_ID,
+                HeaderValue::from_bytes(bad.as_bytes()).unwrap(),
+            );
             let id = request_id(&headers, &mut rng);
             assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id}");
         }

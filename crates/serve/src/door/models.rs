@@ -31,7 +31,12 @@ pub async fn merged(exchange: &Exchange, pool: &Pool) -> Option<Response<Body>> 
             && let Some(row) = rows.next()
         {
             let (address, pool) = (snapshot.endpoints[row].address, pool.clone());
-            asking.spawn(async move { (row, timeout(PATIENCE, ask(address, &pool)).await.ok().flatten()) });
+            asking.spawn(async move {
+                (
+                    row,
+                    timeout(PATIENCE, ask(address, &pool)).await.ok().flatten(),
+                )
+            });
         }
         match asking.join_next().await {
             Some(Ok((row, answer))) => answers[row] = answer,
@@ -45,17 +50,24 @@ pub async fn merged(exchange: &Exchange, pool: &Pool) -> Option<Response<Body>> 
     }
     let mut response = Response::new(Body::bytes(merge(&lists).body));
     *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
     Some(response)
 }
 
 async fn ask(address: std::net::SocketAddr, pool: &Pool) -> Option<Vec<u8>> {
-    let request =
-        Request::get("/v1/models").header(header::HOST, address.to_string()).body(Body::empty()).ok()?;
+    let request = Request::get("/v1/models")
+        .header(header::HOST, address.to_string())
+        .body(Body::empty())
+        .ok()?;
     let response = pool.send(address, request).await.ok()?;
     if response.status() != StatusCode::OK {
         return None;
     }
-    let frames = collect(response.into_body(), MAX_LIST, PATIENCE).await.ok()?;
+    let frames = collect(response.into_body(), MAX_LIST, PATIENCE)
+        .await
+        .ok()?;
     Some(frames.joined().into_owned())
 }

@@ -138,7 +138,11 @@ impl Inner {
             }
         };
         let unique = Unique::draw(&mut self.rng.lock());
-        let id = internal_id(&self.config.prefill_name, &self.config.decode_name, unique.hex());
+        let id = internal_id(
+            &self.config.prefill_name,
+            &self.config.decode_name,
+            unique.hex(),
+        );
         let client_id = self.client_id(&parts.headers, &unique);
         clean(&mut parts.headers);
         parts.headers.insert(X_REQUEST_ID, value(&id));

@@ -73,7 +73,9 @@ impl Routes {
             backends: vec![(Target::Pool, 1)],
             timeout: None,
         };
-        Self { matches: vec![everything] }
+        Self {
+            matches: vec![everything],
+        }
     }
 
     /// Reads a file of HTTPRoute objects; objects of other kinds are skipped.
@@ -91,12 +93,17 @@ impl Routes {
             }
             routes += 1;
             match Written::deserialize(document) {
-                Ok(written) => written.read(&format!("document {at}: spec"), &mut matches, &mut faults),
+                Ok(written) => {
+                    written.read(&format!("document {at}: spec"), &mut matches, &mut faults)
+                }
                 Err(e) => faults.push(Fault::error(format!("document {at}"), e.to_string())),
             }
         }
         if routes == 0 && faults.is_empty() {
-            faults.push(Fault::error("", "the file holds no object of kind HTTPRoute"));
+            faults.push(Fault::error(
+                "",
+                "the file holds no object of kind HTTPRoute",
+            ));
         }
         if !faults.is_empty() {
             return Err(faults);
@@ -106,32 +113,54 @@ impl Routes {
     }
 
     /// The rule for a request. `lot` in [0, 1) chooses among weighted backends.
-    pub fn find(&self, method: &Method, path: &str, headers: &HeaderMap, lot: f64) -> Option<Matched<'_>> {
-        let found = self.matches.iter().find(|m| m.matches(method, path, headers))?;
+    pub fn find(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        lot: f64,
+    ) -> Option<Matched<'_>> {
+        let found = self
+            .matches
+            .iter()
+            .find(|m| m.matches(method, path, headers))?;
         let total: u32 = found.backends.iter().map(|(_, weight)| weight).sum();
         let mut left = lot * f64::from(total);
         let target = found.backends.iter().find(|(_, weight)| {
             left -= f64::from(*weight);
             left < 0.0
         });
-        target.map(|(target, _)| Matched { target, timeout: found.timeout })
+        target.map(|(target, _)| Matched {
+            target,
+            timeout: found.timeout,
+        })
     }
 
     /// Whether some rule sends requests to the picker.
     pub fn uses_picker(&self) -> bool {
-        self.matches.iter().any(|m| m.backends.iter().any(|(t, w)| *t == Target::Pool && *w > 0))
+        self.matches
+            .iter()
+            .any(|m| m.backends.iter().any(|(t, w)| *t == Target::Pool && *w > 0))
     }
 }
 
 /// The rows of the endpoints that belong to a Service: their name, without `-rank-N` and then without a final
 /// `-<number>`, is the Service's.
-pub fn rows_of_service<'a>(snapshot: &'a Snapshot, service: &'a str) -> impl Iterator<Item = usize> + 'a {
+pub fn rows_of_service<'a>(
+    snapshot: &'a Snapshot,
+    service: &'a str,
+) -> impl Iterator<Item = usize> + 'a {
     let belongs = move |name: &str| {
         let short = name.rsplit('/').next().unwrap_or(name);
         let base = without_number(short, "-rank-").unwrap_or(short);
         base == service || without_number(base, "-") == Some(service)
     };
-    snapshot.endpoints.iter().enumerate().filter(move |(_, e)| belongs(&e.name)).map(|(row, _)| row)
+    snapshot
+        .endpoints
+        .iter()
+        .enumerate()
+        .filter(move |(_, e)| belongs(&e.name))
+        .map(|(row, _)| row)
 }
 
 fn without_number<'a>(name: &'a str, separator: &str) -> Option<&'a str> {
@@ -153,16 +182,20 @@ impl Match {
             Path::Exact(exact) => path == exact,
             Path::Prefix(prefix) => {
                 let prefix = prefix.trim_end_matches('/');
-                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                path.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
         };
         path_fits
             && self.method.as_ref().is_none_or(|m| m == method)
             && self.headers.iter().all(|(name, test)| {
-                headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| match test {
-                    HeaderTest::Exact(exact) => value == exact,
-                    HeaderTest::Regex(regex) => regex.is_match(value),
-                })
+                headers
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+                    .is_some_and(|value| match test {
+                        HeaderTest::Exact(exact) => value == exact,
+                        HeaderTest::Regex(regex) => regex.is_match(value),
+                    })
             })
     }
 }
@@ -224,7 +257,10 @@ struct Timeouts {
 impl Written {
     fn read(self, path: &str, matches: &mut Vec<Match>, faults: &mut Vec<Fault>) {
         if self.spec.rules.is_empty() {
-            faults.push(Fault::error(format!("{path}.rules"), "the route has no rules"));
+            faults.push(Fault::error(
+                format!("{path}.rules"),
+                "the route has no rules",
+            ));
         }
         for (at, rule) in self.spec.rules.into_iter().enumerate() {
             rule.read(&format!("{path}.rules[{at}]"), matches, faults);
@@ -244,27 +280,45 @@ impl Rule {
             }
         };
         if self.backend_refs.is_empty() {
-            faults.push(Fault::error(format!("{path}.backendRefs"), "the rule has no backend"));
+            faults.push(Fault::error(
+                format!("{path}.backendRefs"),
+                "the rule has no backend",
+            ));
         }
         let mut backends = Vec::new();
         for (at, backend) in self.backend_refs.iter().enumerate() {
             match backend.kind.as_deref().unwrap_or("Service") {
                 "InferencePool" => backends.push((Target::Pool, backend.weight.unwrap_or(1))),
-                "Service" => backends.push((Target::Service(backend.name.clone()), backend.weight.unwrap_or(1))),
+                "Service" => backends.push((
+                    Target::Service(backend.name.clone()),
+                    backend.weight.unwrap_or(1),
+                )),
                 other => faults.push(Fault::error(
                     format!("{path}.backendRefs[{at}].kind"),
                     format!("'{other}' is not served; use InferencePool or Service"),
                 )),
             }
         }
-        let written = if self.matches.is_empty() { vec![RuleMatch::default()] } else { self.matches };
+        let written = if self.matches.is_empty() {
+            vec![RuleMatch::default()]
+        } else {
+            self.matches
+        };
         for (at, one) in written.into_iter().enumerate() {
             let at = format!("{path}.matches[{at}]");
             match one.read() {
                 Ok((path, method, headers)) => {
-                    matches.push(Match { path, method, headers, backends: backends.clone(), timeout });
+                    matches.push(Match {
+                        path,
+                        method,
+                        headers,
+                        backends: backends.clone(),
+                        timeout,
+                    });
                 }
-                Err((field, message)) => faults.push(Fault::error(format!("{at}.{field}"), message)),
+                Err((field, message)) => {
+                    faults.push(Fault::error(format!("{at}.{field}"), message))
+                }
             }
         }
     }
@@ -279,12 +333,20 @@ impl RuleMatch {
             Some(path) => match path.kind.as_deref().unwrap_or("PathPrefix") {
                 "Exact" => Path::Exact(path.value),
                 "PathPrefix" => Path::Prefix(path.value),
-                other => return Err(("path.type", format!("'{other}' is not served; use Exact or PathPrefix"))),
+                other => {
+                    return Err((
+                        "path.type",
+                        format!("'{other}' is not served; use Exact or PathPrefix"),
+                    ));
+                }
             },
         };
         let method = self
             .method
-            .map(|m| Method::from_bytes(m.as_bytes()).map_err(|_| ("method", format!("'{m}' is no method"))))
+            .map(|m| {
+                Method::from_bytes(m.as_bytes())
+                    .map_err(|_| ("method", format!("'{m}' is no method")))
+            })
             .transpose()?;
         let mut headers = Vec::new();
         for header in self.headers {
@@ -294,10 +356,19 @@ impl RuleMatch {
                 "Exact" => HeaderTest::Exact(header.value),
                 "RegularExpression" => HeaderTest::Regex(
                     // The whole value must match, as the Gateway API's implementations do.
-                    Regex::new(&format!("^(?:{})$", header.value))
-                        .map_err(|e| ("headers", format!("'{}' is no regular expression: {e}", header.value)))?,
+                    Regex::new(&format!("^(?:{})$", header.value)).map_err(|e| {
+                        (
+                            "headers",
+                            format!("'{}' is no regular expression: {e}", header.value),
+                        )
+                    })?,
                 ),
-                other => return Err(("headers", format!("'{other}' is not served; use Exact or RegularExpression"))),
+                other => {
+                    return Err((
+                        "headers",
+                        format!("'{other}' is not served; use Exact or RegularExpression"),
+                    ));
+                }
             };
             headers.push((name, test));
         }
@@ -313,16 +384,27 @@ mod tests {
     use pointsman_core::model::slots::Slot;
 
     #[track_caller]
-    fn check(routes: &Routes, method: &str, path: &str, header: Option<(&str, &str)>, expected: Option<&str>) {
+    fn check(
+        routes: &Routes,
+        method: &str,
+        path: &str,
+        header: Option<(&str, &str)>,
+        expected: Option<&str>,
+    ) {
         let mut headers = HeaderMap::new();
         if let Some((name, value)) = header {
-            headers.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            headers.insert(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let found = routes.find(&method, path, &headers, 0.0).map(|m| match m.target {
-            Target::Pool => "pool",
-            Target::Service(name) => name.as_str(),
-        });
+        let found = routes
+            .find(&method, path, &headers, 0.0)
+            .map(|m| match m.target {
+                Target::Pool => "pool",
+                Target::Service(name) => name.as_str(),
+            });
         assert_eq!(found, expected, "{method} {path} {header:?}");
     }
 
@@ -330,29 +412,58 @@ mod tests {
     fn the_labs_routes_send_named_pairs_past_the_picker() {
         let routes = Routes::parse(LAB_ROUTES).unwrap();
         check(&routes, "POST", "/v1/completions", None, Some("pool"));
-        check(&routes, "POST", "/v1/completions", Some(("x-kv-backend", "nvlink")), Some("vllm-p2p-proxy"));
-        check(&routes, "POST", "/v1/completions", Some(("x-kv-backend", "fs")), Some("vllm-fs-proxy"));
-        check(&routes, "POST", "/v1/completions", Some(("x-kv-backend", "other")), Some("pool"));
+        check(
+            &routes,
+            "POST",
+            "/v1/completions",
+            Some(("x-kv-backend", "nvlink")),
+            Some("vllm-p2p-proxy"),
+        );
+        check(
+            &routes,
+            "POST",
+            "/v1/completions",
+            Some(("x-kv-backend", "fs")),
+            Some("vllm-fs-proxy"),
+        );
+        check(
+            &routes,
+            "POST",
+            "/v1/completions",
+            Some(("x-kv-backend", "other")),
+            Some("pool"),
+        );
         assert!(routes.uses_picker());
     }
 
     #[test]
     fn the_more_specific_rule_wins_whatever_the_order() {
-        let rule = |matches: &str, service: &str| format!("  - matches: [{matches}]\n    backendRefs: [{{name: {service}}}]\n");
+        let rule = |matches: &str, service: &str| {
+            format!("  - matches: [{matches}]\n    backendRefs: [{{name: {service}}}]\n")
+        };
         let text = format!(
             "kind: HTTPRoute\nspec:\n  rules:\n{}{}{}{}{}",
             rule("{path: {value: /}}", "root"),
             rule("{path: {value: /v1}, method: GET}", "get"),
             rule("{path: {type: Exact, value: /v1/models}}", "exact"),
             rule("{path: {value: /v1}}", "v1"),
-            rule("{path: {value: /v1}, headers: [{type: RegularExpression, name: x-a, value: 'b+'}]}", "regex"),
+            rule(
+                "{path: {value: /v1}, headers: [{type: RegularExpression, name: x-a, value: 'b+'}]}",
+                "regex"
+            ),
         );
         let routes = Routes::parse(&text).unwrap();
         check(&routes, "POST", "/v1/models", None, Some("exact"));
         check(&routes, "GET", "/v1/x", None, Some("get"));
         check(&routes, "POST", "/v1", None, Some("v1"));
         check(&routes, "POST", "/v1x", None, Some("root"));
-        check(&routes, "POST", "/v1/x", Some(("x-a", "bbb")), Some("regex"));
+        check(
+            &routes,
+            "POST",
+            "/v1/x",
+            Some(("x-a", "bbb")),
+            Some("regex"),
+        );
         check(&routes, "POST", "/v1/x", Some(("x-a", "bbc")), Some("v1"));
         assert!(!routes.uses_picker());
     }
@@ -361,7 +472,13 @@ mod tests {
     fn weights_share_the_requests_out() {
         let text = "kind: HTTPRoute\nspec:\n  rules:\n  - backendRefs: [{name: a, weight: 1}, {name: b, weight: 3}, {name: c, weight: 0}]\n";
         let routes = Routes::parse(text).unwrap();
-        let at = |lot| routes.find(&Method::GET, "/", &HeaderMap::new(), lot).unwrap().target.clone();
+        let at = |lot| {
+            routes
+                .find(&Method::GET, "/", &HeaderMap::new(), lot)
+                .unwrap()
+                .target
+                .clone()
+        };
         assert_eq!(at(0.2), Target::Service("a".to_owned()));
         assert_eq!(at(0.3), Target::Service("b".to_owned()));
         assert_eq!(at(0.999), Target::Service("b".to_owned()));
@@ -370,9 +487,18 @@ mod tests {
     #[test]
     fn faults_come_all_at_once_with_their_place() {
         let text = "kind: HTTPRoute\nspec:\n  rules:\n  - matches: [{path: {type: Regex, value: x}}]\n    timeouts: {request: soon}\n    backendRefs: [{kind: Bucket, name: b}]\n";
-        let faults: Vec<String> = Routes::parse(text).unwrap_err().iter().map(ToString::to_string).collect();
+        let faults: Vec<String> = Routes::parse(text)
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(faults.len(), 3, "{faults:?}");
-        assert!(faults.iter().all(|f| f.starts_with("document 0: spec.rules[0]")), "{faults:?}");
+        assert!(
+            faults
+                .iter()
+                .all(|f| f.starts_with("document 0: spec.rules[0]")),
+            "{faults:?}"
+        );
         assert!(Routes::parse("kind: Service\n").is_err());
     }
 
@@ -384,9 +510,17 @@ mod tests {
             labels: Labels::default(),
             slot: Slot(0),
         };
-        let names = ["n/vllm-fs-proxy-0-rank-0", "n/vllm-fs-proxy-1-rank-0", "n/vllm-p2p-proxy-0-rank-0", "n/vllm-fs-proxy"];
-        let snapshot = Snapshot { generation: 1, endpoints: names.map(endpoint).to_vec() };
-        assert_eq!(rows_of_service(&snapshot, "vllm-fs-proxy").collect::<Vec<_>>(), [0, 1, 3]);
+        let names = [
+            "n/vllm-fs-proxy-0-rank-0",
+            "n/vllm-fs-proxy-1-rank-0",
+            "n/vllm-p2p-proxy-0-rank-0",
+            "n/vllm-fs-proxy",
+        ];
+        let snapshot = Snapshot::new(1, names.map(endpoint).to_vec());
+        assert_eq!(
+            rows_of_service(&snapshot, "vllm-fs-proxy").collect::<Vec<_>>(),
+            [0, 1, 3]
+        );
         assert_eq!(rows_of_service(&snapshot, "vllm-fs").count(), 0);
     }
 }

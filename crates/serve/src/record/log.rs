@@ -12,6 +12,7 @@ use pointsman_core::schedule::decision::Decision;
 use pointsman_core::time::Tick;
 use pointsman_wire::decision_log::{write_breakdown, write_decision, write_failure, write_reject};
 use pointsman_wire::receipt::{Meta, rfc3339};
+use pointsman_wire::status::log_text;
 
 use crate::record::sink::{Sink, Ticket};
 
@@ -49,11 +50,20 @@ pub struct Tickets {
 impl Log {
     /// A log with these destinations.
     pub fn new(terminal: Option<(Sink, Style)>, file: Option<Sink>, verbosity: u8) -> Self {
-        Self { terminal, file, verbosity, rate: Rate::default() }
+        Self {
+            terminal,
+            file,
+            verbosity,
+            rate: Rate::default(),
+        }
     }
 
     fn json_sinks(&self) -> (Option<&Sink>, Option<&Sink>) {
-        let terminal = self.terminal.as_ref().filter(|(_, style)| *style == Style::Json).map(|(sink, _)| sink);
+        let terminal = self
+            .terminal
+            .as_ref()
+            .filter(|(_, style)| *style == Style::Json)
+            .map(|(sink, _)| sink);
         (terminal, self.file.as_ref())
     }
 
@@ -66,7 +76,10 @@ impl Log {
     pub fn decision(&self, decision: &Decision, meta: &Meta, now: Tick) -> Tickets {
         let sinks = self.json_sinks();
         if !self.rate.allows(now) {
-            [sinks.0, sinks.1].into_iter().flatten().for_each(Sink::count_dropped);
+            [sinks.0, sinks.1]
+                .into_iter()
+                .flatten()
+                .for_each(Sink::count_dropped);
             return Tickets::default();
         }
         let mut text = String::with_capacity(1024);
@@ -80,12 +93,19 @@ impl Log {
     /// Writes why a request was refused.
     pub fn refused(&self, reject: &Reject, meta: &Meta, now: Tick) {
         let sinks = self.json_sinks();
-        if sinks == (None, None) || !self.rate.allows(now) {
+        if !self.rate.allows(now) {
             return;
+        }
+        // A pool that filters leave empty is a mistake of the set-up: people see it too.
+        if let (Some((sink, Style::Pretty)), Reject::FilteredOut { .. }) = (&self.terminal, reject)
+        {
+            sink.submit(format!("{}\n", log_text(reject)));
         }
         let mut text = String::new();
         match reject {
-            Reject::FilteredOut { profile, filter } => write_failure(&mut text, profile, filter, meta),
+            Reject::FilteredOut { profile, filter } => {
+                write_failure(&mut text, profile, filter, meta)
+            }
             other => write_reject(&mut text, other.word(), &other.to_string(), meta),
         }
         Self::submit(sinks, text);
@@ -93,9 +113,18 @@ impl Log {
 
     fn submit((terminal, file): (Option<&Sink>, Option<&Sink>), text: String) -> Tickets {
         match (terminal, file) {
-            (Some(terminal), Some(file)) => Tickets { terminal: terminal.submit(text.clone()), file: file.submit(text) },
-            (Some(terminal), None) => Tickets { terminal: terminal.submit(text), file: None },
-            (None, Some(file)) => Tickets { terminal: None, file: file.submit(text) },
+            (Some(terminal), Some(file)) => Tickets {
+                terminal: terminal.submit(text.clone()),
+                file: file.submit(text),
+            },
+            (Some(terminal), None) => Tickets {
+                terminal: terminal.submit(text),
+                file: None,
+            },
+            (None, Some(file)) => Tickets {
+                terminal: None,
+                file: file.submit(text),
+            },
             (None, None) => Tickets::default(),
         }
     }
@@ -117,7 +146,9 @@ impl Log {
 
     /// Writes the pretty line of a request that has ended.
     pub fn ended(&self, line: &PrettyLine<'_>, now: Tick) {
-        let Some((sink, Style::Pretty)) = &self.terminal else { return };
+        let Some((sink, Style::Pretty)) = &self.terminal else {
+            return;
+        };
         if self.rate.allows(now) {
             sink.submit(line.render());
         } else {
@@ -146,7 +177,8 @@ impl Log {
 
     /// Lines that were not written because of the rate or a full queue.
     pub fn dropped(&self) -> u64 {
-        self.terminal.as_ref().map_or(0, |(sink, _)| sink.dropped()) + self.file.as_ref().map_or(0, Sink::dropped)
+        self.terminal.as_ref().map_or(0, |(sink, _)| sink.dropped())
+            + self.file.as_ref().map_or(0, Sink::dropped)
     }
 }
 
@@ -181,14 +213,27 @@ impl PrettyLine<'_> {
             (_, None) => "-".to_owned(),
         };
         let endpoint = self.endpoint.rsplit('/').next().unwrap_or(self.endpoint);
-        let _ = write!(line, "{}  {status:<4} {:<22} {endpoint:<26}", &clock[11..19], self.path);
+        let _ = write!(
+            line,
+            "{}  {status:<4} {:<22} {endpoint:<26}",
+            &clock[11..19],
+            self.path
+        );
         match self.outcome.first_byte {
             Some(first) => drop(write!(line, " ttft {:>7.1} ms", first.as_millis_f64())),
             None => line.push_str("                "),
         }
-        let _ = write!(line, "  total {:>8.1} ms", self.outcome.total.as_millis_f64());
+        let _ = write!(
+            line,
+            "  total {:>8.1} ms",
+            self.outcome.total.as_millis_f64()
+        );
         if let Some(usage) = self.outcome.usage {
-            let _ = write!(line, "  {:>5} + {:<4} tok", usage.prompt_tokens, usage.completion_tokens);
+            let _ = write!(
+                line,
+                "  {:>5} + {:<4} tok",
+                usage.prompt_tokens, usage.completion_tokens
+            );
         }
         if let Some(reason) = self.outcome.reason {
             let _ = write!(line, "  {reason}");
@@ -223,7 +268,9 @@ mod tests {
     #[test]
     fn the_rate_lets_a_thousand_lines_a_second_through() {
         let rate = Rate::default();
-        let passed = (0..5_000).filter(|n| rate.allows(Tick(1_000_000_000 + n))).count();
+        let passed = (0..5_000)
+            .filter(|n| rate.allows(Tick(1_000_000_000 + n)))
+            .count();
         assert_eq!(passed, 1000);
         assert!(rate.allows(Tick(2_000_000_000)));
     }

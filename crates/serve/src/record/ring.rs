@@ -8,12 +8,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use pointsman_core::contract::table::{Draw, NEVER, ProfileRun, Table};
+use pointsman_core::contract::table::{Column, Draw, ProfileRun, Table};
 use pointsman_core::exchange::event::Outcome;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::slots::Reading;
 use pointsman_core::schedule::decision::{Decision, FrozenRun, ReadingColumn};
 use pointsman_core::schedule::plan::Plan;
+use pointsman_core::time::Tick;
 use pointsman_wire::receipt::Meta;
 
 /// Up to this many candidates a receipt shows all of them.
@@ -110,7 +111,10 @@ impl Ring {
         if self.arena.len() < start + words {
             self.arena.resize(start + words, 0);
         }
-        let mut writer = Writer { words: &mut self.arena[start..start + words], at: 0 };
+        let mut writer = Writer {
+            words: &mut self.arena[start..start + words],
+            at: 0,
+        };
         write(&mut writer, facts, table, &self.best);
         debug_assert_eq!(writer.at, words);
         let id = self.next_id;
@@ -132,8 +136,12 @@ impl Ring {
 
     /// Adds how the request ended, and the id that its answer carried.
     pub fn finish(&mut self, id: RecordId, outcome: Outcome, reply_id: Option<&str>) {
-        let Some(first) = self.entries.front().map(|e| e.id) else { return };
-        let Some(at) = id.0.checked_sub(first) else { return };
+        let Some(first) = self.entries.front().map(|e| e.id) else {
+            return;
+        };
+        let Some(at) = id.0.checked_sub(first) else {
+            return;
+        };
         if let Some(entry) = self.entries.get_mut(at as usize) {
             entry.outcome = Some(outcome);
             entry.reply_hash = reply_id.map_or(0, |reply| hash(reply.as_bytes()));
@@ -152,13 +160,22 @@ impl Ring {
 
     /// The newest records first, at most `limit`.
     pub fn latest(&self, limit: usize) -> Vec<Recorded> {
-        self.entries.iter().rev().take(limit).map(|entry| self.read(entry)).collect()
+        self.entries
+            .iter()
+            .rev()
+            .take(limit)
+            .map(|entry| self.read(entry))
+            .collect()
     }
 
     /// The latest record of a request id, or of the id its answer carried.
     pub fn find(&self, id: &str) -> Option<Recorded> {
         let wanted = hash(id.as_bytes());
-        let found = self.entries.iter().rev().find(|e| e.request_hash == wanted || e.reply_hash == wanted)?;
+        let found = self
+            .entries
+            .iter()
+            .rev()
+            .find(|e| e.request_hash == wanted || e.reply_hash == wanted)?;
         Some(self.read(found))
     }
 
@@ -168,10 +185,14 @@ impl Ring {
         if table.rows <= FULL_ROWS {
             return;
         }
-        let Some(run) = table.runs().last() else { return };
+        let Some(run) = table.runs().last() else {
+            return;
+        };
         for row in run.alive.iter() {
             let total = run.total[row];
-            let at = self.best.partition_point(|&other| run.total[other as usize] >= total);
+            let at = self
+                .best
+                .partition_point(|&other| run.total[other as usize] >= total);
             if at < TOP_ROWS {
                 self.best.insert(at, row as u32);
                 self.best.truncate(TOP_ROWS);
@@ -181,17 +202,31 @@ impl Ring {
 
     fn words_needed(&self, facts: &Facts<'_>, table: &Table) -> usize {
         let rows = self.rows_of(table);
-        let readings = Reading::ALL.iter().filter(|r| table.readings.is_filled(**r)).count();
+        let readings = Reading::ALL
+            .iter()
+            .filter(|r| table.readings.is_filled(**r))
+            .count();
         let runs: usize = table
             .runs()
             .iter()
-            .map(|run| 5 + run.picks.len() + rows * (2 + run.scores.len()))
+            .map(|run| {
+                6 + run.picks.len() + rows * (1 + usize::from(has_struck(run)) + run.scores.len())
+            })
             .sum();
-        HEADER + text_words(facts.request_id) + text_words(facts.model) + rows + readings * (1 + 2 * rows) + runs
+        HEADER
+            + text_words(facts.request_id)
+            + text_words(facts.model)
+            + rows
+            + readings * (1 + 2 * rows)
+            + runs
     }
 
     fn rows_of(&self, table: &Table) -> usize {
-        if table.rows <= FULL_ROWS { table.rows } else { self.best.len() }
+        if table.rows <= FULL_ROWS {
+            table.rows
+        } else {
+            self.best.len()
+        }
     }
 
     /// Frees the oldest records until `words` words in a row are free.
@@ -199,7 +234,11 @@ impl Ring {
         if words > self.max_words {
             return None;
         }
-        let start = if self.next_word + words > self.max_words { 0 } else { self.next_word };
+        let start = if self.next_word + words > self.max_words {
+            0
+        } else {
+            self.next_word
+        };
         let end = start + words;
         let in_the_way = |e: &Entry| e.start < end && start < e.start + e.words;
         // The tail that is skipped when wrapping may still hold old records: they are the oldest.
@@ -216,16 +255,28 @@ impl Ring {
     }
 
     fn read(&self, entry: &Entry) -> Recorded {
-        let mut reader = Reader { words: &self.arena[entry.start..entry.start + entry.words], at: 0 };
+        let mut reader = Reader {
+            words: &self.arena[entry.start..entry.start + entry.words],
+            at: 0,
+        };
         let (decision, mut meta) = read(&mut reader, &entry.plan, &entry.snapshot);
         meta.at_unix_ns = entry.at_unix_ns;
         meta.door = entry.door;
-        Recorded { decision, meta, outcome: entry.outcome.clone() }
+        Recorded {
+            decision,
+            meta,
+            outcome: entry.outcome.clone(),
+        }
     }
 }
 
-/// Words before the first text: rows, flags, readings, runs, prompt bytes, pick time.
-const HEADER: usize = 6;
+/// Whether some row was crossed out; the column is left out otherwise.
+fn has_struck(run: &ProfileRun) -> bool {
+    run.struck_by.iter().any(|&by| by != 0)
+}
+
+/// Words before the first text: rows, flags, readings, runs, prompt bytes, pick time, moment.
+const HEADER: usize = 7;
 
 fn text_words(text: &str) -> usize {
     1 + text.len().div_ceil(8)
@@ -233,7 +284,18 @@ fn text_words(text: &str) -> usize {
 
 /// FNV-1a; enough to find a record, which is then the record.
 fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)).max(1)
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |h, &b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        })
+        .max(1)
+}
+
+/// Which rows are written.
+enum Listed<'a> {
+    All,
+    Best(&'a [u32]),
 }
 
 struct Writer<'a> {
@@ -245,6 +307,23 @@ impl Writer<'_> {
     fn put(&mut self, word: u64) {
         self.words[self.at] = word;
         self.at += 1;
+    }
+
+    /// The listed rows of a column.
+    fn column<T>(&mut self, values: &[T], listed: &Listed<'_>, word: impl Fn(&T) -> u64) {
+        match listed {
+            Listed::All => {
+                let target = &mut self.words[self.at..self.at + values.len()];
+                target
+                    .iter_mut()
+                    .zip(values)
+                    .for_each(|(to, value)| *to = word(value));
+                self.at += values.len();
+            }
+            Listed::Best(best) => best
+                .iter()
+                .for_each(|&row| self.put(word(&values[row as usize]))),
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -260,36 +339,51 @@ impl Writer<'_> {
 fn write(writer: &mut Writer<'_>, facts: &Facts<'_>, table: &Table, best: &[u32]) {
     let all = table.rows <= FULL_ROWS;
     let rows = if all { table.rows } else { best.len() };
-    let row = |at: usize| if all { at } else { best[at] as usize };
+    let listed = if all { Listed::All } else { Listed::Best(best) };
     writer.put(rows as u64);
     writer.put(u64::from(!all));
-    writer.put(Reading::ALL.iter().filter(|r| table.readings.is_filled(**r)).count() as u64);
+    writer.put(
+        Reading::ALL
+            .iter()
+            .filter(|r| table.readings.is_filled(**r))
+            .count() as u64,
+    );
     writer.put(table.runs().len() as u64);
     writer.put(facts.prompt_bytes as u64);
     writer.put(facts.pick_ns);
+    writer.put(table.now.0);
     writer.text(facts.request_id);
     writer.text(facts.model);
-    (0..rows).for_each(|at| writer.put(row(at) as u64));
-    for reading in Reading::ALL.into_iter().filter(|r| table.readings.is_filled(*r)) {
+    match listed {
+        Listed::All => (0..rows).for_each(|row| writer.put(row as u64)),
+        Listed::Best(best) => best.iter().for_each(|&row| writer.put(u64::from(row))),
+    }
+    for reading in Reading::ALL
+        .into_iter()
+        .filter(|r| table.readings.is_filled(*r))
+    {
         let column = table.readings.column(reading);
         writer.put(reading as u64);
-        for at in 0..rows {
-            writer.put(column.values[row(at)].to_bits());
-            writer.put(u64::from(column.age_ms[row(at)]));
-        }
+        writer.column(&column.values, &listed, |value| value.to_bits());
+        writer.column(&column.taken, &listed, |taken| taken.0);
     }
     for run in table.runs() {
         writer.put(run.profile as u64 | (run.scores.len() as u64) << 32);
+        writer.put(u64::from(has_struck(run)));
         writer.put(run.draw.seed);
         writer.put(u64::from(run.draw.value.is_some()));
         writer.put(run.draw.value.unwrap_or(0));
         writer.put(run.picks.len() as u64);
-        run.picks.iter().for_each(|&pick| writer.put(u64::from(pick)));
-        for at in 0..rows {
-            writer.put(u64::from(run.struck_by[row(at)]));
-            writer.put(run.total[row(at)].to_bits());
-            run.scores.iter().for_each(|column| writer.put(column[row(at)].to_bits()));
+        run.picks
+            .iter()
+            .for_each(|&pick| writer.put(u64::from(pick)));
+        if has_struck(run) {
+            writer.column(&run.struck_by, &listed, |&by| u64::from(by));
         }
+        writer.column(&run.total, &listed, |total| total.to_bits());
+        run.scores
+            .iter()
+            .for_each(|scores| writer.column(scores, &listed, |score| score.to_bits()));
     }
 }
 
@@ -302,6 +396,10 @@ impl Reader<'_> {
     fn take(&mut self) -> u64 {
         self.at += 1;
         self.words[self.at - 1]
+    }
+
+    fn floats(&mut self, rows: usize) -> Vec<f64> {
+        (0..rows).map(|_| f64::from_bits(self.take())).collect()
     }
 
     fn text(&mut self) -> String {
@@ -319,20 +417,29 @@ fn read(reader: &mut Reader<'_>, plan: &Arc<Plan>, snapshot: &Arc<Snapshot>) -> 
     let rows = reader.take() as usize;
     let truncated = reader.take() != 0;
     let (readings, runs) = (reader.take(), reader.take());
-    let mut meta = Meta { prompt_bytes: reader.take(), pick_ns: reader.take(), ..Meta::default() };
+    let mut meta = Meta {
+        prompt_bytes: reader.take(),
+        pick_ns: reader.take(),
+        ..Meta::default()
+    };
+    let now = Tick(reader.take());
     meta.request_id = reader.text();
     meta.model = reader.text();
     let listed: Vec<u32> = (0..rows).map(|_| reader.take() as u32).collect();
     let readings = (0..readings)
         .map(|_| {
             let reading = Reading::ALL[reader.take() as usize];
-            let mut column = ReadingColumn { reading, values: Vec::new(), age_ms: Vec::new() };
-            for _ in 0..rows {
-                column.values.push(f64::from_bits(reader.take()));
-                let age = reader.take() as u32;
-                column.age_ms.push((age != NEVER).then_some(age));
+            let values = reader.floats(rows);
+            let column = Column {
+                values,
+                taken: (0..rows).map(|_| Tick(reader.take())).collect(),
+            };
+            let age_ms = (0..rows).map(|at| column.age_ms(at, now)).collect();
+            ReadingColumn {
+                reading,
+                values: column.values,
+                age_ms,
             }
-            column
         })
         .collect();
     let runs = (0..runs).map(|_| read_run(reader, rows)).collect();
@@ -349,29 +456,26 @@ fn read(reader: &mut Reader<'_>, plan: &Arc<Plan>, snapshot: &Arc<Snapshot>) -> 
 
 fn read_run(reader: &mut Reader<'_>, rows: usize) -> FrozenRun {
     let head = reader.take();
+    let struck = reader.take() != 0;
     let scorers = (head >> 32) as usize;
     let seed = reader.take();
     let (drew, value) = (reader.take() != 0, reader.take());
     let picks = (0..reader.take()).map(|_| reader.take() as u32).collect();
-    let mut run = FrozenRun {
+    let struck_by = (0..rows)
+        .map(|_| if struck { reader.take() as u16 } else { 0 })
+        .collect();
+    FrozenRun {
         profile: (head & u64::from(u32::MAX)) as usize,
-        struck_by: Vec::with_capacity(rows),
-        scores: vec![Vec::with_capacity(rows); scorers],
-        total: Vec::with_capacity(rows),
+        struck_by,
+        total: reader.floats(rows),
+        scores: (0..scorers).map(|_| reader.floats(rows)).collect(),
         picks,
-        draw: Draw { seed, value: drew.then_some(value) },
-    };
-    for _ in 0..rows {
-        run.struck_by.push(reader.take() as u16);
-        run.total.push(f64::from_bits(reader.take()));
-        for column in &mut run.scores {
-            column.push(f64::from_bits(reader.take()));
-        }
+        draw: Draw {
+            seed,
+            value: drew.then_some(value),
+        },
     }
-    run
 }
-
-const _: () = assert!(ProfileRun::TRIED == u16::MAX);
 
 #[cfg(test)]
 mod tests {
@@ -390,14 +494,22 @@ mod tests {
 
     fn plan(name: &str) -> Arc<Plan> {
         let registry = Registry::new(pointsman_plugins::ALL);
-        Arc::new(resolve(&preset(name).unwrap(), &registry, Generation::G1, name).ok().unwrap().plan)
+        Arc::new(
+            resolve(&preset(name).unwrap(), &registry, Generation::G1, name)
+                .ok()
+                .unwrap()
+                .plan,
+        )
     }
 
     /// A decision over `rows` endpoints, every third of them of the other backend.
     fn decided(plan: &Plan, rows: usize, seed: u64) -> (Arc<Snapshot>, Table, usize) {
         let line = |n: usize| {
             let label = if n % 3 == 2 { "fs" } else { "nvlink" };
-            format!("e{n} inFlight={} kvUsage=0.5 llm-d.ai/kv-backend={label}", n % 4)
+            format!(
+                "e{n} inFlight={} kvUsage=0.5 llm-d.ai/kv-backend={label}",
+                n % 4
+            )
         };
         let pool = pool(&(0..rows).map(line).collect::<Vec<_>>().join("\n"));
         let (request, mut table) = (InferenceRequest::default(), Table::default());
@@ -415,7 +527,14 @@ mod tests {
     }
 
     fn facts(id: &str) -> Facts<'_> {
-        Facts { request_id: id, model: "m", at_unix_ns: 7, prompt_bytes: 11, pick_ns: 13, door: "gateway" }
+        Facts {
+            request_id: id,
+            model: "m",
+            at_unix_ns: 7,
+            prompt_bytes: 11,
+            pick_ns: 13,
+            door: "gateway",
+        }
     }
 
     fn outcome(row: u32) -> Outcome {
@@ -437,16 +556,34 @@ mod tests {
         let plan = plan("proxy-performance-by-backend");
         let (snapshot, table, row) = decided(&plan, 7, 3);
         let mut ring = Ring::new(1 << 20);
-        let id = ring.record(&facts("request-one"), &plan, &snapshot, &table).unwrap();
+        let id = ring
+            .record(&facts("request-one"), &plan, &snapshot, &table)
+            .unwrap();
         ring.finish(id, outcome(row as u32), Some("cmpl-reply"));
         let read = ring.find("request-one").unwrap();
         let frozen = Decision::freeze(&plan, &snapshot, &table);
         assert_eq!(read.decision.readings, frozen.readings);
         assert_eq!(read.decision.runs, frozen.runs);
-        assert_eq!((read.decision.rows.len(), read.decision.truncated), (7, false));
-        assert_eq!((read.meta.request_id.as_str(), read.meta.model.as_str()), ("request-one", "m"));
-        assert_eq!((read.meta.prompt_bytes, read.meta.pick_ns, read.meta.at_unix_ns), (11, 13, 7));
-        assert_eq!(ring.find("cmpl-reply").unwrap().outcome, Some(outcome(row as u32)));
+        assert_eq!(
+            (read.decision.rows.len(), read.decision.truncated),
+            (7, false)
+        );
+        assert_eq!(
+            (read.meta.request_id.as_str(), read.meta.model.as_str()),
+            ("request-one", "m")
+        );
+        assert_eq!(
+            (
+                read.meta.prompt_bytes,
+                read.meta.pick_ns,
+                read.meta.at_unix_ns
+            ),
+            (11, 13, 7)
+        );
+        assert_eq!(
+            ring.find("cmpl-reply").unwrap().outcome,
+            Some(outcome(row as u32))
+        );
         assert!(ring.find("other").is_none());
     }
 

@@ -49,14 +49,20 @@ impl Sink {
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || write_lines(&lines, out, &for_thread))?;
-        Ok(Self { queue: Some(queue), shared, thread: Some(thread) })
+        Ok(Self {
+            queue: Some(queue),
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Queues a line, which ends in a newline. `None`: the queue is full and the line is dropped.
     pub fn submit(&self, line: String) -> Option<Ticket> {
         let queue = self.queue.as_ref()?;
         match queue.try_send(line) {
-            Ok(()) => Some(Ticket(self.shared.queued.fetch_add(1, Ordering::AcqRel) + 1)),
+            Ok(()) => Some(Ticket(
+                self.shared.queued.fetch_add(1, Ordering::AcqRel) + 1,
+            )),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 None

@@ -22,7 +22,7 @@ pub struct EngineRequest<'a> {
     pub remote: Option<u32>,
 }
 
-/// A request inside an engine; names it for [`abort`](crate::engine::front::Engine::abort).
+/// A request inside an engine; names it for `Engine::abort`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestHandle {
     /// Row of the engine's slab.

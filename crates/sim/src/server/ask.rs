@@ -4,6 +4,7 @@
 //! what vLLM refuses (wrong types, `max_tokens` below 1, no messages) and what is not simulated
 //! (`n` above 1, several prompts in one request).
 
+use pointsman_wire::json::scanner::Scanner;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -119,10 +120,20 @@ impl Content {
 impl Ask {
     /// Reads a request body.
     pub fn read(api: Api, body: &[u8]) -> Result<Self, ApiError> {
+        let unreadable = |fault: &dyn std::fmt::Display| {
+            ApiError::bad_request(format!("the body cannot be read: {fault}"))
+        };
+        // The scanner bounds the depth (128 levels pass), so the parser behind it need not: its own bound is one lower.
+        Scanner::new(&[body])
+            .skip_value()
+            .map_err(|fault| unreadable(&fault))?;
+        let mut parser = serde_json::Deserializer::from_slice(body);
+        parser.disable_recursion_limit();
         // By way of a value, because there the last of two equal keys counts, as in vLLM.
-        let written: Written = serde_json::from_slice::<Value>(body)
+        let written: Written = Value::deserialize(&mut parser)
+            .and_then(|value| parser.end().map(|()| value))
             .and_then(serde_json::from_value)
-            .map_err(|fault| ApiError::bad_request(format!("the body cannot be read: {fault}")))?;
+            .map_err(|fault| unreadable(&fault))?;
         if written.n.is_some_and(|n| n != 1) {
             return Err(ApiError::field("n", "only n = 1 is simulated"));
         }

@@ -48,9 +48,9 @@ pub async fn generate(
     let room = room(host, &ask)?;
     let prompt = ask.tokens.len() as u32;
 
-    let request_id = given_id.clone().unwrap_or_else(|| host.unique());
+    let request_id = given_id.clone().unwrap_or_else(|| host.chance.unique());
     let handoff = handoff(desk, &ask, &request_id).await;
-    let seed = host.draw(&ask.tokens);
+    let seed = host.chance.draw(&ask.tokens);
     let planned = plan(
         ask.max_tokens,
         ask.ignore_eos,

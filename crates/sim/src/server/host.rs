@@ -6,12 +6,10 @@
 //! event, however many requests there are.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use pointsman_core::rng::splitmix;
 use pointsman_core::time::Tick;
 use pointsman_http::{Fault, FaultSwitch};
 use tokio::sync::Notify;
@@ -21,6 +19,7 @@ use crate::engine::front::Engine;
 use crate::engine::request::{
     EngineEvent, EngineRequest, EventKind, Gauges, Refusal, RequestHandle,
 };
+use crate::server::chance::Chance;
 use crate::server::metrics::{Metrics, REASONS, Scene};
 use crate::server::progress::Progress;
 use crate::server::transfers::TransferRegistry;
@@ -38,9 +37,10 @@ pub struct Host {
     pub faults: FaultSwitch,
     /// Prompts that were computed for another server.
     pub transfers: TransferRegistry,
+    /// Ids and draws.
+    pub chance: Chance,
     epoch: Instant,
     started: f64,
-    salt: u64,
     core: Mutex<Core>,
     changed: Notify,
 }
@@ -152,6 +152,7 @@ impl Host {
             fault_count: 0,
         };
         Self {
+            chance: Chance::new(settings.seed, settings.deterministic),
             settings,
             faults,
             transfers,
@@ -159,7 +160,6 @@ impl Host {
             started: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0.0, |d| d.as_secs_f64()),
-            salt: RandomState::new().hash_one(0),
             core: Mutex::new(core),
             changed: Notify::new(),
         }
@@ -222,33 +222,6 @@ impl Host {
             handle,
             progress,
         })
-    }
-
-    /// A number that differs for every request; the same from run to run when deterministic.
-    pub fn draw(&self, tokens: &[u32]) -> u64 {
-        let mut state = self.settings.seed;
-        if self.settings.deterministic {
-            for &token in tokens {
-                state = splitmix(&mut state) ^ u64::from(token);
-            }
-        } else {
-            state ^= self
-                .core
-                .lock()
-                .next_key
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-        splitmix(&mut state)
-    }
-
-    /// 32 hexadecimal digits that nobody else has.
-    pub fn unique(&self) -> String {
-        let mut state = self.salt ^ RandomState::new().hash_one(self.now().0);
-        let (high, low) = (splitmix(&mut state), splitmix(&mut state));
-        // Version 4, variant 1.
-        let high = (high & 0xffff_ffff_ffff_0fff) | 0x4000;
-        let low = (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-        format!("{high:016x}{low:016x}")
     }
 
     /// Whether the start-up time is over.
@@ -525,12 +498,5 @@ mod tests {
         assert_eq!(at(900).await, Fault::None);
         assert_eq!(at(200).await, Fault::Hang);
         assert_eq!(at(2000).await, Fault::None);
-    }
-
-    #[test]
-    fn ids_are_uuids_and_differ() {
-        let host = host(&[]);
-        let (a, b) = (host.unique(), host.unique());
-        assert!(a != b && a.len() == 32 && a.as_bytes()[12] == b'4');
     }
 }

@@ -71,7 +71,8 @@ impl Target {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
-        if host.is_empty() || authority.as_str().ends_with(':') {
+        let has_port = authority.as_str().len() > authority.host().len();
+        if host.is_empty() || (has_port && authority.port_u16().is_none()) {
             return Err(form());
         }
         let port = authority.port_u16().unwrap_or(80);

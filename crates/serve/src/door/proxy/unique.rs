@@ -39,7 +39,8 @@ impl Unique {
             }
             text.push(*digit);
         }
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("digits and dashes are a header value")
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+            .expect("digits and dashes are a header value")
     }
 }
 
@@ -60,7 +61,10 @@ mod tests {
             assert_eq!(lengths, [8, 4, 4, 4, 12]);
             assert_eq!(&uuid[14..15], "4");
             assert!("89ab".contains(&uuid[19..20]));
-            assert!(uuid.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()));
+            assert!(
+                uuid.bytes()
+                    .all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+            );
         }
         assert_ne!(Unique::draw(&mut rng), Unique::draw(&mut rng));
     }
