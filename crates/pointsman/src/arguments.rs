@@ -8,7 +8,7 @@ use pointsman_serve::record::sink::Sink;
 
 /// How request lines look.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-pub enum LogStyle {
+pub(crate) enum LogStyle {
     /// One calm line per request.
     Pretty,
     /// The decision log as JSON lines.
@@ -17,21 +17,21 @@ pub enum LogStyle {
 
 /// Where and how to log.
 #[derive(Args, Clone, Debug)]
-pub struct LogArgs {
+pub(crate) struct LogArgs {
     /// How lines look on the standard output.
     #[arg(long, value_enum, default_value = "pretty")]
-    pub log: LogStyle,
+    pub(crate) log: LogStyle,
     /// Also write the decision log as JSON lines to this file.
     #[arg(long, value_name = "FILE")]
-    pub log_file: Option<PathBuf>,
+    pub(crate) log_file: Option<PathBuf>,
     /// Write nothing but errors.
     #[arg(long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 impl LogArgs {
     /// Opens the destinations.
-    pub fn open(&self, verbosity: u8) -> anyhow::Result<Log> {
+    pub(crate) fn open(&self, verbosity: u8) -> anyhow::Result<Log> {
         let style = match self.log {
             LogStyle::Pretty => Style::Pretty,
             LogStyle::Json => Style::Json,

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use pointsman_core::config::fault::{Fault, Severity};
 
 /// An aligned table: two spaces before each row and between columns, headings in small capitals where colour is on.
-pub fn table(headings: &[&str], rows: &[Vec<String>], colour: bool) -> String {
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>], colour: bool) -> String {
     let width = |column: usize| {
         let cells = rows
             .iter()
@@ -37,12 +37,12 @@ pub fn table(headings: &[&str], rows: &[Vec<String>], colour: bool) -> String {
 }
 
 /// Whether the standard output is a terminal that shows colour.
-pub fn stdout_has_colour() -> bool {
+pub(crate) fn stdout_has_colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// One error out of all faults of a file, a line for each.
-pub fn refused(what: &str, faults: &[Fault]) -> anyhow::Error {
+pub(crate) fn refused(what: &str, faults: &[Fault]) -> anyhow::Error {
     let errors: Vec<&Fault> = faults
         .iter()
         .filter(|f| f.severity == Severity::Error)
@@ -57,7 +57,7 @@ pub fn refused(what: &str, faults: &[Fault]) -> anyhow::Error {
 }
 
 /// Tells warnings, one per line, on the standard error.
-pub fn warn(what: &str, faults: &[Fault]) {
+pub(crate) fn warn(what: &str, faults: &[Fault]) {
     for fault in faults {
         eprintln!("warning: {what}: {fault}");
     }

@@ -20,10 +20,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Longest time that answers under way are given to end after the first signal.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A runtime for one thread.
-pub fn runtime() -> anyhow::Result<Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread()
         .enable_all()
         .build()
@@ -31,7 +31,7 @@ pub fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// Listens on `address`, or says plainly which flag changes it.
-pub fn listen(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Bound> {
+pub(crate) fn listen(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Bound> {
     bind(address, what).map_err(|error| match error.source.kind() {
         std::io::ErrorKind::AddrInUse => {
             anyhow!("the {what} cannot listen on {address}: the port is in use; choose another with {flag} HOST:PORT")
@@ -41,13 +41,13 @@ pub fn listen(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Bou
 }
 
 /// A thread that runs until it is drained.
-pub struct Worker {
+pub(crate) struct Worker {
     thread: JoinHandle<()>,
 }
 
 impl Worker {
     /// Runs `work` on a thread with its own runtime.
-    pub fn start<F>(name: &str, work: F) -> anyhow::Result<Self>
+    pub(crate) fn start<F>(name: &str, work: F) -> anyhow::Result<Self>
     where
         F: AsyncFnOnce() + Send + 'static,
     {
@@ -60,13 +60,13 @@ impl Worker {
     }
 
     /// Whether it has ended.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
 }
 
 /// Starts the gateway's workers on one socket.
-pub fn start_gateway(
+pub(crate) fn start_gateway(
     router: &Arc<Router>,
     bound: Bound,
     workers: usize,
@@ -96,14 +96,14 @@ pub fn start_gateway(
 }
 
 /// Client connections that can be served when each needs `per_request` file descriptors in this process.
-pub fn connection_budget(per_request: usize) -> usize {
+pub(crate) fn connection_budget(per_request: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.map_or(1 << 20, |limit| limit as usize);
     (limit.saturating_sub(32) / per_request).clamp(4, 10_000)
 }
 
 /// Raises the soft limit of open files to the hard one.
-pub fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(
@@ -116,15 +116,15 @@ pub fn raise_file_limit() {
 }
 
 /// The admin port and readiness.
-pub struct Control {
+pub(crate) struct Control {
     /// Whether new requests are welcome.
-    pub ready: Arc<AtomicBool>,
+    pub(crate) ready: Arc<AtomicBool>,
     drain: Drain,
 }
 
 impl Control {
     /// Control over what `drain` ends.
-    pub fn new(drain: Drain) -> Self {
+    pub(crate) fn new(drain: Drain) -> Self {
         Self {
             ready: Arc::default(),
             drain,
@@ -132,7 +132,7 @@ impl Control {
     }
 
     /// Serves the admin port on the current runtime.
-    pub fn serve_admin(&self, router: &Arc<Router>, bound: Bound) {
+    pub(crate) fn serve_admin(&self, router: &Arc<Router>, bound: Bound) {
         let admin = Admin {
             router: Arc::clone(router),
             ready: Arc::clone(&self.ready),
@@ -153,21 +153,21 @@ impl Control {
 }
 
 /// Starters of everything that is drained, in the order of draining.
-pub struct Stages {
+pub(crate) struct Stages {
     /// The doors that clients use.
-    pub doors: DrainStarter,
+    pub(crate) doors: DrainStarter,
     /// What stands behind the doors; drained when the doors are empty.
-    pub rest: DrainStarter,
+    pub(crate) rest: DrainStarter,
 }
 
 /// Two drains: doors first, then the rest.
-pub fn stages() -> (Stages, Drain, Drain) {
+pub(crate) fn stages() -> (Stages, Drain, Drain) {
     let ((doors, for_doors), (rest, for_rest)) = (drain(), drain());
     (Stages { doors, rest }, for_doors, for_rest)
 }
 
 /// Waits for the first signal, then drains: readiness off, doors, the rest. A second signal ends at once.
-pub async fn run_until_signal(
+pub(crate) async fn run_until_signal(
     stages: Stages,
     ready: Arc<AtomicBool>,
     doors: Vec<Worker>,

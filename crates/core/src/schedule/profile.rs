@@ -38,8 +38,8 @@ pub fn run(
         weighted.scorer.plugin.score(ctx, &run.alive, column);
         // Rows crossed out hold 0 and add 0, so the sum runs over all rows without a test.
         for (score, total) in column.iter_mut().zip(&mut run.total) {
-            // `max` and `min` in this order turn NaN into 0.
-            *score = score.max(0.0).min(1.0);
+            // `max` turns NaN into 0.
+            *score = score.max(0.0).clamp(0.0, 1.0);
             *total += *score * weighted.weight;
         }
     }

@@ -27,7 +27,7 @@ use crate::serving::{
 };
 
 /// Endpoints that a pool can hold.
-pub const POOL_CAPACITY: usize = 16_384;
+pub(crate) const POOL_CAPACITY: usize = 16_384;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,7 @@ An endpoints file:
 /// Flags of `pointsman gateway`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// Where clients connect.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -80,7 +80,7 @@ pub struct Args {
 
 /// Bounds of the gateway, shared with `up`.
 #[derive(clap::Args, Clone, Copy)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Largest request body in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
     max_body: usize,
@@ -94,7 +94,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// The bounds as the gateway takes them.
-    pub fn limits(&self) -> anyhow::Result<GatewayLimits> {
+    pub(crate) fn limits(&self) -> anyhow::Result<GatewayLimits> {
         let seconds = |value: f64, flag: &str| match Duration::try_from_secs_f64(value) {
             Ok(time) if !time.is_zero() => Ok(time),
             _ => bail!("{flag} needs a number of seconds above 0, found {value}"),
@@ -109,7 +109,7 @@ impl Bounds {
 }
 
 /// Runs until a signal ends it.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
     let limits = args.bounds.limits()?;
     let resolved = plan(&args.profile, args.config_file.as_deref())?;
@@ -180,7 +180,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// The plan that the flags ask for; warnings are told.
-pub fn plan(profile: &str, config_file: Option<&std::path::Path>) -> anyhow::Result<Resolved> {
+pub(crate) fn plan(
+    profile: &str,
+    config_file: Option<&std::path::Path>,
+) -> anyhow::Result<Resolved> {
     let registry = Registry::new(pointsman_plugins::ALL);
     let (what, resolved) = match config_file {
         Some(path) => (path.display().to_string(), from_file(path, &registry)),
@@ -195,7 +198,7 @@ pub fn plan(profile: &str, config_file: Option<&std::path::Path>) -> anyhow::Res
 }
 
 /// The routes of a file, if one is named.
-pub fn routes(path: Option<&std::path::Path>) -> anyhow::Result<Option<Routes>> {
+pub(crate) fn routes(path: Option<&std::path::Path>) -> anyhow::Result<Option<Routes>> {
     let Some(path) = path else { return Ok(None) };
     let text = std::fs::read_to_string(path)
         .map_err(|e| anyhow::anyhow!("cannot read {}: {e}", path.display()))?;
@@ -205,7 +208,7 @@ pub fn routes(path: Option<&std::path::Path>) -> anyhow::Result<Option<Routes>> 
 }
 
 /// A seed that differs from run to run.
-pub fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     let time = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

@@ -42,7 +42,7 @@ enum Command {
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
-pub fn run(mut arguments: Vec<OsString>) -> ExitCode {
+pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
     if names_no_command(&arguments) {
         arguments.insert(1, "up".into());
     }

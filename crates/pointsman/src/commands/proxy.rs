@@ -31,7 +31,7 @@ enum Kind {
 /// Flags of `pointsman proxy`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// Where clients connect.
     #[arg(long, value_name = "HOST:PORT", default_value = ":8080", value_parser = listen_address)]
     listen: SocketAddr,
@@ -79,7 +79,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Runs until a signal ends it.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
     let config = config(&args);
     // A wrong URL is found before anything is started.

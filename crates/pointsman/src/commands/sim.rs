@@ -15,13 +15,13 @@ Examples:
 /// Flags of `pointsman sim`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     config: SimConfig,
 }
 
 /// Runs until a signal ends it.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
     let config = args.config;
     let bound = listen(config.address(), "simulated model server", "--listen")?;

@@ -45,7 +45,7 @@ Examples:
 /// Flags of `pointsman up`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// Scheduling profile by name.
     #[arg(long, value_name = "NAME", default_value = NAMES[0], value_parser = PossibleValuesParser::new(NAMES))]
     profile: String,
@@ -113,7 +113,7 @@ struct PairParts {
 }
 
 /// Runs until a signal ends it.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
     if !(args.speed.is_finite() && args.speed > 0.0) {
         bail!("--speed needs a number above 0, found {}", args.speed);

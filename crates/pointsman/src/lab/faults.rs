@@ -39,24 +39,24 @@ struct Written {
 
 /// One fault to come.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// From the start of the lab.
-    pub at: Duration,
+    pub(crate) at: Duration,
     /// How long it lasts; `None`: for good.
-    pub lasting: Option<Duration>,
+    pub(crate) lasting: Option<Duration>,
     /// Whom it strikes.
-    pub target: String,
+    pub(crate) target: String,
     /// What happens.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
     /// The kind as written.
-    pub kind: String,
+    pub(crate) kind: String,
 }
 
 /// Reads a faults file; `targets` are the names that can be struck.
 ///
 /// # Errors
 /// Every problem of the file.
-pub fn parse(text: &str, targets: &[&str]) -> Result<Vec<Planned>, Vec<Problem>> {
+pub(crate) fn parse(text: &str, targets: &[&str]) -> Result<Vec<Planned>, Vec<Problem>> {
     let document: Document =
         serde_saphyr::from_str(text).map_err(|e| vec![Problem::error("", e.to_string())])?;
     let (mut planned, mut problems) = (Vec::new(), Vec::new());
@@ -133,7 +133,7 @@ impl Written {
 }
 
 /// Switches faults on and off at their times, until dropped. `tell` gets a line about each change.
-pub async fn play(
+pub(crate) async fn play(
     planned: Vec<Planned>,
     switches: BTreeMap<String, FaultSwitch>,
     tell: impl Fn(&str),

@@ -1,3 +1,3 @@
 //! The lab in one process: which pairs there are and which faults strike them when.
-pub mod faults;
-pub mod pairs;
+pub(crate) mod faults;
+pub(crate) mod pairs;

@@ -5,7 +5,7 @@ use pointsman_core::model::endpoint::Labels;
 
 /// How a pair moves its KV cache.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Backend {
+pub(crate) enum Backend {
     /// GPU to GPU over NVLink.
     P2p,
     /// Through a shared file system.
@@ -14,7 +14,7 @@ pub enum Backend {
 
 impl Backend {
     /// `p2p` or `fs`.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::P2p => "p2p",
             Self::Fs => "fs",
@@ -22,7 +22,7 @@ impl Backend {
     }
 
     /// Value of the label `llm-d.ai/kv-backend`.
-    pub const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::P2p => "nvlink",
             Self::Fs => "fs",
@@ -32,11 +32,11 @@ impl Backend {
 
 /// One pair: its proxy is the candidate, its engines do the work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     /// How it moves its KV cache.
-    pub backend: Backend,
+    pub(crate) backend: Backend,
     /// Counts the pairs of one backend from 0.
-    pub number: usize,
+    pub(crate) number: usize,
 }
 
 impl Pair {
@@ -49,12 +49,12 @@ impl Pair {
     }
 
     /// Name of the proxy as a fault target.
-    pub fn proxy(&self) -> String {
+    pub(crate) fn proxy(&self) -> String {
         format!("vllm-{}-proxy{}", self.backend.word(), self.suffix())
     }
 
     /// Name of the proxy as a candidate.
-    pub fn candidate(&self) -> String {
+    pub(crate) fn candidate(&self) -> String {
         format!(
             "llm-d-vllm/vllm-{}-proxy-{}-rank-0",
             self.backend.word(),
@@ -63,17 +63,17 @@ impl Pair {
     }
 
     /// Name of the engine that prefills.
-    pub fn prefill(&self) -> String {
+    pub(crate) fn prefill(&self) -> String {
         format!("vllm-prefill-{}{}", self.backend.word(), self.suffix())
     }
 
     /// Name of the engine that decodes.
-    pub fn decode(&self) -> String {
+    pub(crate) fn decode(&self) -> String {
         format!("vllm-decode-{}{}", self.backend.word(), self.suffix())
     }
 
     /// An engine's name as it stands in request ids.
-    pub fn in_ids(&self, engine: &str) -> String {
+    pub(crate) fn in_ids(&self, engine: &str) -> String {
         match self.backend {
             Backend::P2p => format!("{engine}:14579"),
             Backend::Fs => engine.to_owned(),
@@ -81,7 +81,7 @@ impl Pair {
     }
 
     /// The candidate's labels.
-    pub fn labels(&self) -> Labels {
+    pub(crate) fn labels(&self) -> Labels {
         [
             ("role", "proxy"),
             ("llm-d.ai/kv-backend", self.backend.label()),
@@ -96,7 +96,7 @@ impl Pair {
 ///
 /// # Errors
 /// A text that says what was wrong and what would be right.
-pub fn parse(text: &str) -> anyhow::Result<Vec<Pair>> {
+pub(crate) fn parse(text: &str) -> anyhow::Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     for part in text
         .split(',')

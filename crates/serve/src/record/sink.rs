@@ -164,7 +164,9 @@ mod tests {
     fn dropping_the_sink_writes_what_is_queued() {
         let memory = Memory::default();
         let sink = Sink::start(Box::new(memory.clone())).unwrap();
-        (0..100).for_each(|n| drop(sink.submit(format!("{n}\n"))));
+        for n in 0..100 {
+            sink.submit(format!("{n}\n")).unwrap();
+        }
         drop(sink);
         assert_eq!(memory.0.lock().iter().filter(|b| **b == b'\n').count(), 100);
     }
