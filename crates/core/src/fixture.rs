@@ -73,12 +73,12 @@ pub fn pool(text: &str) -> Pool {
             }
         }
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1 + row as u16));
-        endpoints.push(Endpoint {
-            name: name.into(),
+        endpoints.push(Endpoint::new(
+            name,
             address,
-            labels: labels.into_iter().collect::<Labels>(),
+            labels.into_iter().collect::<Labels>(),
             slot,
-        });
+        ));
     }
     Pool {
         snapshot: Arc::new(Snapshot::new(1, endpoints)),

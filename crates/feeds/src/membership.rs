@@ -81,12 +81,12 @@ impl Membership {
                 continue;
             };
             next.insert(key, slot);
-            endpoints.push(Endpoint {
-                name: member.name.as_str().into(),
-                address: member.address,
-                labels: member.labels.clone(),
+            endpoints.push(Endpoint::new(
+                &member.name,
+                member.address,
+                member.labels.clone(),
                 slot,
-            });
+            ));
         }
         for (_, slot) in held.drain() {
             allocator.give_back(slot);

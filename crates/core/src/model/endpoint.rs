@@ -12,10 +12,25 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// Where requests are sent.
     pub address: SocketAddr,
+    /// The address as text, for the `Host` of each request.
+    pub authority: Arc<str>,
     /// Labels of the pod, or of the endpoints file.
     pub labels: Labels,
     /// The row of the slabs that hold this endpoint's readings.
     pub slot: Slot,
+}
+
+impl Endpoint {
+    /// An endpoint of these parts.
+    pub fn new(name: &str, address: SocketAddr, labels: Labels, slot: Slot) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            authority: address.to_string().into(),
+            labels,
+            slot,
+        }
+    }
 }
 
 /// An immutable label set, sorted by key.

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use pointsman_core::exchange::event::{Cause, Effect};
+use pointsman_core::model::endpoint::Endpoint;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_http::collect::gather;
@@ -177,8 +178,8 @@ async fn serve(
             "the request has no body; send a JSON object".to_owned(),
         )),
         (Kind::Inference(api), Target::Pool) => {
-            let pieces: Vec<_> = frames.iter().cloned().collect();
-            let facts = read(api, &pieces).map_err(|e| Reject::Malformed(e.to_string()))?;
+            let facts =
+                read(api, frames.as_slice()).map_err(|e| Reject::Malformed(e.to_string()))?;
             let id = exchange.request_id().to_owned();
             let request = InferenceRequest {
                 id: &id,
@@ -332,12 +333,13 @@ impl Sending<'_> {
     }
 
     async fn attempt(&self, exchange: &mut Exchange, row: usize) -> Result<Served, Cause> {
-        let address = exchange.snapshot().endpoints[row].address;
+        let snapshot = Arc::clone(exchange.snapshot());
+        let endpoint = &snapshot.endpoints[row];
         let left = self.deadline.map_or(self.limits.first_byte, |d| {
             d.saturating_duration_since(Instant::now())
                 .min(self.limits.first_byte)
         });
-        let sent = timeout(left, self.send(address))
+        let sent = timeout(left, self.send(endpoint))
             .await
             .map_err(|_| Cause::FirstByteTimeout)?;
         let response = sent?;
@@ -348,10 +350,15 @@ impl Sending<'_> {
         })
     }
 
-    async fn send(&self, address: std::net::SocketAddr) -> Result<Response<Body>, Cause> {
+    async fn send(&self, endpoint: &Endpoint) -> Result<Response<Body>, Cause> {
         let mut tries = 0;
         loop {
-            match self.lane.pool.send(address, self.request(address)).await {
+            match self
+                .lane
+                .pool
+                .send(endpoint.address, self.request(endpoint))
+                .await
+            {
                 Ok(response) => return Ok(response),
                 Err(error) => match error.kind {
                     // Our own lack of file descriptors says nothing about the endpoint.
@@ -369,7 +376,7 @@ impl Sending<'_> {
         }
     }
 
-    fn request(&self, address: std::net::SocketAddr) -> Request<Body> {
+    fn request(&self, endpoint: &Endpoint) -> Request<Body> {
         let mut request = Request::new(Body::frames(self.frames.clone()));
         *request.method_mut() = self.parts.method.clone();
         *request.version_mut() = Version::HTTP_11;
@@ -377,7 +384,7 @@ impl Sending<'_> {
         *request.headers_mut() = self.parts.headers.clone();
         request
             .headers_mut()
-            .insert(header::HOST, value(&address.to_string()));
+            .insert(header::HOST, value(&endpoint.authority));
         request
     }
 

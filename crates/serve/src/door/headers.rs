@@ -7,26 +7,27 @@ use pointsman_core::rng::Rng;
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Headers of one connection, never passed on (RFC 9110 §7.6.1), and the framing that is set anew.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// Headers by which the parts of a fleet steer each other; a client has no say in them.
-const STEERING: [HeaderName; 7] = [
-    HeaderName::from_static("x-gateway-destination-endpoint"),
-    HeaderName::from_static("x-gateway-destination-endpoint-subset"),
-    HeaderName::from_static("x-gateway-destination-endpoint-served"),
-    HeaderName::from_static("x-prefiller-host-port"),
-    HeaderName::from_static("x-encoder-hosts-ports"),
-    HeaderName::from_static("x-data-parallel-host-port"),
-    HeaderName::from_static("x-kv-cache-source-host-port"),
+const STEERING: [&str; 7] = [
+    "x-gateway-destination-endpoint",
+    "x-gateway-destination-endpoint-subset",
+    "x-gateway-destination-endpoint-served",
+    "x-prefiller-host-port",
+    "x-encoder-hosts-ports",
+    "x-data-parallel-host-port",
+    "x-kv-cache-source-host-port",
 ];
 
 /// Longest request id that is taken from a client.
@@ -43,16 +44,23 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    headers.remove("proxy-connection");
+    remove_all(headers, &HOP_BY_HOP);
 }
 
 /// Removes the headers that only parts of the fleet may set.
 pub fn strip_steering(headers: &mut HeaderMap) {
-    for name in &STEERING {
-        headers.remove(name);
+    remove_all(headers, &STEERING);
+}
+
+/// Removes the headers with these names. Most messages have none of them, and a look at the few names that are
+/// there is cheaper than a lookup of each that may be.
+fn remove_all(headers: &mut HeaderMap, names: &[&str]) {
+    while let Some(found) = headers
+        .keys()
+        .map(HeaderName::as_str)
+        .find_map(|name| names.iter().find(|n| **n == name))
+    {
+        headers.remove(*found);
     }
 }
 
@@ -79,14 +87,21 @@ pub fn request_id(headers: &HeaderMap, rng: &mut Rng) -> String {
 pub fn uuid(rng: &mut Rng) -> String {
     let high = rng.next_u64() & 0xffff_ffff_ffff_0fff | 0x4000;
     let low = rng.next_u64() & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
+    let mut text = String::with_capacity(36);
+    for (at, byte) in high
+        .to_be_bytes()
+        .into_iter()
+        .chain(low.to_be_bytes())
+        .enumerate()
+    {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 0xf] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    text
 }
 
 /// A header value from text that is known to be plain ASCII.

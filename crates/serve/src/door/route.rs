@@ -504,11 +504,8 @@ mod tests {
 
     #[test]
     fn endpoints_belong_to_the_service_they_are_named_after() {
-        let endpoint = |name: &str| Endpoint {
-            name: name.into(),
-            address: ([127, 0, 0, 1], 1).into(),
-            labels: Labels::default(),
-            slot: Slot(0),
+        let endpoint = |name: &str| {
+            Endpoint::new(name, ([127, 0, 0, 1], 1).into(), Labels::default(), Slot(0))
         };
         let names = [
             "n/vllm-fs-proxy-0-rank-0",

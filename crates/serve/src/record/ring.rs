@@ -188,15 +188,27 @@ impl Ring {
         let Some(run) = table.runs().last() else {
             return;
         };
-        for row in run.alive.iter() {
+        let best = &mut self.best;
+        let mut lowest = f64::NEG_INFINITY;
+        run.alive.for_each(|row| {
             let total = run.total[row];
-            let at = self
-                .best
-                .partition_point(|&other| run.total[other as usize] >= total);
-            if at < TOP_ROWS {
-                self.best.insert(at, row as u32);
-                self.best.truncate(TOP_ROWS);
+            // Most rows of a large pool end here.
+            if total <= lowest {
+                return;
             }
+            let at = best.partition_point(|&other| run.total[other as usize] >= total);
+            best.insert(at, row as u32);
+            best.truncate(TOP_ROWS);
+            if best.len() == TOP_ROWS {
+                lowest = run.total[best[TOP_ROWS - 1] as usize];
+            }
+        });
+        // What was picked is always listed, also by a picker that does not look at totals.
+        if let Some(&pick) = run.picks.first()
+            && !best.contains(&pick)
+        {
+            best.truncate(TOP_ROWS - 1);
+            best.push(pick);
         }
     }
 
