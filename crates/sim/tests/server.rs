@@ -382,7 +382,7 @@ async fn what_is_wrong_is_said_in_openais_shape() {
         &format!("{}1{}", "[".repeat(200), "]".repeat(200)),
         400,
         "BadRequestError",
-        "recursion",
+        "nested deeper",
     )
     .await;
     check(

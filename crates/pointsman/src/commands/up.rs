@@ -139,8 +139,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let seed = args.seed.unwrap_or_else(random_seed);
-    let verbosity = if args.quiet() { 0 } else { 2 };
-    let log = args.log.open(verbosity)?;
+    let log = args.log.open(2)?;
     let (clock, membership) = (Clock::start(), Arc::new(Membership::new(256)));
     let router = Arc::new(Router::new(
         clock,
@@ -151,7 +150,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         seed,
     ));
     membership.replace(&members(&parts));
-    if !args.quiet() {
+    if !args.log.quiet {
         let text = banner(&args, &router, &gateway, &admin, &parts);
         // Machines read the standard output of a JSON run.
         if args.log.log == LogStyle::Json {
@@ -187,12 +186,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 
 /// Client, gateway to proxy, proxy to both engines: each connection inside the process has two ends.
 const FDS_PER_REQUEST: usize = 7;
-
-impl Args {
-    fn quiet(&self) -> bool {
-        self.log.quiet && self.log.log_file.is_none()
-    }
-}
 
 fn faults(path: Option<&std::path::Path>, pairs: &[Pair]) -> anyhow::Result<Vec<Planned>> {
     let Some(path) = path else {

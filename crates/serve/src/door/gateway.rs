@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout};
 use crate::door::answer::Answer;
 use crate::door::headers::{X_REQUEST_ID, request_id, strip_hop_by_hop, strip_steering, value};
 use crate::door::models;
+use crate::door::passage::{Passage, Patience};
 use crate::door::route::{Target, rows_of_service};
 use crate::exchange::Exchange;
 use crate::router::Lane;
@@ -104,15 +105,13 @@ pub async fn handle(
                 exchange.end(None, None);
                 Response::from_parts(head, upstream)
             } else {
-                let answer = Answer::new(
-                    upstream,
-                    &head.headers,
-                    exchange,
-                    peer,
-                    limits.answer_idle,
+                let patience = Patience {
+                    idle: limits.answer_idle,
                     deadline,
-                );
-                Response::from_parts(head, Body::boxed(answer))
+                };
+                let watch = Answer::new(&head.headers, exchange);
+                let passage = Passage::new(upstream, &head.headers, peer, patience, watch);
+                Response::from_parts(head, Body::boxed(passage))
             }
         }
         Err(reject) => refusal(&mut exchange, &reject),

@@ -3,5 +3,6 @@ pub mod answer;
 pub mod gateway;
 pub mod headers;
 pub mod models;
+pub mod passage;
 pub mod proxy;
 pub mod route;

@@ -16,7 +16,6 @@
 pub mod config;
 pub mod health;
 pub mod legs;
-pub mod passage;
 pub mod refusal;
 pub mod tally;
 pub mod target;
@@ -29,6 +28,7 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use pointsman_core::exchange::event::Cause;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::rng::Rng;
 use pointsman_http::collect::gather;
@@ -40,9 +40,9 @@ use pointsman_wire::handoff::{internal_id, prefill_copy};
 use tokio::time::Instant;
 
 use crate::door::headers::{X_REQUEST_ID, request_id, strip_hop_by_hop, value};
+use crate::door::passage::{Passage, Patience, Watch};
 use crate::door::proxy::config::ProxyConfig;
 use crate::door::proxy::legs::{Engine, LegFailure};
-use crate::door::proxy::passage::Passage;
 use crate::door::proxy::tally::Tally;
 use crate::door::proxy::target::{Target, TargetError};
 use crate::door::proxy::unique::Unique;
@@ -263,20 +263,16 @@ impl Inner {
             // The length of an answer without a body (to HEAD) is in its headers.
             return Response::from_parts(parts, body);
         }
-        let own = Arc::clone(own);
-        let broken = move |cause: &str| {
-            own.tally.broken();
-            own.config.warn(&format!(
-                "decode broke off its answer: {cause} (proxy {})",
-                own.config.name
-            ));
+        let patience = Patience {
+            idle: self.config.stall_timeout,
+            deadline: None,
         };
         let passage = Passage::new(
             body,
             &parts.headers,
             peer,
-            self.config.stall_timeout,
-            broken,
+            patience,
+            DecodeWatch(Arc::clone(own)),
         );
         Response::from_parts(parts, Body::boxed(passage))
     }
@@ -320,6 +316,19 @@ fn clean(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
     headers.remove(CONTENT_LENGTH);
     headers.remove(EXPECT);
+}
+
+/// Counts and tells answers that decode broke off.
+struct DecodeWatch(Arc<Inner>);
+
+impl Watch for DecodeWatch {
+    fn broken(&mut self, _: Cause, why: &str) {
+        self.0.tally.broken();
+        self.0.config.warn(&format!(
+            "decode broke off its answer: {why} (proxy {})",
+            self.0.config.name
+        ));
+    }
 }
 
 /// Serves a proxy until the drain has started and its connections have ended.

@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn faults_name_the_field() {
         refused(Api::Chat, "", None, "the body cannot be read");
-        refused(Api::Chat, r#"{"messages":["#, None, "line 1");
+        refused(Api::Chat, r#"{"messages":["#, None, "at byte 13");
         refused(Api::Chat, r#"{"model":"m"}"#, Some("messages"), "missing");
         refused(Api::Chat, r#"{"messages":[]}"#, Some("messages"), "empty");
         refused(Api::Chat, r#"{"messages":"hi"}"#, None, "invalid type");
