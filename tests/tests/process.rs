@@ -129,3 +129,35 @@ fn every_flag_also_by_environment() {
             .then_some(())
     });
 }
+
+#[test]
+fn a_server_whose_output_nobody_reads_goes_on() {
+    let (listen, admin) = (port::free(), port::free());
+    let mut child = std::process::Command::new(binary::pointsman())
+        .args([
+            "up",
+            "--listen",
+            &listen.to_string(),
+            "--admin",
+            &admin.to_string(),
+        ])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Closed before the first line is written or right after it: both must be survived.
+    drop((child.stdout.take(), child.stderr.take()));
+    let served = until("an answer", || chat("Hello", 2).send(listen).ok());
+    let again = chat("Hello", 2)
+        .send(listen)
+        .map(|response| response.status);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(
+        (served.status, again.ok()),
+        (200, Some(200)),
+        "{}",
+        served.text()
+    );
+}

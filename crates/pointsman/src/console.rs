@@ -1,10 +1,21 @@
 //! What a person sees: aligned tables, faults one per line, colour only on a terminal.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use anyhow::anyhow;
 use pointsman_core::config::fault::{Fault, Severity};
+
+/// Writes to the standard output. A reader that went away ends no server.
+pub(crate) fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes to the standard error. A reader that went away ends no server.
+pub(crate) fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
 
 /// An aligned table: two spaces before each row and between columns, headings in small capitals where colour is on.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>], colour: bool) -> String {
@@ -59,7 +70,7 @@ pub(crate) fn refused(what: &str, faults: &[Fault]) -> anyhow::Error {
 /// Tells warnings, one per line, on the standard error.
 pub(crate) fn warn(what: &str, faults: &[Fault]) {
     for fault in faults {
-        eprintln!("warning: {what}: {fault}");
+        complain(&format!("warning: {what}: {fault}\n"));
     }
 }
 

@@ -21,7 +21,7 @@ use pointsman_serve::door::route::Routes;
 use pointsman_serve::router::Router;
 
 use crate::arguments::LogArgs;
-use crate::console::{refused, warn};
+use crate::console::{complain, refused, warn};
 use crate::serving::{
     Control, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway,
 };
@@ -138,7 +138,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let unknown = file.apply(&membership).await;
         for host in unknown {
-            eprintln!("warning: {}: '{host}' does not resolve yet", path.display());
+            complain(&format!(
+                "warning: {}: '{host}' does not resolve yet\n",
+                path.display()
+            ));
         }
         let shown = gateway.local_addr();
         let workers = match args.workers {

@@ -8,6 +8,7 @@ mod up;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::console::complain;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -66,7 +67,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(&format!("error: {error:#}\n"));
             ExitCode::from(1)
         }
     }

@@ -10,6 +10,7 @@ use pointsman_http::{FaultSwitch, ServerOptions};
 use pointsman_serve::door::proxy::config::{ProxyConfig, ProxyKind};
 use pointsman_serve::door::proxy::{Proxy, serve_proxy};
 
+use crate::console::{complain, say};
 use crate::serving::{
     Worker, connection_budget, listen, raise_file_limit, run_until_signal, runtime, stages,
 };
@@ -107,7 +108,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 if let Err(error) =
                     serve_proxy(bound, config, options, FaultSwitch::default(), drain).await
                 {
-                    eprintln!("error: {error}");
+                    complain(&format!("error: {error}\n"));
                 }
             })
         })
@@ -115,17 +116,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     drop(bound);
     let quiet = args.quiet;
     if !quiet {
-        println!(
-            "proxy http://{shown}: prefill {} ({}), decode {} ({})",
+        say(&format!(
+            "proxy http://{shown}: prefill {} ({}), decode {} ({})\n",
             config.prefill_url, config.prefill_name, config.decode_url, config.decode_name
-        );
+        ));
     }
     if workers.is_empty() {
         bail!("no worker could be started");
     }
     let tell = move |text: &str| {
         if !quiet {
-            println!("{text}");
+            say(&format!("{text}\n"));
         }
     };
     runtime()?.block_on(run_until_signal(
@@ -149,7 +150,9 @@ fn config(args: &Args) -> ProxyConfig {
     config.prefill_timeout = Duration::from_secs(args.prefill_timeout);
     config.first_byte_timeout = Duration::from_secs(args.first_byte_timeout);
     if !args.quiet {
-        config.on_warning = Some(Arc::new(|line: &str| eprintln!("warning: {line}")));
+        config.on_warning = Some(Arc::new(|line: &str| {
+            complain(&format!("warning: {line}\n"))
+        }));
     }
     config
 }

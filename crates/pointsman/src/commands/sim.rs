@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pointsman_sim::flags::SimConfig;
 use pointsman_sim::server::{SimShared, serve_sim};
 
+use crate::console::{complain, say};
 use crate::serving::{Worker, listen, raise_file_limit, run_until_signal, runtime, stages};
 
 const EXAMPLES: &str = "\
@@ -29,16 +30,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let (stages, drain, _rest) = stages();
     let worker = Worker::start("sim", async move || {
         if let Err(error) = serve_sim(bound, config, SimShared::default(), drain).await {
-            eprintln!("error: {error}");
+            complain(&format!("error: {error}\n"));
             std::process::exit(1);
         }
     })?;
-    println!("simulated model server http://{shown}, model {model}");
+    say(&format!(
+        "simulated model server http://{shown}, model {model}\n"
+    ));
     runtime()?.block_on(run_until_signal(
         stages,
         Arc::default(),
         vec![worker],
         Vec::new(),
-        |text| println!("{text}"),
+        |text| say(&format!("{text}\n")),
     ))
 }

@@ -25,7 +25,7 @@ use pointsman_sim::server::{SimShared, serve_sim};
 
 use crate::arguments::{LogArgs, LogStyle};
 use crate::commands::gateway::{Bounds, plan, random_seed, routes};
-use crate::console::{refused, stdout_has_colour, table};
+use crate::console::{complain, refused, say, stdout_has_colour, table};
 use crate::lab::faults::{Planned, parse as parse_faults, play};
 use crate::lab::pairs::{Backend, Pair, parse as parse_pairs};
 use crate::serving::{
@@ -154,9 +154,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let text = banner(&args, &router, &gateway, &admin, &parts);
         // Machines read the standard output of a JSON run.
         if args.log.log == LogStyle::Json {
-            eprint!("{text}")
+            complain(&text)
         } else {
-            print!("{text}")
+            say(&text)
         }
     }
     let (stages, doors_drain, rest_drain) = stages();
@@ -258,7 +258,7 @@ fn start_engines(
                 let drain = drain.clone();
                 serving.spawn(async move {
                     if let Err(error) = serve_sim(bound, config, shared, drain).await {
-                        eprintln!("error: {error}");
+                        complain(&format!("error: {error}\n"));
                     }
                 });
             }
@@ -291,7 +291,7 @@ fn start_proxies(parts: &[PairParts], seed: u64, drain: &Drain) -> anyhow::Resul
             serving.spawn(async move {
                 let options = Arc::new(ServerOptions::default());
                 if let Err(error) = serve_proxy(bound, config, options, faults, drain).await {
-                    eprintln!("error: {error}");
+                    complain(&format!("error: {error}\n"));
                 }
             });
         }
