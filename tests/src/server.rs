@@ -55,6 +55,16 @@ impl Gateway {
         Self::start("gateway", &flags, "/healthz", |arguments| plain(&arguments))
     }
 
+    /// `pointsman gateway` that finds its endpoints by its configuration, ready to serve.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn configured(config_file: &str) -> Self {
+        let flags = ["--config-file", config_file];
+        Self::start("gateway", &flags, "/readyz", |arguments| plain(&arguments))
+    }
+
     /// The same as [`Gateway::before`] with at most so many open files.
     ///
     /// # Panics

@@ -398,3 +398,29 @@ fn the_scripted_backend_reads_bodies_as_they_come() {
     check("/whole", true);
     check("/dying", false);
 }
+
+#[test]
+fn a_gateway_finds_its_endpoints_by_its_configuration() {
+    let sim = Sim::start(MODEL, &[]);
+    let scratch = Scratch::new("discovery");
+    let endpoints = scratch.file("pool.yaml", &endpoints_file(&[("only", sim.address)]));
+    let config = json!({
+        "apiVersion": "llm-d.ai/v1alpha1",
+        "kind": "EndpointPickerConfig",
+        "plugins": [
+            {"name": "disc", "type": "file-discovery", "parameters": {"path": endpoints}},
+            {"type": "active-request-scorer"},
+            {"type": "max-score-picker"},
+            {"type": "single-profile-handler"},
+        ],
+        "schedulingProfiles": [{
+            "name": "default",
+            "plugins": [{"pluginRef": "active-request-scorer", "weight": 1}, {"pluginRef": "max-score-picker"}],
+        }],
+        "dataLayer": {"discovery": {"pluginRef": "disc"}},
+    });
+    let gateway = Gateway::configured(&scratch.file("epp.yaml", &config.to_string()));
+    assert_eq!(chat("Hello", 2).answered(gateway.address).status, 200);
+    let receipt = gateway.decisions(1).remove(0);
+    assert_eq!(receipt["plan"]["compat"], "g2", "{receipt}");
+}

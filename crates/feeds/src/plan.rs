@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn registry() -> Registry {
-        Registry::new(pointsman_plugins::ALL)
+        Registry::new(&[pointsman_plugins::ALL, crate::SPECS].concat())
     }
 
     fn faults(text: &str) -> Vec<String> {
@@ -157,5 +157,32 @@ mod tests {
             found[0].contains("plugins[0].parameters.requestTimeot"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn discovery_from_a_file_is_resolved_and_anything_else_refused() {
+        let text = |reference: &str, parameters: &str| {
+            format!(
+                "apiVersion: llm-d.ai/v1alpha1\nplugins:\n- {{name: f, type: file-discovery, parameters: {parameters}}}\n- type: active-request-scorer\ndataLayer: {{discovery: {{pluginRef: {reference}}}}}\n"
+            )
+        };
+        let resolved = from_text(
+            &text("f", "{path: pool.yaml, watchFile: true}"),
+            &registry(),
+            "t",
+        )
+        .ok()
+        .unwrap();
+        let discovery = resolved.plan.discovery.unwrap();
+        assert_eq!(
+            (discovery.path.as_str(), discovery.watch),
+            ("pool.yaml", true)
+        );
+        assert_eq!(resolved.plan.profiles[0].scorers.len(), 1);
+        assert!(faults(&text("f", "{}"))[0].contains("plugins[0].parameters.path"));
+        assert!(
+            faults(&text("active-request-scorer", "{path: x}"))[0].contains("use file-discovery")
+        );
+        assert!(faults(&text("g", "{path: x}"))[0].contains("undefined plugin 'g'"));
     }
 }

@@ -11,7 +11,7 @@ use crate::config::fault::{Fault, Severity, did_you_mean};
 use crate::config::written::{
     API_VERSIONS, KIND, Written, WrittenPlugin, WrittenProfile, WrittenReference,
 };
-use crate::contract::roles::Built;
+use crate::contract::roles::{Built, FileDiscovery};
 use crate::contract::spec::{Generation, Params, PluginSpec, Role, parameter_names};
 use crate::model::slots::Reading;
 use crate::schedule::plan::{Named, Plan, Profile, Weighted};
@@ -72,6 +72,7 @@ pub fn resolve(
     let declared = resolver.declare(written);
     let profiles = resolver.profiles_of(written, &declared);
     let handler = resolver.handler(&declared, profiles.len());
+    let discovery = resolver.discovery(written, &declared);
     let mut reads = Vec::new();
     let built: Vec<Option<Profile>> = profiles
         .iter()
@@ -92,6 +93,7 @@ pub fn resolve(
         hash: fingerprint(written),
         profiles: built.into_iter().flatten().collect(),
         handler,
+        discovery,
         reads,
     };
     Ok(Resolved {
@@ -251,7 +253,7 @@ impl Resolver<'_> {
         }
         let plugins = declared
             .iter()
-            .filter(|d| d.spec.role != Role::ProfileHandler)
+            .filter(|d| !matches!(d.spec.role, Role::ProfileHandler | Role::Discovery))
             .map(|d| WrittenReference {
                 plugin_ref: d.name.clone(),
                 weight: None,
@@ -326,6 +328,28 @@ impl Resolver<'_> {
         })
     }
 
+    /// What `dataLayer.discovery` refers to.
+    fn discovery(
+        &mut self,
+        written: &Written,
+        declared: &Declarations<'_>,
+    ) -> Option<FileDiscovery> {
+        let reference = written.data_layer.as_ref()?.discovery.as_ref()?;
+        let path = "dataLayer.discovery";
+        let used = self.referenced(reference, path, declared)?;
+        match self.build(used)? {
+            Built::Discovery(discovery) => Some(discovery),
+            other => {
+                let message = format!(
+                    "'{}' is a {other:?}, not a way to find endpoints; use file-discovery",
+                    used.name
+                );
+                self.error(format!("{path}.pluginRef"), message);
+                None
+            }
+        }
+    }
+
     /// A plugin that nobody wrote down.
     fn implied(&mut self, kind: &str) -> Option<Declared<'static>> {
         let spec = self.registry.find(kind)?;
@@ -380,7 +404,7 @@ impl Resolver<'_> {
                         );
                     }
                 }
-                Some(Built::Handler(_)) | None => {}
+                Some(Built::Handler(_) | Built::Discovery(_)) | None => {}
             }
         }
         let picker = match picker {

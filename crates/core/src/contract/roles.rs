@@ -106,6 +106,17 @@ pub enum Built {
     Picker(Box<dyn Picker>),
     /// A profile handler.
     Handler(Box<dyn ProfileHandler>),
+    /// Where endpoints come from: a description that the feeds carry out.
+    Discovery(FileDiscovery),
+}
+
+/// Endpoints from a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileDiscovery {
+    /// The file.
+    pub path: String,
+    /// Whether it is read again when it changes.
+    pub watch: bool,
 }
 
 impl fmt::Debug for Built {
@@ -115,6 +126,7 @@ impl fmt::Debug for Built {
             Self::Scorer(_) => "scorer",
             Self::Picker(_) => "picker",
             Self::Handler(_) => "profile handler",
+            Self::Discovery(_) => "discovery",
         })
     }
 }

@@ -37,6 +37,8 @@ pub enum Role {
     Picker,
     /// Decides which profiles run.
     ProfileHandler,
+    /// Says where endpoints come from; not part of a scheduling profile.
+    Discovery,
 }
 
 impl Role {
@@ -47,6 +49,7 @@ impl Role {
             Self::Scorer => "scorer",
             Self::Picker => "picker",
             Self::ProfileHandler => "profile handler",
+            Self::Discovery => "discovery",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A configuration with nothing left to interpret: what the scheduler runs.
 
-use crate::contract::roles::{Filter, Picker, ProfileHandler, Scorer};
+use crate::contract::roles::{FileDiscovery, Filter, Picker, ProfileHandler, Scorer};
 use crate::contract::spec::Generation;
 use crate::model::slots::Reading;
 
@@ -48,6 +48,8 @@ pub struct Plan {
     pub profiles: Vec<Profile>,
     /// Decides which profiles run.
     pub handler: Named<dyn ProfileHandler>,
+    /// Where endpoints come from, if the configuration says so.
+    pub discovery: Option<FileDiscovery>,
     /// The readings that some plugin of the plan needs.
     pub reads: Vec<Reading>,
 }

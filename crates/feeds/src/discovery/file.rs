@@ -1,5 +1,15 @@
-//! Members from a file: the `endpoints:` list of the file-discovery format, plus DNS names and IPv6.
+//! Takes the endpoints from a file: the `endpoints:` list of the reference, plus DNS names and IPv6.
 //!
+//! # When to use
+//! Without a cluster. `--endpoints FILE` does the same without a configuration.
+//!
+//! # Example
+//! ```yaml
+//! - name: from-file
+//!   type: file-discovery
+//!   parameters: {path: pool.yaml, watchFile: true}
+//! ```
+//! with `dataLayer: {discovery: {pluginRef: from-file}}`, and in the file:
 //! ```yaml
 //! endpoints:
 //! - name: worker-0
@@ -18,12 +28,51 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_core::config::fault::Fault;
+use pointsman_core::contract::roles::{Built, FileDiscovery};
+use pointsman_core::contract::spec::{ParamFault, Params, PluginSpec, Role, Stability, schema_of};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::membership::{Member, Membership};
 
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// The plugin as the registry knows it.
+pub static SPEC: PluginSpec = PluginSpec {
+    kind: "file-discovery",
+    aliases: &[],
+    role: Role::Discovery,
+    stability: Stability::Beta,
+    reads: &[],
+    source: include_str!("file.rs"),
+    schema: schema_of::<Parameters>,
+    build,
+};
+
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Parameters {
+    /// The endpoints file; required.
+    path: String,
+    /// Whether the file is read again when it changes.
+    watch_file: bool,
+}
+
+fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
+    let Parameters { path, watch_file } = params.read()?;
+    if path.is_empty() {
+        let message = "file-discovery needs the path of an endpoints file".to_owned();
+        return Err(vec![ParamFault {
+            path: "path".to_owned(),
+            message,
+        }]);
+    }
+    Ok(Built::Discovery(FileDiscovery {
+        path,
+        watch: watch_file,
+    }))
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -114,10 +114,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let limits = args.bounds.limits()?;
     let resolved = plan(&args.profile, args.config_file.as_deref())?;
     let routes = routes(args.routes.as_deref())?.unwrap_or_else(Routes::all_to_pool);
-    let Some(path) = args.endpoints.as_deref() else {
-        bail!(
-            "no endpoints to route to; name a file with --endpoints FILE (see --help for its format)"
-        );
+    let discovery = resolved.plan.discovery.clone();
+    let (path, watch) = match (&args.endpoints, &discovery) {
+        (Some(path), _) => (path.as_path(), true),
+        (None, Some(found)) => (std::path::Path::new(&found.path), found.watch),
+        (None, None) => bail!(
+            "no endpoints to route to; name a file with --endpoints FILE (see --help for its format), or give the configuration a dataLayer.discovery"
+        ),
     };
     let file = EndpointsFile::open(path)
         .map_err(|faults| refused(&path.display().to_string(), &faults))?;
@@ -156,11 +159,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
         let watching = Arc::clone(&router);
         let watched = Arc::clone(&membership);
-        tokio::spawn(file.watch(watched, Duration::from_secs(1), move |text| {
-            watching
-                .log
-                .remark(watching.clock.unix_ns(watching.clock.now()), &text);
-        }));
+        if watch {
+            tokio::spawn(file.watch(watched, Duration::from_secs(1), move |text| {
+                watching
+                    .log
+                    .remark(watching.clock.unix_ns(watching.clock.now()), &text);
+            }));
+        }
         if args.scrape_interval > 0 {
             let options = ScrapeOptions {
                 interval: Duration::from_millis(args.scrape_interval),
@@ -187,7 +192,7 @@ pub(crate) fn plan(
     profile: &str,
     config_file: Option<&std::path::Path>,
 ) -> anyhow::Result<Resolved> {
-    let registry = Registry::new(pointsman_plugins::ALL);
+    let registry = Registry::new(&[pointsman_plugins::ALL, pointsman_feeds::SPECS].concat());
     let (what, resolved) = match config_file {
         Some(path) => (path.display().to_string(), from_file(path, &registry)),
         None => (
