@@ -123,7 +123,7 @@ where
 {
     let state = Arc::new(State::default());
     let since = house.control.word.load(Ordering::Acquire);
-    let Some(http2) = opening(&house, &stream).await else {
+    let Some(http2) = opening(&house, &stream, since).await else {
         // Nothing was asked yet, so the connection is just closed; but when all are reset, so is this one.
         if house.control.word.load(Ordering::Acquire) / RESET != since / RESET {
             state.pulse.reset_on_drop();
@@ -175,12 +175,25 @@ fn http2_builder(options: &ServerOptions) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Whether the client speaks HTTP/2; none when it says nothing in time or the server has something else in mind.
-async fn opening<H>(house: &House<H>, stream: &TcpStream) -> Option<bool> {
-    let signals = house.control.changed.notified();
-    tokio::select! {
-        () = signals => None,
-        known = tokio::time::timeout(house.options.header_timeout, speaks_http2(stream)) => known.ok()?.ok(),
+/// Whether the client speaks HTTP/2; none when it says nothing in time, or when the server drains or resets its connections.
+///
+/// That the server is crowded is no reason to send a client away that has not been heard yet.
+async fn opening<H>(house: &House<H>, stream: &TcpStream, since: u64) -> Option<bool> {
+    let mut known = pin!(tokio::time::timeout(
+        house.options.header_timeout,
+        speaks_http2(stream)
+    ));
+    loop {
+        // Made before the word is read, so that no change in between is missed.
+        let changed = house.control.changed.notified();
+        let word = house.control.word.load(Ordering::Acquire);
+        if word & DRAINING != 0 || word / RESET != since / RESET {
+            return None;
+        }
+        tokio::select! {
+            () = changed => {}
+            known = &mut known => return known.ok()?.ok(),
+        }
     }
 }
 

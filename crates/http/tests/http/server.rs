@@ -405,6 +405,27 @@ async fn waiting_clients_get_their_turn_when_all_places_are_taken() {
 }
 
 #[tokio::test]
+async fn a_client_not_heard_yet_is_not_sent_away_by_a_crowd() {
+    let options = ServerOptions {
+        max_connections: 3,
+        ..ServerOptions::default()
+    };
+    let server = start(options, async |_, _| text("hello"));
+    let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut quiet = Raw::connect(server.addr).await;
+    // Each is answered before the next comes, so the quiet one is waited for when the third takes the last place.
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let mut other = Raw::connect(server.addr).await;
+        other.write(request).await;
+        other.read_until("hello").await;
+        others.push(other);
+    }
+    quiet.write(request).await;
+    quiet.read_until("hello").await;
+}
+
+#[tokio::test]
 async fn a_handler_can_close_the_connection_after_its_answer() {
     let server = start(
         ServerOptions::default(),
