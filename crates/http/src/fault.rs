@@ -48,9 +48,11 @@ impl Default for FaultSwitch {
 impl FaultSwitch {
     /// Switches a fault on, in place of the one before.
     pub fn set(&self, fault: Fault) {
-        self.0.fault.send_replace(fault);
-        // Release: a request that sees `any` sees the fault too (it then reads it under the channel's lock).
-        self.0.any.store(fault != Fault::None, Ordering::Release);
+        // Both change under the channel's lock and before anybody is told: a server that wakes and looks must find the fault.
+        self.0.fault.send_modify(|current| {
+            *current = fault;
+            self.0.any.store(fault != Fault::None, Ordering::Release);
+        });
     }
 
     /// Back to normal.
@@ -70,5 +72,28 @@ impl FaultSwitch {
     /// A view that can wait for changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Fault> {
         self.0.fault.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Whoever is woken by a change finds the fault, however the threads interleave.
+    #[test]
+    fn a_fault_is_there_when_its_change_is_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        for _ in 0..2_000 {
+            let switch = FaultSwitch::default();
+            let mut changes = switch.watch();
+            let setter = switch.clone();
+            let thread = std::thread::spawn(move || setter.set(Fault::Down));
+            runtime.block_on(changes.changed()).unwrap();
+            assert_eq!(switch.current(), Fault::Down);
+            thread.join().unwrap();
+        }
     }
 }
