@@ -1,6 +1,7 @@
 //! Who can serve and what is asked: endpoints and their slots, the pool, the request, the rejects.
 pub mod endpoint;
 pub mod pool;
+pub mod prompt;
 pub mod reject;
 pub mod request;
 pub mod slots;

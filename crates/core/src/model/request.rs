@@ -1,5 +1,7 @@
 //! A request as scheduling sees it: sizes and names, borrowed from the door that received it.
 
+use crate::model::prompt::Prompt;
+
 /// What a decision may depend on. Everything is borrowed; nothing of the prompt is copied.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InferenceRequest<'a> {
@@ -7,6 +9,10 @@ pub struct InferenceRequest<'a> {
     pub id: &'a str,
     /// The model the client asked for; empty when the request names none.
     pub model: &'a str,
+    /// The prompt itself, where the door has looked into the body.
+    pub prompt: Option<Prompt<'a>>,
+    /// What separates this client's cached prefixes from others'; empty where nothing does.
+    pub cache_salt: &'a str,
     /// Size of the prompt (or of the messages) in bytes.
     pub prompt_bytes: usize,
     /// The client's bound on output tokens, if it gave one.

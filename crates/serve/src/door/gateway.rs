@@ -183,6 +183,8 @@ async fn serve(
             let request = InferenceRequest {
                 id: &id,
                 model: &facts.model,
+                prompt: None,
+                cache_salt: facts.cache_salt.as_deref().unwrap_or(""),
                 prompt_bytes: facts.prompt_bytes,
                 max_output_tokens: facts.max_tokens,
                 stream: facts.stream,
