@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use pointsman_core::config::presets::{NAMES, preset};
-use pointsman_core::config::resolved::{Registry, resolve};
+use pointsman_core::config::resolved::{Basis, Registry, resolve};
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::{Deciding, Effect, Event};
@@ -62,12 +62,8 @@ fn a_warm_decision_allocates_nothing() {
     for name in NAMES {
         for rows in [2, 100, 1_000] {
             let written = preset(name).expect("the preset exists");
-            let resolved = resolve(
-                &written,
-                &Registry::new(pointsman_plugins::ALL),
-                Generation::G1,
-                name,
-            );
+            let registry = Registry::new(pointsman_plugins::ALL);
+            let resolved = resolve(&written, &Basis::new(&registry, Generation::G1, name));
             let plan = Arc::new(resolved.unwrap_or_else(|faults| panic!("{faults:?}")).plan);
             let line = |n: usize| format!("e{n} inFlight={} llm-d.ai/kv-backend=nvlink", n % 3);
             let pool = pool(&(0..rows).map(line).collect::<Vec<_>>().join("\n"));
@@ -97,6 +93,7 @@ fn a_warm_decision_allocates_nothing() {
                     prompt_bytes: 200,
                     pick_ns: 1,
                     door: "test",
+                    pd: None,
                 };
                 let record = ring
                     .record(&facts, &plan, &pool.snapshot, &table)

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::config::own::OwnSettings;
 use crate::contract::context::Ctx;
+use crate::contract::produced::Produced;
 use crate::contract::roles::{Built, Chance, PickInput};
-use crate::contract::spec::{Generation, Params, PluginSpec};
+use crate::contract::spec::{Generation, ParamFault, Params, PluginSpec};
+use crate::contract::staleness::Staleness;
 use crate::contract::table::{Picks, Readings};
 use crate::index::row_set::RowSet;
 use crate::model::endpoint::{Endpoint, Labels};
@@ -97,18 +100,36 @@ impl Pool {
     /// The readings of all rows.
     pub fn readings(&self) -> Readings {
         let mut readings = Readings::default();
-        readings.fill(&self.snapshot, &self.slots, &Reading::ALL, NOW);
+        let staleness = Staleness::default();
+        readings.fill(&self.snapshot, &self.slots, &Reading::ALL, &staleness, NOW);
         readings
     }
 }
 
-fn built(spec: &PluginSpec, parameters: &str, generation: Generation) -> Built {
+/// Builds a plugin from parameters as JSON text.
+///
+/// # Errors
+/// What the plugin says against them.
+///
+/// # Panics
+/// The text is no JSON.
+pub fn build(
+    spec: &PluginSpec,
+    parameters: &str,
+    generation: Generation,
+) -> Result<Built, Vec<ParamFault>> {
     let value: Value = serde_json::from_str(parameters).expect("parameters are JSON");
     (spec.build)(&Params {
         value: Some(&value),
         generation,
+        name: spec.kind,
+        previous: None,
+        own: &OwnSettings::default(),
     })
-    .expect("the parameters are accepted")
+}
+
+fn built(spec: &PluginSpec, parameters: &str, generation: Generation) -> Built {
+    build(spec, parameters, generation).expect("the parameters are accepted")
 }
 
 /// Names of the candidates that a filter leaves, separated by spaces.
@@ -126,6 +147,8 @@ pub fn run_filter(spec: &PluginSpec, parameters: &str, pool: &Pool) -> String {
         request: &request,
         snapshot: &pool.snapshot,
         readings: &readings,
+        slots: &pool.slots,
+        produced: &Produced::default(),
     };
     filter.filter(&ctx, &mut rows);
     rows.iter()
@@ -154,6 +177,8 @@ pub fn run_scorer(
         request: &request,
         snapshot: &pool.snapshot,
         readings: &readings,
+        slots: &pool.slots,
+        produced: &Produced::default(),
     };
     scorer.score(&ctx, &pool.rows, &mut out);
     out

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pointsman_core::config::fault::{Fault, did_you_mean};
 use pointsman_core::config::presets::{NAMES, preset};
-use pointsman_core::config::resolved::{Registry, Resolved, resolve};
+use pointsman_core::config::resolved::{Basis, Registry, Resolved, resolve};
 use pointsman_core::config::written::Written;
 use pointsman_core::contract::spec::Generation;
 
@@ -22,7 +22,7 @@ pub fn from_preset(name: &str, registry: &Registry) -> Result<Resolved, Vec<Faul
         let message = format!("'{name}' is no profile; known: {}{hint}", NAMES.join(", "));
         return Err(vec![Fault::error("--profile", message)]);
     };
-    resolve(&written, registry, Generation::G1, name)
+    resolve(&written, &Basis::new(registry, Generation::G1, name))
 }
 
 /// The plan of a configuration file.
@@ -49,7 +49,10 @@ pub fn from_text(text: &str, registry: &Registry, source: &str) -> Result<Resolv
     }
     let written: Written =
         serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
-    resolve(&written, registry, generation_of(&written), source)
+    resolve(
+        &written,
+        &Basis::new(registry, generation_of(&written), source),
+    )
 }
 
 /// Second generation by the API group that only it has, else the first.

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pointsman_core::config::resolved::{Registry, resolve};
+use pointsman_core::config::resolved::{Basis, Registry, resolve};
 use pointsman_core::config::written::Written;
 use pointsman_core::contract::pages::{markdown, page_of, summary_of};
 use pointsman_core::contract::spec::{Generation, PluginSpec, Role};
@@ -79,7 +79,7 @@ fn every_example_is_accepted_by_both_generations() {
         let written: Written =
             serde_saphyr::from_str(&format!("plugins:\n{}", example(spec))).unwrap();
         for generation in [Generation::G1, Generation::G2] {
-            let resolved = resolve(&written, &registry, generation, "example");
+            let resolved = resolve(&written, &Basis::new(&registry, generation, "example"));
             let resolved = resolved.unwrap_or_else(|f| panic!("{}: {f:?}", spec.kind));
             assert_eq!(resolved.warnings, [], "{}", spec.kind);
         }

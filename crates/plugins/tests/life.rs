@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use pointsman_core::config::presets::preset;
-use pointsman_core::config::resolved::{Registry, resolve};
+use pointsman_core::config::resolved::{Basis, Registry, resolve};
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::{Cause, Deciding, Effect, End, Event};
@@ -45,16 +45,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn plan(name: &str) -> Plan {
+fn plan(name: &str) -> Arc<Plan> {
     let registry = Registry::new(pointsman_plugins::ALL);
-    resolve(&preset(name).unwrap(), &registry, Generation::G1, name)
-        .ok()
-        .unwrap()
-        .plan
+    let basis = Basis::new(&registry, Generation::G1, name);
+    Arc::new(resolve(&preset(name).unwrap(), &basis).ok().unwrap().plan)
 }
 
 struct World {
-    plan: Plan,
+    plan: Arc<Plan>,
     pool: Pool,
     table: Table,
     seed: u64,
@@ -137,7 +135,7 @@ proptest! {
                     outcomes[who] += 1;
                     prop_assert!(outcome.end != End::Served || outcome.status.is_some());
                 }
-                Effect::Forward { row } => {
+                Effect::Forward { row, .. } => {
                     prop_assert!(!by_backend || *row != 1 || matches!(step, Step::Bypass));
                     prop_assert!(*row < 3);
                 }
@@ -167,7 +165,7 @@ fn each_failed_endpoint_is_left_out_and_the_last_failure_is_the_answer() {
     let mut life = Life::begin(Tick(0));
     let mut seen = Vec::new();
     let mut effect = world.apply(&mut life, Step::Ready, Tick(1));
-    while let Effect::Forward { row } = effect {
+    while let Effect::Forward { row, .. } = effect {
         assert!(!seen.contains(&row), "row {row} twice");
         seen.push(row);
         assert_eq!(world.pool.slots.total_in_flight(), 1);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use pointsman_core::config::presets::preset;
-use pointsman_core::config::resolved::{Registry, resolve};
+use pointsman_core::config::resolved::{Basis, Registry, resolve};
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;
 use pointsman_core::fixture::{NOW, pool};
@@ -20,12 +20,8 @@ fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision");
     for name in ["proxy-performance", "proxy-performance-by-backend"] {
         let written = preset(name).expect("the preset exists");
-        let resolved = resolve(
-            &written,
-            &Registry::new(pointsman_plugins::ALL),
-            Generation::G1,
-            name,
-        );
+        let registry = Registry::new(pointsman_plugins::ALL);
+        let resolved = resolve(&written, &Basis::new(&registry, Generation::G1, name));
         let plan = Arc::new(resolved.unwrap_or_else(|faults| panic!("{faults:?}")).plan);
         for rows in [4, 10, 100, 1_000, 10_000] {
             let line = |n: usize| {
@@ -65,6 +61,7 @@ fn decisions(criterion: &mut Criterion) {
                         prompt_bytes: request.prompt_bytes,
                         pick_ns: 0,
                         door: "bench",
+                        pd: None,
                     };
                     black_box(ring.record(&facts, &plan, &pool.snapshot, &table));
                     black_box(row)

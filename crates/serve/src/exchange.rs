@@ -79,6 +79,10 @@ impl Exchange {
         };
         let effect = self.life.on(Event::Ready(deciding), began);
         let ended = self.now();
+        let pd = match &effect {
+            Effect::Forward { pd, .. } => *pd,
+            _ => None,
+        };
         let facts = Facts {
             request_id: &self.request_id,
             model: request.model,
@@ -86,6 +90,7 @@ impl Exchange {
             prompt_bytes: request.prompt_bytes,
             pick_ns: ended.since(began).0,
             door: "gateway",
+            pd,
         };
         self.record = lane
             .ring
@@ -186,7 +191,7 @@ impl Exchange {
     }
 
     fn note_row(&mut self, effect: &Effect) {
-        if let Effect::Forward { row } = effect {
+        if let Effect::Forward { row, .. } = effect {
             self.last_row = Some(*row);
         }
     }

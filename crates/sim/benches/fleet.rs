@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pointsman_core::config::presets::preset;
-use pointsman_core::config::resolved::{Registry, resolve};
+use pointsman_core::config::resolved::{Basis, Registry, resolve};
 use pointsman_core::contract::spec::Generation;
 use pointsman_sim::engine::config::{EngineConfig, Timing};
 use pointsman_sim::engine::preset::Preset;
@@ -27,7 +27,7 @@ const PROFILE: &str = "proxy-performance";
 fn main() {
     let written = preset(PROFILE).expect("the profile exists");
     let registry = Registry::new(pointsman_plugins::ALL);
-    let plan = resolve(&written, &registry, Generation::G1, PROFILE)
+    let plan = resolve(&written, &Basis::new(&registry, Generation::G1, PROFILE))
         .unwrap_or_else(|faults| panic!("{faults:?}"))
         .plan;
     let hardware = Preset::by_name("roofline-8b-h100").expect("the preset exists");

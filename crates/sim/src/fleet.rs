@@ -278,7 +278,7 @@ impl Fleet {
             seed: self.decisions.next_seed(),
         };
         match self.lives[key as usize].on(Event::Ready(deciding), self.now) {
-            Effect::Forward { row } => self.forward(key, row, workload),
+            Effect::Forward { row, .. } => self.forward(key, row, workload),
             Effect::Reply(_) => {
                 self.totals.rejected += 1;
                 let effect = self.lives[key as usize].on(Event::End { usage: None }, self.now);

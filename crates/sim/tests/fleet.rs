@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pointsman_core::config::presets::preset;
-use pointsman_core::config::resolved::{Registry, resolve};
+use pointsman_core::config::resolved::{Basis, Registry, resolve};
 use pointsman_core::config::written::{Written, WrittenPlugin};
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::model::slots::{Reading, Slot};
@@ -21,7 +21,7 @@ use proptest::prelude::*;
 
 fn resolved(written: &Written, source: &str) -> Arc<Plan> {
     let registry = Registry::new(pointsman_plugins::ALL);
-    let resolved = resolve(written, &registry, Generation::G1, source);
+    let resolved = resolve(written, &Basis::new(&registry, Generation::G1, source));
     Arc::new(resolved.ok().unwrap().plan)
 }
 

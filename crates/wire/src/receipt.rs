@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use pointsman_core::contract::roles::PdDecision;
 use pointsman_core::contract::table::ProfileRun;
 use pointsman_core::exchange::event::{Outcome, Usage};
 use pointsman_core::schedule::decision::{Decision, FrozenRun};
@@ -30,6 +31,8 @@ pub struct Meta {
     pub queue_ns: u64,
     /// Time the decision took, nanoseconds.
     pub pick_ns: u64,
+    /// What was decided about prefill and decode.
+    pub pd: Option<PdDecision>,
 }
 
 /// One receipt.
@@ -46,6 +49,10 @@ pub struct Receipt {
     pub plan: PlanFacts,
     pub pool: PoolFacts,
     pub profiles: Vec<ProfileFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pd: Option<PdFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
     pub attempts: Vec<AttemptFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<String>,
@@ -91,6 +98,24 @@ pub struct ProfileFacts {
     pub picked: Vec<String>,
 }
 
+/// Where prefill and decode run, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PdFacts {
+    pub decision: String,
+    pub reason: String,
+}
+
+/// What was predicted for the endpoint that was picked, term by term, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct Prediction {
+    pub endpoint: String,
+    pub predicted: BTreeMap<String, f64>,
+    pub actual: BTreeMap<String, f64>,
+}
+
 /// A candidate that a filter crossed out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -107,6 +132,8 @@ pub struct Candidate {
     pub address: String,
     pub readings: BTreeMap<String, Value>,
     pub scores: BTreeMap<String, f64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub terms: BTreeMap<String, f64>,
     pub total: f64,
 }
 
@@ -195,6 +222,14 @@ pub fn receipt(decision: &Decision, meta: &Meta, outcome: Option<&Outcome>) -> R
             .iter()
             .map(|run| profile_facts(decision, run))
             .collect(),
+        pd: meta.pd.map(|pd| PdFacts {
+            decision: pd.word.to_owned(),
+            reason: pd.reason.to_owned(),
+        }),
+        prediction: decision
+            .runs
+            .iter()
+            .find_map(|run| prediction(decision, run, outcome)),
         attempts: outcome.map_or_else(Vec::new, |o| {
             let facts = |a: &pointsman_core::exchange::event::Attempt| AttemptFacts {
                 endpoint: decision.name(a.row).to_owned(),
@@ -233,16 +268,57 @@ fn usage_facts(usage: Usage) -> UsageFacts {
     }
 }
 
+/// The terms of a run by name, for the listed row at `at`.
+fn terms_at(decision: &Decision, run: &FrozenRun, at: usize) -> BTreeMap<String, f64> {
+    decision.plan.profiles[run.profile]
+        .scorers
+        .iter()
+        .flat_map(|weighted| weighted.scorer.plugin.terms())
+        .zip(&run.terms)
+        .map(|(name, column)| ((*name).to_owned(), column[at]))
+        .collect()
+}
+
+fn prediction(
+    decision: &Decision,
+    run: &FrozenRun,
+    outcome: Option<&Outcome>,
+) -> Option<Prediction> {
+    let picked = *run.picks.first()?;
+    let at = decision.rows.iter().position(|&row| row == picked)?;
+    let predicted = terms_at(decision, run, at);
+    if predicted.is_empty() {
+        return None;
+    }
+    let first_byte = outcome.and_then(|o| o.first_byte);
+    let cached = outcome
+        .and_then(|o| o.usage)
+        .map(|usage| usage.cached_tokens);
+    let actual = [
+        ("ttftMs", first_byte.map(|span| span.as_millis_f64())),
+        ("cachedTokens", cached.map(f64::from)),
+    ];
+    Some(Prediction {
+        endpoint: decision.name(picked).to_owned(),
+        predicted,
+        actual: actual
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect(),
+    })
+}
+
 fn profile_facts(decision: &Decision, run: &FrozenRun) -> ProfileFacts {
     let profile = &decision.plan.profiles[run.profile];
     let endpoint = |at: usize| decision.name(decision.rows[at]).to_owned();
     let listed = 0..decision.rows.len();
     let by = |struck: u16| match struck {
         ProfileRun::TRIED => "tried before".to_owned(),
+        ProfileRun::STALE => "stale readings".to_owned(),
         n => profile
             .filters
             .get(n as usize - 1)
-            .map_or_else(|| "?".to_owned(), |f| f.name.clone()),
+            .map_or_else(|| "?".to_owned(), |f| f.name.to_string()),
     };
     ProfileFacts {
         name: profile.name.clone(),
@@ -278,8 +354,9 @@ fn profile_facts(decision: &Decision, run: &FrozenRun) -> ProfileFacts {
                     .scorers
                     .iter()
                     .zip(&run.scores)
-                    .map(|(scorer, column)| (scorer.scorer.name.clone(), column[at]))
+                    .map(|(scorer, column)| (scorer.scorer.name.to_string(), column[at]))
                     .collect(),
+                terms: terms_at(decision, run, at),
                 total: run.total[at],
             })
             .collect(),

@@ -8,11 +8,15 @@
 use std::collections::BTreeMap;
 
 use crate::config::fault::{Fault, Severity, did_you_mean};
+use crate::config::own::OwnSettings;
+use crate::config::parts::Parts;
 use crate::config::written::{
     API_VERSIONS, KIND, Written, WrittenPlugin, WrittenProfile, WrittenReference,
 };
-use crate::contract::roles::{Built, FileDiscovery};
-use crate::contract::spec::{Generation, Params, PluginSpec, Role, parameter_names};
+use crate::contract::data_layer::FileDiscovery;
+use crate::contract::roles::{Binding, Built, Picker, ProfileHandler};
+use crate::contract::spec::{Generation, Params, PluginSpec, parameter_names};
+use crate::contract::staleness::Policy;
 use crate::model::slots::Reading;
 use crate::schedule::plan::{Named, Plan, Profile, Weighted};
 
@@ -53,31 +57,56 @@ pub struct Resolved {
     pub warnings: Vec<Fault>,
 }
 
-/// Resolves `written` under the rules of `compat`.
+/// What a document is resolved against.
+#[derive(Clone, Copy)]
+pub struct Basis<'a> {
+    /// The plugins there are.
+    pub registry: &'a Registry,
+    /// Whose rules apply.
+    pub compat: Generation,
+    /// What the plan is made from: a preset's name or a file path.
+    pub source: &'a str,
+    /// What the door does about old readings where the document says nothing.
+    pub staleness: Policy,
+    /// The plan that is replaced; plugins of equal type and name go on with what they know.
+    pub previous: Option<&'a Plan>,
+}
+
+impl<'a> Basis<'a> {
+    /// A basis under the rules of `compat`, with nothing to go on from and old readings used as they are.
+    pub fn new(registry: &'a Registry, compat: Generation, source: &'a str) -> Self {
+        Self {
+            registry,
+            compat,
+            source,
+            staleness: Policy::Use,
+            previous: None,
+        }
+    }
+}
+
+/// Resolves `written`.
 ///
 /// # Errors
 /// All faults of the document, warnings included, in the order of the document.
-pub fn resolve(
-    written: &Written,
-    registry: &Registry,
-    compat: Generation,
-    source: &str,
-) -> Result<Resolved, Vec<Fault>> {
+pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fault>> {
     let mut resolver = Resolver {
-        registry,
-        compat,
+        basis: *basis,
+        own: OwnSettings::default(),
         faults: Vec::new(),
     };
     resolver.check_envelope(written);
     let declared = resolver.declare(written);
+    let mut parts = resolver.build_all(&declared);
+    let added = resolver.add_producers(&declared, &mut parts);
     let profiles = resolver.profiles_of(written, &declared);
-    let handler = resolver.handler(&declared, profiles.len());
-    let discovery = resolver.discovery(written, &declared);
+    let handler = resolver.handler(&mut parts, &profiles);
+    let discovery = resolver.discovery(written, &parts);
     let mut reads = Vec::new();
     let built: Vec<Option<Profile>> = profiles
         .iter()
         .enumerate()
-        .map(|(at, p)| resolver.profile(at, p, &declared, &mut reads))
+        .map(|(at, p)| resolver.profile(at, p, &parts, &declared, &mut reads))
         .collect();
     let refused = resolver
         .faults
@@ -87,12 +116,19 @@ pub fn resolve(
         return Err(resolver.faults);
     };
     let plan = Plan {
-        source: source.to_owned(),
-        generation: 1,
-        compat,
+        source: basis.source.to_owned(),
+        generation: basis.previous.map_or(1, |plan| plan.generation + 1),
+        compat: basis.compat,
         hash: fingerprint(written),
         profiles: built.into_iter().flatten().collect(),
         handler,
+        producers: parts.producers(),
+        added,
+        prefill_header: parts.prefill_header(),
+        parsers: parts.parsers(),
+        metrics: Some(parts.metrics()),
+        staleness: resolver.own.staleness_or(basis.staleness),
+        own: resolver.own,
         discovery,
         reads,
     };
@@ -118,8 +154,8 @@ struct Declared<'a> {
 }
 
 struct Resolver<'r> {
-    registry: &'r Registry,
-    compat: Generation,
+    basis: Basis<'r>,
+    own: OwnSettings,
     faults: Vec<Fault>,
 }
 
@@ -210,9 +246,9 @@ impl Resolver<'_> {
     }
 
     fn find(&mut self, plugin: &WrittenPlugin, path: &str) -> Option<&'static PluginSpec> {
-        let found = self.registry.find(&plugin.kind);
+        let found = self.basis.registry.find(&plugin.kind);
         if found.is_none() {
-            let hint = did_you_mean(&plugin.kind, self.registry.kinds())
+            let hint = did_you_mean(&plugin.kind, self.basis.registry.kinds())
                 .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
             self.error(
                 format!("{path}.type"),
@@ -236,7 +272,7 @@ impl Resolver<'_> {
                 .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
             let message = format!("'{}' has no parameter '{key}'{hint}", spec.kind);
             let path = format!("{path}.parameters.{key}");
-            self.faults.push(match self.compat {
+            self.faults.push(match self.basis.compat {
                 Generation::G1 => Fault::warning(path, format!("{message} (ignored)")),
                 Generation::G2 => Fault::error(path, message),
             });
@@ -253,7 +289,7 @@ impl Resolver<'_> {
         }
         let plugins = declared
             .iter()
-            .filter(|d| !matches!(d.spec.role, Role::ProfileHandler | Role::Discovery))
+            .filter(|d| d.spec.role.in_profiles())
             .map(|d| WrittenReference {
                 plugin_ref: d.name.clone(),
                 weight: None,
@@ -265,10 +301,28 @@ impl Resolver<'_> {
         }]
     }
 
+    /// Builds every plugin once; a plugin that is refused is left out.
+    fn build_all(&mut self, declared: &Declarations<'_>) -> Parts {
+        let mut parts = Parts::default();
+        for one in declared {
+            if let Some(built) = self.build(one) {
+                parts.add(&one.name, one.spec, built);
+            }
+        }
+        parts
+    }
+
     fn build(&mut self, declared: &Declared<'_>) -> Option<Built> {
+        let previous = self
+            .basis
+            .previous
+            .and_then(|plan| plan.state_of(declared.spec.kind, &declared.name));
         let params = Params {
             value: declared.parameters,
-            generation: self.compat,
+            generation: self.basis.compat,
+            name: &declared.name,
+            previous: previous.as_ref(),
+            own: &self.own,
         };
         match (declared.spec.build)(&params) {
             Ok(built) => Some(built),
@@ -285,74 +339,106 @@ impl Resolver<'_> {
         }
     }
 
+    /// Adds the default producer of whatever a plugin needs and nobody produces; gives the names of those added.
+    fn add_producers(&mut self, declared: &Declarations<'_>, parts: &mut Parts) -> Vec<String> {
+        let mut added = Vec::new();
+        for one in declared {
+            let params = Params {
+                value: one.parameters,
+                generation: self.basis.compat,
+                name: &one.name,
+                previous: None,
+                own: &self.own,
+            };
+            for needed in (one.spec.requires)(&params) {
+                let name = needed
+                    .producer
+                    .as_deref()
+                    .unwrap_or_else(|| needed.key.default_producer());
+                if parts.has_producer(name) {
+                    continue;
+                }
+                if name == needed.key.default_producer()
+                    && let Some(implied) = self.implied(name)
+                    && let Some(built) = self.build(&implied)
+                {
+                    parts.add(&implied.name, implied.spec, built);
+                    added.push(implied.name);
+                } else if !needed.optional {
+                    let message = format!(
+                        "'{}' needs {} from a producer named '{name}', and there is none",
+                        one.name,
+                        needed.key.word()
+                    );
+                    self.error(one.path.clone(), message);
+                }
+            }
+        }
+        added
+    }
+
     fn handler(
         &mut self,
-        declared: &Declarations<'_>,
-        profiles: usize,
-    ) -> Option<Named<dyn crate::contract::roles::ProfileHandler>> {
-        let handlers: Vec<&Declared<'_>> = declared
-            .iter()
-            .filter(|d| d.spec.role == Role::ProfileHandler)
-            .collect();
-        let implied = [self.implied("single-profile-handler")?];
-        let chosen = match handlers.as_slice() {
-            [one] => one,
-            [] if profiles == 1 => &implied[0],
-            [] => {
+        parts: &mut Parts,
+        profiles: &[WrittenProfile],
+    ) -> Option<Named<dyn ProfileHandler>> {
+        let mut handlers = parts.take_handlers();
+        if handlers.is_empty() {
+            if profiles.len() != 1 {
                 self.error(
                     "plugins",
                     "no profile handler configured, and there is more than one profile",
                 );
                 return None;
             }
-            [first, second, ..] => {
-                let message = format!(
-                    "multiple profile handlers found ('{}', '{}'); only one is allowed",
-                    first.name, second.name
-                );
-                self.error("plugins", message);
-                return None;
+            let implied = self.implied("single-profile-handler")?;
+            if let Some(Built::Handler(handler)) = self.build(&implied) {
+                handlers.push((implied.name.as_str().into(), implied.spec.kind, handler));
             }
-        };
-        let Built::Handler(plugin) = self.build(chosen)? else {
+        }
+        if let [(first, ..), (second, ..), ..] = handlers.as_slice() {
+            let message = format!(
+                "multiple profile handlers found ('{first}', '{second}'); only one is allowed"
+            );
+            self.error("plugins", message);
             return None;
+        }
+        let (name, kind, mut handler) = handlers.pop()?;
+        let names: Vec<&str> = profiles.iter().map(|p| p.name.as_str()).collect();
+        let binding = Binding {
+            profiles: &names,
+            decider: &|name| parts.decider(name),
         };
-        if let Err(why) = plugin.accepts(profiles) {
+        if let Err(why) = handler.bind(&binding) {
             self.error("schedulingProfiles", why);
             return None;
         }
         Some(Named {
-            name: chosen.name.clone(),
-            kind: chosen.spec.kind,
-            plugin,
+            name,
+            kind,
+            plugin: handler.into(),
         })
     }
 
     /// What `dataLayer.discovery` refers to.
-    fn discovery(
-        &mut self,
-        written: &Written,
-        declared: &Declarations<'_>,
-    ) -> Option<FileDiscovery> {
+    fn discovery(&mut self, written: &Written, parts: &Parts) -> Option<FileDiscovery> {
         let reference = written.data_layer.as_ref()?.discovery.as_ref()?;
         let path = "dataLayer.discovery";
-        let used = self.referenced(reference, path, declared)?;
-        match self.build(used)? {
-            Built::Discovery(discovery) => Some(discovery),
-            other => {
-                let message = format!(
-                    "'{}' is a {other:?}, not a way to find endpoints; use file-discovery",
-                    used.name
-                );
-                self.error(format!("{path}.pluginRef"), message);
-                None
-            }
+        self.check_reference(reference, path, parts)?;
+        let found = parts.discovery(&reference.plugin_ref);
+        if found.is_none() {
+            let message = format!(
+                "'{}' is not a way to find endpoints; use file-discovery",
+                reference.plugin_ref
+            );
+            self.error(format!("{path}.pluginRef"), message);
         }
+        found
     }
 
     /// A plugin that nobody wrote down.
     fn implied(&mut self, kind: &str) -> Option<Declared<'static>> {
-        let spec = self.registry.find(kind)?;
+        let spec = self.basis.registry.find(kind)?;
         Some(Declared {
             spec,
             name: kind.to_owned(),
@@ -365,6 +451,7 @@ impl Resolver<'_> {
         &mut self,
         at: usize,
         written: &WrittenProfile,
+        parts: &Parts,
         declared: &Declarations<'_>,
         reads: &mut Vec<Reading>,
     ) -> Option<Profile> {
@@ -375,41 +462,39 @@ impl Resolver<'_> {
         let (mut filters, mut scorers, mut picker) = (Vec::new(), Vec::new(), None);
         for (i, reference) in written.plugins.iter().enumerate() {
             let path = format!("{path}.plugins[{i}]");
-            let Some(used) = self.referenced(reference, &path, declared) else {
+            let known = declared.iter().find(|d| d.name == reference.plugin_ref);
+            let Some(used) = known else {
+                self.check_reference(reference, &path, parts);
                 continue;
             };
-            reads.extend(
-                used.spec
-                    .reads
-                    .iter()
-                    .filter(|r| !reads.contains(r))
-                    .copied()
-                    .collect::<Vec<_>>(),
-            );
-            let (name, kind) = (used.name.clone(), used.spec.kind);
-            match self.build(used) {
-                Some(Built::Filter(plugin)) => filters.push(Named { name, kind, plugin }),
-                Some(Built::Scorer(plugin)) => {
-                    let weight = self.weight(reference, &path);
-                    scorers.push(Weighted {
-                        scorer: Named { name, kind, plugin },
-                        weight,
-                    });
-                }
-                Some(Built::Picker(plugin)) => {
-                    if picker.replace(Named { name, kind, plugin }).is_some() {
-                        self.error(
-                            path,
-                            format!("profile '{}' has more than one picker", written.name),
-                        );
-                    }
-                }
-                Some(Built::Handler(_) | Built::Discovery(_)) | None => {}
+            let missing: Vec<Reading> = used
+                .spec
+                .reads
+                .iter()
+                .filter(|r| !reads.contains(r))
+                .copied()
+                .collect();
+            reads.extend(missing);
+            let name = used.name.as_str();
+            if let Some(filter) = parts.filter(name) {
+                filters.push(filter);
+            }
+            if let Some(scorer) = parts.scorer(name) {
+                let weight = self.weight(reference, &path);
+                scorers.push(Weighted { scorer, weight });
+            }
+            if let Some(found) = parts.picker(name)
+                && picker.replace(found).is_some()
+            {
+                self.error(
+                    path,
+                    format!("profile '{}' has more than one picker", written.name),
+                );
             }
         }
-        let picker = match picker {
+        let picker = match picker.or_else(|| parts.first_picker()) {
             Some(picker) => picker,
-            None => self.default_picker(declared)?,
+            None => self.default_picker()?,
         };
         Some(Profile {
             name: written.name.clone(),
@@ -419,27 +504,27 @@ impl Resolver<'_> {
         })
     }
 
-    fn referenced<'d, 'a>(
+    fn check_reference(
         &mut self,
         reference: &WrittenReference,
         path: &str,
-        declared: &'d Declarations<'a>,
-    ) -> Option<&'d Declared<'a>> {
+        parts: &Parts,
+    ) -> Option<()> {
         let name = &reference.plugin_ref;
         if name.is_empty() {
             self.error(path, "the entry is missing a 'pluginRef'");
             return None;
         }
-        let found = declared.iter().find(|d| &d.name == name);
-        if found.is_none() {
-            let hint = did_you_mean(name, declared.iter().map(|d| d.name.as_str()))
-                .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-            self.error(
-                format!("{path}.pluginRef"),
-                format!("references undefined plugin '{name}'{hint}"),
-            );
+        if parts.names().any(|known| known == name) {
+            return Some(());
         }
-        found
+        let hint = did_you_mean(name, parts.names())
+            .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+        self.error(
+            format!("{path}.pluginRef"),
+            format!("references undefined plugin '{name}'{hint}"),
+        );
+        None
     }
 
     fn weight(&mut self, reference: &WrittenReference, path: &str) -> f64 {
@@ -459,22 +544,15 @@ impl Resolver<'_> {
         weight
     }
 
-    fn default_picker(
-        &mut self,
-        declared: &Declarations<'_>,
-    ) -> Option<Named<dyn crate::contract::roles::Picker>> {
+    fn default_picker(&mut self) -> Option<Named<dyn Picker>> {
         let implied = self.implied("max-score-picker")?;
-        let chosen = declared
-            .iter()
-            .find(|d| d.spec.role == Role::Picker)
-            .unwrap_or(&implied);
-        let Built::Picker(plugin) = self.build(chosen)? else {
+        let Built::Picker(plugin) = self.build(&implied)? else {
             return None;
         };
         Some(Named {
-            name: chosen.name.clone(),
-            kind: chosen.spec.kind,
-            plugin,
+            name: implied.name.as_str().into(),
+            kind: implied.spec.kind,
+            plugin: plugin.into(),
         })
     }
 }

@@ -1,6 +1,10 @@
 //! What a plugin sees and what it implements.
 pub mod context;
+pub mod data_layer;
+pub mod learner;
 pub mod pages;
+pub mod produced;
 pub mod roles;
 pub mod spec;
+pub mod staleness;
 pub mod table;

@@ -3,12 +3,23 @@
 //! A plugin is built once per plan and shared by all workers. It never does IO; what it needs is a
 //! column it declared in its spec.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
-use crate::contract::context::Ctx;
+use crate::contract::context::{Asked, Ctx};
+use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
+use crate::contract::learner::Learner;
+use crate::contract::produced::{Hasher, PrefixMatch};
 use crate::contract::table::{Picks, ProfileRun};
 use crate::index::row_set::RowSet;
+use crate::model::pool::Snapshot;
+use crate::model::slots::{Slot, Slots};
 use crate::rng::Rng;
+use crate::time::Tick;
+
+/// What a plugin knows beyond one decision; a plugin of equal type and name in the next plan may go on with it.
+pub type State = Arc<dyn Any + Send + Sync>;
 
 /// Crosses out candidates.
 pub trait Filter: Send + Sync {
@@ -20,6 +31,93 @@ pub trait Filter: Send + Sync {
 pub trait Scorer: Send + Sync {
     /// Writes a score in [0, 1] to `out[row]` for every row in `rows`; other entries stay as they are.
     fn score(&self, ctx: &Ctx<'_>, rows: &RowSet, out: &mut [f64]);
+
+    /// Names of what the scorer shows beside its scores, such as a predicted wait; with units in the name.
+    fn terms(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// As [`Scorer::score`]; also writes `terms[i][row]` for every row in `rows` and each of its terms.
+    fn score_with_terms(
+        &self,
+        ctx: &Ctx<'_>,
+        rows: &RowSet,
+        out: &mut [f64],
+        _terms: &mut [Vec<f64>],
+    ) {
+        self.score(ctx, rows, out);
+    }
+
+    /// The scorer as one that learns from how its picks turn out, if it does.
+    fn learner(&self) -> Option<&dyn Learner> {
+        None
+    }
+
+    /// What it knows beyond one decision.
+    fn state(&self) -> Option<State> {
+        None
+    }
+}
+
+/// The endpoints that a decision sends a request to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Targets {
+    /// Row of the primary pick.
+    pub primary: usize,
+    /// Row that runs the prefill, if another one does.
+    pub prefill: Option<usize>,
+}
+
+/// Works something out once per decision, for all profiles, and learns from the picks.
+pub trait Producer: Send + Sync {
+    /// Fills `out`, which is empty and sized to the candidates.
+    fn produce(&self, asked: &Asked<'_>, hasher: &mut Hasher, out: &mut PrefixMatch);
+
+    /// The picks are made; `found` is what this producer gave for the decision.
+    fn picked(&self, asked: &Asked<'_>, hasher: &Hasher, found: &PrefixMatch, targets: Targets);
+
+    /// Called about once a second, outside of decisions: expiry, and forgetting who left.
+    fn maintain(&self, now: Tick, snapshot: &Snapshot, slots: &Slots);
+
+    /// What it holds, for the admin port and metrics.
+    fn holdings(&self, now: Tick) -> Holdings;
+
+    /// What it knows beyond one decision.
+    fn state(&self) -> Option<State> {
+        None
+    }
+}
+
+/// What a prefix producer holds.
+#[derive(Clone, Debug, Default)]
+pub struct Holdings {
+    /// Entries by endpoint.
+    pub endpoints: Vec<Held>,
+    /// Entries of all endpoints.
+    pub entries: u64,
+    /// Memory of the index in bytes.
+    pub bytes: u64,
+    /// Entries that went, by reason: `ttl`, `lru`, `endpoint_gone`, `restart`.
+    pub expired: [(&'static str, u64); 4],
+}
+
+/// What a prefix producer holds for one endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The endpoint.
+    pub slot: Slot,
+    /// Block hashes.
+    pub entries: u64,
+    /// When the oldest was entered.
+    pub oldest: Tick,
+    /// When the newest was entered.
+    pub newest: Tick,
+}
+
+/// Says whether a request's prefill runs elsewhere.
+pub trait Decider: Send + Sync {
+    /// Decides, knowing the row that will decode, and says why in a word.
+    fn prefill(&self, ctx: &Ctx<'_>, decode: usize) -> (bool, &'static str);
 }
 
 /// What a picker reads and writes.
@@ -81,19 +179,40 @@ pub enum Next {
     Done {
         /// Index into the runs made so far.
         primary: usize,
+        /// Index of the run that picked who prefills, if another endpoint is to.
+        prefill: Option<usize>,
+        /// What was decided about prefill and decode, if the handler decides that.
+        pd: Option<PdDecision>,
     },
+}
+
+/// Where prefill and decode of a request run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PdDecision {
+    /// `decode-only` or `prefill-decode`.
+    pub word: &'static str,
+    /// Why, in a few words.
+    pub reason: &'static str,
+}
+
+/// What a handler is told when the plan is put together.
+pub struct Binding<'a> {
+    /// Names of the plan's profiles, in order.
+    pub profiles: &'a [&'a str],
+    /// The decider of this name, if the configuration declares one.
+    pub decider: &'a dyn Fn(&str) -> Option<Arc<dyn Decider>>,
 }
 
 /// Decides which profiles run for a request.
 pub trait ProfileHandler: Send + Sync {
-    /// The next step, given the runs made so far. `profiles` is how many the plan has.
-    fn next(&self, ctx: &Ctx<'_>, profiles: usize, runs: &[ProfileRun]) -> Next;
+    /// The next step, given the runs made so far.
+    fn next(&self, ctx: &Ctx<'_>, runs: &[ProfileRun]) -> Next;
 
-    /// Whether the handler can work with this many profiles; the text says what would be right.
+    /// Gets to know the plan it will work in.
     ///
     /// # Errors
-    /// The reason why not.
-    fn accepts(&self, profiles: usize) -> Result<(), String>;
+    /// Why it cannot work with these profiles, and what would be right.
+    fn bind(&mut self, binding: &Binding<'_>) -> Result<(), String>;
 }
 
 /// What a constructor gives back.
@@ -106,17 +225,22 @@ pub enum Built {
     Picker(Box<dyn Picker>),
     /// A profile handler.
     Handler(Box<dyn ProfileHandler>),
+    /// A producer.
+    Producer(Box<dyn Producer>),
+    /// A scorer that brings the producer it reads, under its own name.
+    ScorerWithProducer(Box<dyn Scorer>, Box<dyn Producer>),
+    /// A decider.
+    Decider(Box<dyn Decider>),
+    /// The pick of the profile of this name is sent along as the one that prefills.
+    PrefillHeader(String),
+    /// How request bodies are read: a description that the doors carry out.
+    Parser(Parser),
+    /// Where metrics are scraped from: a description that the feeds carry out.
+    Source(MetricsSource),
+    /// Which metrics are taken: a description that the feeds carry out.
+    Extractor(EngineMetrics),
     /// Where endpoints come from: a description that the feeds carry out.
     Discovery(FileDiscovery),
-}
-
-/// Endpoints from a file.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FileDiscovery {
-    /// The file.
-    pub path: String,
-    /// Whether it is read again when it changes.
-    pub watch: bool,
 }
 
 impl fmt::Debug for Built {
@@ -126,6 +250,13 @@ impl fmt::Debug for Built {
             Self::Scorer(_) => "scorer",
             Self::Picker(_) => "picker",
             Self::Handler(_) => "profile handler",
+            Self::Producer(_) => "producer",
+            Self::ScorerWithProducer(..) => "scorer with producer",
+            Self::Decider(_) => "decider",
+            Self::PrefillHeader(_) => "header writer",
+            Self::Parser(_) => "parser",
+            Self::Source(_) => "metrics source",
+            Self::Extractor(_) => "metrics extractor",
             Self::Discovery(_) => "discovery",
         })
     }

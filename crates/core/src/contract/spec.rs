@@ -4,7 +4,8 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::contract::roles::Built;
+use crate::config::own::OwnSettings;
+use crate::contract::roles::{Built, State};
 use crate::model::slots::Reading;
 
 /// Which generation of the reference a plan follows (G1 = v0.4.0, G2 = v0.10).
@@ -37,6 +38,18 @@ pub enum Role {
     Picker,
     /// Decides which profiles run.
     ProfileHandler,
+    /// Works something out once per decision.
+    Producer,
+    /// Says whether prefill runs elsewhere.
+    Decider,
+    /// Adds headers about the picks to the request.
+    HeaderWriter,
+    /// Reads request bodies.
+    Parser,
+    /// Says where metrics are scraped.
+    Source,
+    /// Says which metrics are taken.
+    Extractor,
     /// Says where endpoints come from; not part of a scheduling profile.
     Discovery,
 }
@@ -49,8 +62,19 @@ impl Role {
             Self::Scorer => "scorer",
             Self::Picker => "picker",
             Self::ProfileHandler => "profile handler",
+            Self::Producer => "producer",
+            Self::Decider => "decider",
+            Self::HeaderWriter => "header writer",
+            Self::Parser => "parser",
+            Self::Source => "metrics source",
+            Self::Extractor => "metrics extractor",
             Self::Discovery => "discovery",
         }
+    }
+
+    /// Whether a scheduling profile runs plugins of this role.
+    pub const fn in_profiles(self) -> bool {
+        matches!(self, Self::Filter | Self::Scorer | Self::Picker)
     }
 }
 
@@ -77,12 +101,55 @@ pub struct PluginSpec {
     pub stability: Stability,
     /// The readings it needs filled.
     pub reads: &'static [Reading],
+    /// What it needs from a producer, given its parameters.
+    pub requires: fn(&Params<'_>) -> Vec<Requirement>,
+    /// What it produces.
+    pub produces: Option<DataKey>,
     /// The plugin's own source file; its `//!` page is the manual page.
     pub source: &'static str,
     /// The schema of its parameters.
     pub schema: fn() -> Schema,
     /// Builds it from its parameters.
     pub build: fn(&Params<'_>) -> Result<Built, Vec<ParamFault>>,
+}
+
+/// The parts that few plugins need: none of them.
+pub const fn needs_nothing(_: &Params<'_>) -> Vec<Requirement> {
+    Vec::new()
+}
+
+/// What one plugin produces and others read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataKey {
+    /// Which part of the prompt each candidate holds.
+    PrefixMatch,
+}
+
+impl DataKey {
+    /// The key's name in the reference.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::PrefixMatch => "PrefixCacheMatchInfo",
+        }
+    }
+
+    /// The type of the producer that is added when nobody produces the key.
+    pub const fn default_producer(self) -> &'static str {
+        match self {
+            Self::PrefixMatch => "approx-prefix-cache-producer",
+        }
+    }
+}
+
+/// Something a plugin needs a producer for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Requirement {
+    /// What it needs.
+    pub key: DataKey,
+    /// The instance that must produce it, if the plugin names one.
+    pub producer: Option<String>,
+    /// Whether it can do without.
+    pub optional: bool,
 }
 
 /// Parameters as written, with the generation whose rules apply.
@@ -92,6 +159,12 @@ pub struct Params<'a> {
     pub value: Option<&'a Value>,
     /// Whose rules apply.
     pub generation: Generation,
+    /// The plugin's name in the configuration.
+    pub name: &'a str,
+    /// What the plugin of equal type and name knew in the plan that is replaced.
+    pub previous: Option<&'a State>,
+    /// Our own settings of the configuration.
+    pub own: &'a OwnSettings,
 }
 
 /// One thing wrong with a plugin's parameters.

@@ -6,6 +6,8 @@
 
 use smallvec::SmallVec;
 
+use crate::contract::produced::{PrefixMatch, Produced};
+use crate::contract::staleness::{Policy, Staleness};
 use crate::index::row_set::RowSet;
 use crate::model::pool::Snapshot;
 use crate::model::slots::{Reading, Slots};
@@ -40,6 +42,7 @@ impl Column {
 pub struct Readings {
     columns: [Column; Reading::ALL.len()],
     filled: [bool; Reading::ALL.len()],
+    stale: RowSet,
 }
 
 impl Readings {
@@ -58,12 +61,26 @@ impl Readings {
         &self.column(reading).values
     }
 
-    /// Copies the readings of all rows out of the slabs.
-    pub fn fill(&mut self, snapshot: &Snapshot, slots: &Slots, wanted: &[Reading], now: Tick) {
+    /// Rows to cross out because what the plan reads of them is too old; empty unless the policy says so.
+    pub fn stale(&self) -> &RowSet {
+        &self.stale
+    }
+
+    /// Copies the readings of all rows out of the slabs, and treats old values as `staleness` says.
+    pub fn fill(
+        &mut self,
+        snapshot: &Snapshot,
+        slots: &Slots,
+        wanted: &[Reading],
+        staleness: &Staleness,
+        now: Tick,
+    ) {
         let all = snapshot.len() <= FULL_READINGS_ROWS;
+        self.stale.clear(snapshot.len());
         for reading in Reading::ALL {
             let at = reading as usize;
-            self.filled[at] = all || wanted.contains(&reading);
+            self.filled[at] =
+                reading != Reading::PrefixBlocks && (all || wanted.contains(&reading));
             let column = &mut self.columns[at];
             column.values.clear();
             column.taken.clear();
@@ -83,7 +100,25 @@ impl Readings {
             for ((&slot, value), taken) in rows.zip(&mut column.values).zip(&mut column.taken) {
                 (*value, *taken) = slots.read_raw(slot, reading);
             }
+            if staleness.policy != Policy::Use && wanted.contains(&reading) {
+                staleness.apply(&mut column.values, &column.taken, now, &mut self.stale);
+            }
         }
+        // Never the whole pool: with nothing fresh to go by, old values are as good as any.
+        if self.stale.count() == snapshot.len() {
+            self.stale.clear(snapshot.len());
+        }
+    }
+
+    /// Takes over what a producer found, as a column like any other.
+    pub fn fill_prefix(&mut self, found: &PrefixMatch, now: Tick) {
+        let at = Reading::PrefixBlocks as usize;
+        self.filled[at] = true;
+        let column = &mut self.columns[at];
+        column
+            .values
+            .extend(found.matched.iter().map(|&n| f64::from(n)));
+        column.taken.resize(column.values.len(), now);
     }
 }
 
@@ -107,6 +142,8 @@ pub struct ProfileRun {
     pub struck_by: Vec<u16>,
     /// Raw scores by scorer, then by row, each in [0, 1]; 0 for rows crossed out.
     pub scores: Vec<Vec<f64>>,
+    /// The terms that scorers show beside their scores: all terms of the first scorer, then of the next; by row.
+    pub terms: Vec<Vec<f64>>,
     /// Weighted sum of the scores by row.
     pub total: Vec<f64>,
     /// The rows picked, best first; empty if the filters left none.
@@ -118,6 +155,9 @@ pub struct ProfileRun {
 impl ProfileRun {
     /// In `struck_by`: the endpoint had been tried for this request and failed.
     pub const TRIED: u16 = u16::MAX;
+
+    /// In `struck_by`: what the plan reads of the endpoint is too old, and the policy is to leave it out.
+    pub const STALE: u16 = u16::MAX - 1;
 }
 
 /// The scratch of one worker: readings and the runs of the current decision.
@@ -129,26 +169,40 @@ pub struct Table {
     pub now: Tick,
     /// The readings, shared by all profiles of the decision.
     pub readings: Readings,
+    /// What the producers worked out for this decision.
+    pub produced: Produced,
     runs: Vec<ProfileRun>,
     used: usize,
 }
 
 impl Table {
     /// Starts a new decision over `snapshot`.
-    pub fn begin(&mut self, snapshot: &Snapshot, slots: &Slots, wanted: &[Reading], now: Tick) {
+    pub fn begin(
+        &mut self,
+        snapshot: &Snapshot,
+        slots: &Slots,
+        wanted: &[Reading],
+        staleness: &Staleness,
+        now: Tick,
+    ) {
         self.rows = snapshot.len();
         self.now = now;
         self.used = 0;
-        self.readings.fill(snapshot, slots, wanted, now);
+        self.readings.fill(snapshot, slots, wanted, staleness, now);
+        self.produced.begin();
     }
 
     /// Adds the run of a profile; its memory is that of an earlier decision where there is one.
-    pub fn add_run(&mut self) -> (&Readings, &mut ProfileRun) {
+    pub fn add_run(&mut self) -> (&Readings, &Produced, &mut ProfileRun) {
         if self.used == self.runs.len() {
             self.runs.push(ProfileRun::default());
         }
         self.used += 1;
-        (&self.readings, &mut self.runs[self.used - 1])
+        (
+            &self.readings,
+            &self.produced,
+            &mut self.runs[self.used - 1],
+        )
     }
 
     /// The runs of this decision in the order they were made.

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::contract::roles::PdDecision;
 use crate::contract::table::Table;
 use crate::model::pool::Snapshot;
 use crate::model::reject::Reject;
 use crate::model::request::InferenceRequest;
 use crate::model::slots::Slots;
+pub use crate::model::usage::Usage;
 use crate::schedule::plan::Plan;
 use crate::time::{Span, Tick};
 
 /// What a decision needs from the door that asks for it.
 pub struct Deciding<'a> {
     /// The plan in force when the request arrived.
-    pub plan: &'a Plan,
+    pub plan: &'a Arc<Plan>,
     /// The membership the request started with.
     pub snapshot: &'a Snapshot,
     /// Live readings.
@@ -73,6 +75,10 @@ pub enum Effect {
     Forward {
         /// Row in the snapshot.
         row: usize,
+        /// Row that runs the prefill, if another one is to.
+        prefill: Option<usize>,
+        /// What was decided about prefill and decode, if the plan decides that.
+        pd: Option<PdDecision>,
     },
     /// Answer with this.
     Reply(Reject),
@@ -116,17 +122,6 @@ impl Cause {
             Self::ConnectTimeout | Self::FirstByteTimeout | Self::IdleTimeout
         )
     }
-}
-
-/// What the engine reports of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Usage {
-    /// Tokens of the prompt.
-    pub prompt_tokens: u32,
-    /// Tokens generated.
-    pub completion_tokens: u32,
-    /// Tokens of the prompt found in the engine's prefix cache.
-    pub cached_tokens: u32,
 }
 
 /// One endpoint that was tried.

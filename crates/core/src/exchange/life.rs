@@ -12,10 +12,11 @@
 use crate::exchange::event::{
     Attempt, Attempts, Cause, Deciding, Effect, End, Event, Outcome, Usage,
 };
+use crate::exchange::lessons::Lessons;
 use crate::index::row_set::RowSet;
 use crate::model::reject::Reject;
 use crate::model::slots::InFlight;
-use crate::schedule::scheduler::{Question, decide};
+use crate::schedule::scheduler::{Choice, Question, decide, told};
 use crate::time::{Span, Tick};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +34,9 @@ pub struct Life {
     attempt_began: Tick,
     first_byte: Option<Tick>,
     guard: Option<InFlight>,
+    /// The prefill endpoint's count; released with the first byte, when its work is done.
+    prefill_guard: Option<InFlight>,
+    lessons: Lessons,
     tried: Option<RowSet>,
     attempts: Attempts,
     status: Option<u16>,
@@ -48,6 +52,8 @@ impl Life {
             attempt_began: now,
             first_byte: None,
             guard: None,
+            prefill_guard: None,
+            lessons: Lessons::default(),
             tried: None,
             attempts: Attempts::new(),
             status: None,
@@ -83,7 +89,12 @@ impl Life {
                 },
             ) => {
                 let guard = slots.enter(snapshot.endpoints[row].slot);
-                self.forward(row, guard, now)
+                self.forward(row, guard, now);
+                Effect::Forward {
+                    row,
+                    prefill: None,
+                    pd: None,
+                }
             }
             (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => {
                 self.fail_over(cause, retry, now)
@@ -94,6 +105,8 @@ impl Life {
                 self.phase = Phase::Answering;
                 self.first_byte = Some(now);
                 self.status = Some(status);
+                self.prefill_guard = None;
+                self.lessons.head(status, now);
                 if let Some(attempt) = self.attempts.last_mut() {
                     attempt.took = now.since(self.attempt_began);
                 }
@@ -126,27 +139,41 @@ impl Life {
             table,
             seed,
         } = deciding;
-        let nothing_tried = RowSet::default();
+        let (tried, nothing_tried) = (self.tried.take(), RowSet::default());
         let question = Question {
             plan,
             snapshot,
             slots,
             request,
-            tried: self.tried.as_ref().unwrap_or(&nothing_tried),
+            tried: tried.as_ref().unwrap_or(&nothing_tried),
             now,
             seed,
         };
-        match decide(&question, table) {
-            Ok(row) => {
+        let effect = match decide(&question, table) {
+            Ok(Choice { targets, run, pd }) => {
                 // Counted in the same step as the pick, so the next decision already sees it.
+                let row = targets.primary;
                 let guard = slots.enter(snapshot.endpoints[row].slot);
-                self.forward(row, guard, now)
+                self.forward(row, guard, now);
+                self.prefill_guard = targets
+                    .prefill
+                    .map(|row| slots.enter(snapshot.endpoints[row].slot));
+                told(&question, table, targets);
+                self.lessons
+                    .begin(plan, &question.ctx(table), &table.runs()[run], row);
+                Effect::Forward {
+                    row,
+                    prefill: targets.prefill,
+                    pd,
+                }
             }
             Err(reject) => self.refuse(reject),
-        }
+        };
+        self.tried = tried;
+        effect
     }
 
-    fn forward(&mut self, row: usize, guard: InFlight, now: Tick) -> Effect {
+    fn forward(&mut self, row: usize, guard: InFlight, now: Tick) {
         self.phase = Phase::Forwarding;
         self.guard = Some(guard);
         self.attempt_began = now;
@@ -155,11 +182,11 @@ impl Life {
             cause: None,
             took: Span(0),
         });
-        Effect::Forward { row }
     }
 
     fn fail_over(&mut self, cause: Cause, retry: Option<Deciding<'_>>, now: Tick) -> Effect {
-        self.guard = None;
+        self.release();
+        self.lessons.end(None, false, now);
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.cause = Some(cause);
             attempt.took = now.since(self.attempt_began);
@@ -193,8 +220,13 @@ impl Life {
         }
     }
 
-    fn refuse(&mut self, reject: Reject) -> Effect {
+    fn release(&mut self) {
         self.guard = None;
+        self.prefill_guard = None;
+    }
+
+    fn refuse(&mut self, reject: Reject) -> Effect {
+        self.release();
         self.phase = Phase::Waiting;
         self.reason = Some(reject.word());
         Effect::Reply(reject)
@@ -203,7 +235,8 @@ impl Life {
     fn end(&mut self, end: End, usage: Option<Usage>, now: Tick) -> Effect {
         let answered = self.phase == Phase::Answering;
         self.phase = Phase::Ended;
-        self.guard = None;
+        self.release();
+        self.lessons.end(usage, end == End::Served, now);
         Effect::Note(Outcome {
             end,
             status: self.status,

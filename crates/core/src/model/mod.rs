@@ -5,3 +5,4 @@ pub mod prompt;
 pub mod reject;
 pub mod request;
 pub mod slots;
+pub mod usage;

@@ -29,6 +29,11 @@ pub enum Piece<'a> {
 pub trait PromptView: Sync {
     /// Hands every piece to `take`, in order, until it breaks off. Each prompt is closed by [`Piece::End`].
     fn walk(&self, form: Form, take: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>);
+
+    /// Whether more than one prompt may come, so that a walk must not end with the first.
+    fn several(&self) -> bool {
+        false
+    }
 }
 
 /// A borrowed view that can stand in a request.

@@ -28,11 +28,27 @@ pub enum Reading {
     Running,
     /// Share of KV blocks in use by running requests, 0 to 1, as scraped.
     KvUsage,
+    /// Blocks of the request's prompt that the endpoint is believed to hold: the first prefix producer's column.
+    PrefixBlocks,
 }
 
 impl Reading {
     /// All readings, in the order of their columns.
-    pub const ALL: [Self; 4] = [Self::InFlight, Self::Waiting, Self::Running, Self::KvUsage];
+    pub const ALL: [Self; 5] = [
+        Self::InFlight,
+        Self::Waiting,
+        Self::Running,
+        Self::KvUsage,
+        Self::PrefixBlocks,
+    ];
+
+    /// The readings that come from the engines' metrics pages, in the order of their gauges.
+    pub const SCRAPED: [Self; 3] = [Self::Waiting, Self::Running, Self::KvUsage];
+
+    /// Whether the reading comes from the engine's metrics page and so has an age.
+    pub const fn is_scraped(self) -> bool {
+        matches!(self, Self::Waiting | Self::Running | Self::KvUsage)
+    }
 
     /// The reading's name in receipts and on the admin port.
     pub const fn name(self) -> &'static str {
@@ -41,6 +57,7 @@ impl Reading {
             Self::Waiting => "waiting",
             Self::Running => "running",
             Self::KvUsage => "kvUsage",
+            Self::PrefixBlocks => "prefixBlocks",
         }
     }
 }
@@ -91,11 +108,22 @@ struct Gauge {
     stamp: AtomicU64,
 }
 
+/// What an engine says of its KV cache; zero where it says nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CacheConfig {
+    /// Tokens per block.
+    pub block_size: u32,
+    /// Blocks in all.
+    pub blocks: u32,
+}
+
 /// The slabs of all signals, for a fixed number of slots.
 pub struct Slots {
     in_flight: Box<[Padded]>,
-    gauges: Box<[[Gauge; Reading::ALL.len() - 1]]>,
+    gauges: Box<[[Gauge; Reading::SCRAPED.len()]]>,
     scrape: Box<[AtomicU8]>,
+    epochs: Box<[AtomicU32]>,
+    caches: Box<[AtomicU64]>,
 }
 
 impl Slots {
@@ -109,6 +137,8 @@ impl Slots {
             in_flight: (0..capacity).map(|_| Padded::default()).collect(),
             gauges: (0..capacity).map(|_| [gauge(), gauge(), gauge()]).collect(),
             scrape: (0..capacity).map(|_| AtomicU8::new(0)).collect(),
+            epochs: (0..capacity).map(|_| AtomicU32::new(0)).collect(),
+            caches: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -127,12 +157,15 @@ impl Slots {
         if reading == Reading::InFlight {
             return (f64::from(self.in_flight(slot)), None);
         }
+        if !reading.is_scraped() {
+            return (0.0, None);
+        }
         let (value, taken) = self.read_raw(slot, reading);
         (value, (taken != Tick(0)).then_some(taken))
     }
 
     /// The value of a scraped `reading` and the tick it was taken at; tick 0 means never.
-    /// Not for [`Reading::InFlight`].
+    /// Only for readings that are scraped.
     pub fn read_raw(&self, slot: Slot, reading: Reading) -> (f64, Tick) {
         let gauge = &self.gauges[slot.0 as usize][reading as usize - 1];
         // Acquire pairs with the release in `write`: a stamp seen means its value is there.
@@ -152,15 +185,41 @@ impl Slots {
     }
 
     /// Writes a scraped gauge. Values that are not finite or negative are not taken.
-    /// Writing [`Reading::InFlight`] has no effect: only guards count.
+    /// Writing a reading that is not scraped has no effect.
     pub fn write(&self, slot: Slot, reading: Reading, value: f64, now: Tick) {
-        if reading == Reading::InFlight || !value.is_finite() || value < 0.0 {
+        if !reading.is_scraped() || !value.is_finite() || value < 0.0 {
             return;
         }
         let gauge = &self.gauges[slot.0 as usize][reading as usize - 1];
         gauge.bits.store(value.to_bits(), Ordering::Relaxed);
         // Tick 0 means "never", so a clock at its origin counts as 1 ns.
         gauge.stamp.store(now.0.max(1), Ordering::Release);
+    }
+
+    /// Which endpoint, or which run of its engine, stands in `slot`: the number grows whenever the slot is handed to
+    /// another endpoint or its engine has restarted. What was learned under another number is no longer true.
+    pub fn epoch(&self, slot: Slot) -> u32 {
+        self.epochs[slot.0 as usize].load(Ordering::Relaxed)
+    }
+
+    /// The engine in `slot` has restarted: its caches are empty.
+    pub fn restarted(&self, slot: Slot) {
+        self.epochs[slot.0 as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes what the engine says of its KV cache.
+    pub fn set_cache_config(&self, slot: Slot, config: CacheConfig) {
+        let packed = u64::from(config.block_size) << 32 | u64::from(config.blocks);
+        self.caches[slot.0 as usize].store(packed, Ordering::Relaxed);
+    }
+
+    /// What the engine says of its KV cache.
+    pub fn cache_config(&self, slot: Slot) -> CacheConfig {
+        let packed = self.caches[slot.0 as usize].load(Ordering::Relaxed);
+        CacheConfig {
+            block_size: (packed >> 32) as u32,
+            blocks: packed as u32,
+        }
     }
 
     /// Notes how the last scrape ended.
@@ -180,6 +239,8 @@ impl Slots {
             gauge.bits.store(0, Ordering::Relaxed);
         }
         self.set_scrape_state(slot, ScrapeState::Never);
+        self.set_cache_config(slot, CacheConfig::default());
+        self.restarted(slot);
     }
 
     /// Counts one request on `slot` until the guard is dropped.
@@ -302,6 +363,7 @@ mod tests {
         drop(guard);
         assert_eq!(allocator.take(&slots), Some(slot));
         assert_eq!(slots.read(slot, Reading::KvUsage).1, None);
+        assert_eq!(slots.epoch(slot), 1);
         assert_eq!(slots.scrape_state(slot), ScrapeState::Never);
     }
 }

@@ -46,6 +46,8 @@ pub struct FrozenRun {
     pub struck_by: Vec<u16>,
     /// Raw scores by scorer.
     pub scores: Vec<Vec<f64>>,
+    /// Terms that scorers show, in the order of [`ProfileRun::terms`].
+    pub terms: Vec<Vec<f64>>,
     /// Weighted totals.
     pub total: Vec<f64>,
     /// Picked row numbers, best first.
@@ -96,6 +98,7 @@ impl FrozenRun {
             profile: run.profile,
             struck_by: run.struck_by.clone(),
             scores: run.scores.clone(),
+            terms: run.terms.clone(),
             total: run.total.clone(),
             picks: run.picks.to_vec(),
             draw: run.draw,

@@ -1,17 +1,33 @@
 //! A configuration with nothing left to interpret: what the scheduler runs.
 
-use crate::contract::roles::{FileDiscovery, Filter, Picker, ProfileHandler, Scorer};
+use std::sync::Arc;
+
+use crate::config::own::OwnSettings;
+use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
+use crate::contract::learner::Learner;
+use crate::contract::roles::{Filter, Picker, Producer, ProfileHandler, Scorer, State};
 use crate::contract::spec::Generation;
+use crate::contract::staleness::Staleness;
 use crate::model::slots::Reading;
 
 /// A plugin with the names it goes by.
 pub struct Named<T: ?Sized> {
     /// Name in the configuration (defaults to the type).
-    pub name: String,
+    pub name: Arc<str>,
     /// Type string.
     pub kind: &'static str,
     /// The plugin.
-    pub plugin: Box<T>,
+    pub plugin: Arc<T>,
+}
+
+impl<T: ?Sized> Clone for Named<T> {
+    fn clone(&self) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            kind: self.kind,
+            plugin: Arc::clone(&self.plugin),
+        }
+    }
 }
 
 /// A scorer with its weight.
@@ -48,8 +64,55 @@ pub struct Plan {
     pub profiles: Vec<Profile>,
     /// Decides which profiles run.
     pub handler: Named<dyn ProfileHandler>,
+    /// What is worked out before any profile runs, in this order.
+    pub producers: Vec<Named<dyn Producer>>,
+    /// Names of plugins that nobody wrote down and the plan needs.
+    pub added: Vec<String>,
+    /// Whether the picked prefill endpoint is told to the decode endpoint by a header.
+    pub prefill_header: bool,
+    /// How request bodies are read, in order.
+    pub parsers: Vec<Parser>,
+    /// Where and which metrics are scraped; `None`: the configuration wants none.
+    pub metrics: Option<(MetricsSource, EngineMetrics)>,
+    /// Our own settings.
+    pub own: OwnSettings,
+    /// What becomes of old readings.
+    pub staleness: Staleness,
     /// Where endpoints come from, if the configuration says so.
     pub discovery: Option<FileDiscovery>,
     /// The readings that some plugin of the plan needs.
     pub reads: Vec<Reading>,
+}
+
+impl Plan {
+    /// The scorers that learn, with the profile and the place in it that each stands at. A scorer that several
+    /// profiles share is listed once for each.
+    pub fn learners(&self) -> impl Iterator<Item = (usize, usize, &dyn Learner)> {
+        self.profiles.iter().enumerate().flat_map(|(at, profile)| {
+            profile
+                .scorers
+                .iter()
+                .enumerate()
+                .filter_map(move |(n, scorer)| Some((at, n, scorer.scorer.plugin.learner()?)))
+        })
+    }
+
+    /// What the plugin of this type and name knows beyond one decision.
+    pub fn state_of(&self, kind: &str, name: &str) -> Option<State> {
+        let is = |named_kind: &str, named: &str| named_kind == kind && named == name;
+        let producers = self.producers.iter().find_map(|producer| {
+            is(producer.kind, &producer.name).then(|| producer.plugin.state())?
+        });
+        producers.or_else(|| {
+            self.profiles
+                .iter()
+                .flat_map(|p| &p.scorers)
+                .find_map(|s| is(s.scorer.kind, &s.scorer.name).then(|| s.scorer.plugin.state())?)
+        })
+    }
+
+    /// Whether the request is looked into for a prompt and a model.
+    pub fn reads_bodies(&self) -> bool {
+        self.parsers.is_empty() || self.parsers.contains(&Parser::OpenAi)
+    }
 }

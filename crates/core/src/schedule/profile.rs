@@ -27,15 +27,30 @@ pub fn run(
     run.total.clear();
     run.total.resize(rows, 0.0);
     run.scores.resize_with(profile.scorers.len(), Vec::new);
-    for column in &mut run.scores {
+    let terms = profile
+        .scorers
+        .iter()
+        .map(|s| s.scorer.plugin.terms().len())
+        .sum();
+    run.terms.resize_with(terms, Vec::new);
+    for column in run.scores.iter_mut().chain(&mut run.terms) {
         column.clear();
         column.resize(rows, 0.0);
     }
     if run.alive.is_empty() {
         return;
     }
+    let mut terms = run.terms.as_mut_slice();
     for (weighted, column) in profile.scorers.iter().zip(&mut run.scores) {
-        weighted.scorer.plugin.score(ctx, &run.alive, column);
+        let scorer = &weighted.scorer.plugin;
+        match scorer.terms().len() {
+            0 => scorer.score(ctx, &run.alive, column),
+            count => {
+                let (own, rest) = terms.split_at_mut(count);
+                terms = rest;
+                scorer.score_with_terms(ctx, &run.alive, column, own);
+            }
+        }
         // Rows crossed out hold 0 and add 0, so the sum runs over all rows without a test.
         for (score, total) in column.iter_mut().zip(&mut run.total) {
             // `max` turns NaN into 0.
@@ -64,6 +79,22 @@ fn cross_out(profile: &Profile, ctx: &Ctx<'_>, tried: &RowSet, run: &mut Profile
     for row in tried.iter() {
         run.alive.remove(row);
         run.struck_by[row] = ProfileRun::TRIED;
+    }
+    let stale = ctx.readings.stale();
+    for row in stale.iter() {
+        if run.struck_by[row] == 0 {
+            run.struck_by[row] = ProfileRun::STALE;
+        }
+    }
+    if !stale.is_empty() {
+        run.alive.retain(|row| !stale.contains(row));
+        // With everybody else tried, an endpoint whose readings are old is better than none.
+        if run.alive.is_empty() {
+            for row in stale.iter().filter(|&row| !tried.contains(row)) {
+                run.alive.insert(row);
+                run.struck_by[row] = 0;
+            }
+        }
     }
     for (at, filter) in profile.filters.iter().enumerate() {
         if run.alive.is_empty() {

@@ -1,7 +1,7 @@
 //! The loop over profiles: the handler says which runs next, until it says done.
 
-use crate::contract::context::Ctx;
-use crate::contract::roles::Next;
+use crate::contract::context::{Asked, Ctx};
+use crate::contract::roles::{Next, PdDecision, Targets};
 use crate::contract::table::{ProfileRun, Table};
 use crate::index::row_set::RowSet;
 use crate::model::pool::Snapshot;
@@ -34,12 +34,50 @@ pub struct Question<'a> {
     pub seed: u64,
 }
 
-/// Decides: fills `table` and returns the row of the primary pick.
+/// What was decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// Who gets the request.
+    pub targets: Targets,
+    /// Index of the run that made the primary pick.
+    pub run: usize,
+    /// What was decided about prefill and decode, if the plan decides that.
+    pub pd: Option<PdDecision>,
+}
+
+impl<'a> Question<'a> {
+    /// What a producer sees of it.
+    pub fn asked(&self) -> Asked<'a> {
+        Asked {
+            now: self.now,
+            request: self.request,
+            snapshot: self.snapshot,
+            slots: self.slots,
+        }
+    }
+
+    /// What a plugin of a profile sees of it.
+    pub fn ctx<'t>(&self, table: &'t Table) -> Ctx<'t>
+    where
+        'a: 't,
+    {
+        Ctx {
+            now: self.now,
+            request: self.request,
+            snapshot: self.snapshot,
+            readings: &table.readings,
+            slots: self.slots,
+            produced: &table.produced,
+        }
+    }
+}
+
+/// Decides: fills `table` and returns who gets the request.
 ///
 /// # Errors
 /// [`Reject::NoEndpoints`] when the pool is empty, [`Reject::FilteredOut`] when the filters left none,
 /// [`Reject::Internal`] when the handler does not come to an end.
-pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<usize, Reject> {
+pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<Choice, Reject> {
     let Question {
         plan,
         snapshot,
@@ -47,24 +85,31 @@ pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<usize, Rejec
         now,
         ..
     } = *question;
-    table.begin(snapshot, slots, &plan.reads, now);
+    table.begin(snapshot, slots, &plan.reads, &plan.staleness, now);
     if snapshot.is_empty() {
         return Err(Reject::NoEndpoints);
     }
+    produce(question, table);
     loop {
-        let next = {
-            let ctx = Ctx {
-                now,
-                request: question.request,
-                snapshot,
-                readings: &table.readings,
-            };
-            plan.handler
-                .plugin
-                .next(&ctx, plan.profiles.len(), table.runs())
-        };
+        let next = plan.handler.plugin.next(&question.ctx(table), table.runs());
         match next {
-            Next::Done { primary } => return primary_pick(question, table, primary),
+            Next::Done {
+                primary,
+                prefill,
+                pd,
+            } => {
+                let targets = Targets {
+                    primary: primary_pick(question, table, primary)?,
+                    prefill: prefill
+                        .and_then(|run| table.runs().get(run)?.picks.first())
+                        .map(|&row| row as usize),
+                };
+                return Ok(Choice {
+                    targets,
+                    run: primary,
+                    pd,
+                });
+            }
             Next::Run(_) if table.runs().len() >= MAX_RUNS => {
                 return Err(Reject::Internal(format!(
                     "profile handler '{}' asked for more than {MAX_RUNS} runs",
@@ -77,16 +122,40 @@ pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<usize, Rejec
                         "profile handler asked for profile number {at}"
                     )));
                 };
-                let (readings, run) = table.add_run();
+                let (readings, produced, run) = table.add_run();
                 let ctx = Ctx {
                     now,
                     request: question.request,
                     snapshot,
                     readings,
+                    slots,
+                    produced,
                 };
                 profile::run(chosen, at, &ctx, question.tried, question.seed, run);
             }
         }
+    }
+}
+
+/// Lets the producers of the plan fill their places.
+fn produce(question: &Question<'_>, table: &mut Table) {
+    let rows = question.snapshot.len();
+    for (at, producer) in question.plan.producers.iter().enumerate() {
+        let (place, hasher) = table.produced.next(&producer.name, rows);
+        producer.plugin.produce(&question.asked(), hasher, place);
+        if at == 0 {
+            table.readings.fill_prefix(place, question.now);
+        }
+    }
+}
+
+/// Tells the producers what was picked.
+pub fn told(question: &Question<'_>, table: &Table, targets: Targets) {
+    let found = table.produced.prefixes();
+    for (producer, found) in question.plan.producers.iter().zip(found) {
+        producer
+            .plugin
+            .picked(&question.asked(), &table.produced.hasher, found, targets);
     }
 }
 
@@ -108,13 +177,13 @@ fn nothing_left(question: &Question<'_>, run: &ProfileRun) -> Reject {
         .struck_by
         .iter()
         .copied()
-        .filter(|&by| by != ProfileRun::TRIED)
+        .filter(|&by| by != ProfileRun::TRIED && by != ProfileRun::STALE)
         .max();
     let profile = &question.plan.profiles[run.profile];
     match last {
         Some(by) if by > 0 => Reject::FilteredOut {
             profile: profile.name.clone(),
-            filter: profile.filters[by as usize - 1].name.clone(),
+            filter: profile.filters[by as usize - 1].name.to_string(),
         },
         Some(_) => Reject::Internal(format!("picker '{}' chose nothing", profile.picker.name)),
         None => Reject::UpstreamUnreachable {

@@ -28,8 +28,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_core::config::fault::Fault;
-use pointsman_core::contract::roles::{Built, FileDiscovery};
-use pointsman_core::contract::spec::{ParamFault, Params, PluginSpec, Role, Stability, schema_of};
+use pointsman_core::contract::data_layer::FileDiscovery;
+use pointsman_core::contract::roles::Built;
+use pointsman_core::contract::spec::{
+    ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -45,6 +48,8 @@ pub static SPEC: PluginSpec = PluginSpec {
     role: Role::Discovery,
     stability: Stability::Beta,
     reads: &[],
+    requires: needs_nothing,
+    produces: None,
     source: include_str!("file.rs"),
     schema: schema_of::<Parameters>,
     build,

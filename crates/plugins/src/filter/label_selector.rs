@@ -28,7 +28,9 @@ use std::collections::BTreeMap;
 
 use pointsman_core::contract::context::Ctx;
 use pointsman_core::contract::roles::{Built, Filter};
-use pointsman_core::contract::spec::{ParamFault, Params, PluginSpec, Role, Stability, schema_of};
+use pointsman_core::contract::spec::{
+    ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
+};
 use pointsman_core::index::row_set::RowSet;
 use pointsman_core::model::endpoint::Labels;
 use schemars::JsonSchema;
@@ -41,6 +43,8 @@ pub static SPEC: PluginSpec = PluginSpec {
     role: Role::Filter,
     stability: Stability::Beta,
     reads: &[],
+    requires: needs_nothing,
+    produces: None,
     source: include_str!("label_selector.rs"),
     schema: schema_of::<Parameters>,
     build,
@@ -181,15 +185,10 @@ mod tests {
 
     #[test]
     fn wrong_operators_are_named() {
-        let value: serde_json::Value = serde_json::from_str(
-            r#"{"matchExpressions":[{"key":"a","operator":"in"},{"key":"b","operator":"In"}]}"#,
-        )
-        .unwrap();
-        let params = Params {
-            value: Some(&value),
-            generation: pointsman_core::contract::spec::Generation::G1,
-        };
-        let faults = build(&params).unwrap_err();
+        let parameters =
+            r#"{"matchExpressions":[{"key":"a","operator":"in"},{"key":"b","operator":"In"}]}"#;
+        let generation = pointsman_core::contract::spec::Generation::G1;
+        let faults = pointsman_core::fixture::build(&SPEC, parameters, generation).unwrap_err();
         assert_eq!(faults.len(), 2);
         assert_eq!(faults[0].path, "matchExpressions[0]");
         assert!(

@@ -20,7 +20,9 @@
 //! With equal totals everywhere it is a random pick.
 
 use pointsman_core::contract::roles::{Built, Chance, PickInput, Picker};
-use pointsman_core::contract::spec::{ParamFault, Params, PluginSpec, Role, Stability, schema_of};
+use pointsman_core::contract::spec::{
+    ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
+};
 use pointsman_core::contract::table::Picks;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -32,6 +34,8 @@ pub static SPEC: PluginSpec = PluginSpec {
     role: Role::Picker,
     stability: Stability::Beta,
     reads: &[],
+    requires: needs_nothing,
+    produces: None,
     source: include_str!("max_score.rs"),
     schema: schema_of::<Parameters>,
     build,

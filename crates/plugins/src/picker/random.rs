@@ -18,7 +18,9 @@
 //! Scores have no effect; a slow endpoint gets as much as a fast one.
 
 use pointsman_core::contract::roles::{Built, Chance, PickInput, Picker};
-use pointsman_core::contract::spec::{ParamFault, Params, PluginSpec, Role, Stability, schema_of};
+use pointsman_core::contract::spec::{
+    ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
+};
 use pointsman_core::contract::table::Picks;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,6 +32,8 @@ pub static SPEC: PluginSpec = PluginSpec {
     role: Role::Picker,
     stability: Stability::Beta,
     reads: &[],
+    requires: needs_nothing,
+    produces: None,
     source: include_str!("random.rs"),
     schema: schema_of::<Parameters>,
     build,

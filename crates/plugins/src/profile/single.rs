@@ -18,8 +18,10 @@
 //! Refuses a configuration with several profiles.
 
 use pointsman_core::contract::context::Ctx;
-use pointsman_core::contract::roles::{Built, Next, ProfileHandler};
-use pointsman_core::contract::spec::{ParamFault, Params, PluginSpec, Role, Stability, schema_of};
+use pointsman_core::contract::roles::{Binding, Built, Next, ProfileHandler};
+use pointsman_core::contract::spec::{
+    ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
+};
 use pointsman_core::contract::table::ProfileRun;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,6 +33,8 @@ pub static SPEC: PluginSpec = PluginSpec {
     role: Role::ProfileHandler,
     stability: Stability::Stable,
     reads: &[],
+    requires: needs_nothing,
+    produces: None,
     source: include_str!("single.rs"),
     schema: schema_of::<Parameters>,
     build,
@@ -46,20 +50,23 @@ fn build(_: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
 }
 
 impl ProfileHandler for Single {
-    fn next(&self, _: &Ctx<'_>, _: usize, runs: &[ProfileRun]) -> Next {
+    fn next(&self, _: &Ctx<'_>, runs: &[ProfileRun]) -> Next {
         if runs.is_empty() {
-            Next::Run(0)
-        } else {
-            Next::Done { primary: 0 }
+            return Next::Run(0);
+        }
+        Next::Done {
+            primary: 0,
+            prefill: None,
+            pd: None,
         }
     }
 
-    fn accepts(&self, profiles: usize) -> Result<(), String> {
-        if profiles == 1 {
-            return Ok(());
+    fn bind(&mut self, binding: &Binding<'_>) -> Result<(), String> {
+        match binding.profiles.len() {
+            1 => Ok(()),
+            found => Err(format!(
+                "single-profile-handler works with one profile, found {found}"
+            )),
         }
-        Err(format!(
-            "single-profile-handler works with one profile, found {profiles}"
-        ))
     }
 }

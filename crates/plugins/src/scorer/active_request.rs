@@ -28,7 +28,7 @@ use pointsman_core::config::duration::parse_duration;
 use pointsman_core::contract::context::Ctx;
 use pointsman_core::contract::roles::{Built, Scorer};
 use pointsman_core::contract::spec::{
-    Generation, ParamFault, Params, PluginSpec, Role, Stability, schema_of,
+    Generation, ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
 };
 use pointsman_core::index::row_set::RowSet;
 use pointsman_core::model::slots::Reading;
@@ -42,6 +42,8 @@ pub static SPEC: PluginSpec = PluginSpec {
     role: Role::Scorer,
     stability: Stability::Beta,
     reads: &[Reading::InFlight],
+    requires: needs_nothing,
+    produces: None,
     source: include_str!("active_request.rs"),
     schema: schema_of::<Parameters>,
     build,

@@ -106,7 +106,7 @@ pub fn plan(router: &Router) -> String {
                 "name": profile.name,
                 "filters": profile.filters.iter().map(|f| named(f.kind, &f.name)).collect::<Vec<_>>(),
                 "scorers": profile.scorers.iter().map(|s| {
-                    json!({"type": s.scorer.kind, "name": s.scorer.name, "weight": s.weight})
+                    json!({"type": s.scorer.kind, "name": s.scorer.name.as_ref(), "weight": s.weight})
                 }).collect::<Vec<_>>(),
                 "picker": named(profile.picker.kind, &profile.picker.name),
             })
@@ -118,7 +118,7 @@ pub fn plan(router: &Router) -> String {
         "generation": plan.generation,
         "compat": plan.compat.word(),
         "hash": format!("{:016x}", plan.hash),
-        "profileHandler": {"type": plan.handler.kind, "name": plan.handler.name},
+        "profileHandler": {"type": plan.handler.kind, "name": plan.handler.name.as_ref()},
         "profiles": profiles,
         "usesPicker": router.routes.uses_picker(),
     })

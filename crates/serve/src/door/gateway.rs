@@ -283,7 +283,7 @@ impl Sending<'_> {
         let mut effect = exchange.ready(request);
         loop {
             let row = match effect {
-                Effect::Forward { row } => row,
+                Effect::Forward { row, .. } => row,
                 Effect::Reply(reject) => return Err(reject),
                 Effect::Note(_) | Effect::Nothing => {
                     return Err(Reject::Internal("no way on".to_owned()));

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use pointsman_core::contract::roles::PdDecision;
 use pointsman_core::contract::table::{Column, Draw, ProfileRun, Table};
 use pointsman_core::exchange::event::Outcome;
 use pointsman_core::model::pool::Snapshot;
@@ -42,6 +43,8 @@ pub struct Facts<'a> {
     pub pick_ns: u64,
     /// The door.
     pub door: &'static str,
+    /// What was decided about prefill and decode.
+    pub pd: Option<PdDecision>,
 }
 
 struct Entry {
@@ -52,6 +55,7 @@ struct Entry {
     reply_hash: u64,
     at_unix_ns: u64,
     door: &'static str,
+    pd: Option<PdDecision>,
     snapshot: Arc<Snapshot>,
     plan: Arc<Plan>,
     outcome: Option<Outcome>,
@@ -127,6 +131,7 @@ impl Ring {
             reply_hash: 0,
             at_unix_ns: facts.at_unix_ns,
             door: facts.door,
+            pd: facts.pd,
             snapshot: Arc::clone(snapshot),
             plan: Arc::clone(plan),
             outcome: None,
@@ -222,7 +227,8 @@ impl Ring {
             .runs()
             .iter()
             .map(|run| {
-                6 + run.picks.len() + rows * (1 + usize::from(has_struck(run)) + run.scores.len())
+                6 + run.picks.len()
+                    + rows * (1 + usize::from(has_struck(run)) + run.scores.len() + run.terms.len())
             })
             .sum();
         HEADER
@@ -274,6 +280,7 @@ impl Ring {
         let (decision, mut meta) = read(&mut reader, &entry.plan, &entry.snapshot);
         meta.at_unix_ns = entry.at_unix_ns;
         meta.door = entry.door;
+        meta.pd = entry.pd;
         Recorded {
             decision,
             meta,
@@ -380,7 +387,9 @@ fn write(writer: &mut Writer<'_>, facts: &Facts<'_>, table: &Table, best: &[u32]
         writer.column(&column.taken, &listed, |taken| taken.0);
     }
     for run in table.runs() {
-        writer.put(run.profile as u64 | (run.scores.len() as u64) << 32);
+        writer.put(
+            run.profile as u64 | (run.scores.len() as u64) << 32 | (run.terms.len() as u64) << 48,
+        );
         writer.put(u64::from(has_struck(run)));
         writer.put(run.draw.seed);
         writer.put(u64::from(run.draw.value.is_some()));
@@ -395,7 +404,8 @@ fn write(writer: &mut Writer<'_>, facts: &Facts<'_>, table: &Table, best: &[u32]
         writer.column(&run.total, &listed, |total| total.to_bits());
         run.scores
             .iter()
-            .for_each(|scores| writer.column(scores, &listed, |score| score.to_bits()));
+            .chain(&run.terms)
+            .for_each(|numbers| writer.column(numbers, &listed, |number| number.to_bits()));
     }
 }
 
@@ -469,7 +479,7 @@ fn read(reader: &mut Reader<'_>, plan: &Arc<Plan>, snapshot: &Arc<Snapshot>) -> 
 fn read_run(reader: &mut Reader<'_>, rows: usize) -> FrozenRun {
     let head = reader.take();
     let struck = reader.take() != 0;
-    let scorers = (head >> 32) as usize;
+    let (scorers, terms) = ((head >> 32) as u16, (head >> 48) as u16);
     let seed = reader.take();
     let (drew, value) = (reader.take() != 0, reader.take());
     let picks = (0..reader.take()).map(|_| reader.take() as u32).collect();
@@ -481,6 +491,7 @@ fn read_run(reader: &mut Reader<'_>, rows: usize) -> FrozenRun {
         struck_by,
         total: reader.floats(rows),
         scores: (0..scorers).map(|_| reader.floats(rows)).collect(),
+        terms: (0..terms).map(|_| reader.floats(rows)).collect(),
         picks,
         draw: Draw {
             seed,
@@ -494,7 +505,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use pointsman_core::config::presets::preset;
-    use pointsman_core::config::resolved::{Registry, resolve};
+    use pointsman_core::config::resolved::{Basis, Registry, resolve};
     use pointsman_core::contract::spec::Generation;
     use pointsman_core::exchange::event::{Attempts, End};
     use pointsman_core::fixture::{NOW, pool};
@@ -507,10 +518,13 @@ mod tests {
     fn plan(name: &str) -> Arc<Plan> {
         let registry = Registry::new(pointsman_plugins::ALL);
         Arc::new(
-            resolve(&preset(name).unwrap(), &registry, Generation::G1, name)
-                .ok()
-                .unwrap()
-                .plan,
+            resolve(
+                &preset(name).unwrap(),
+                &Basis::new(&registry, Generation::G1, name),
+            )
+            .ok()
+            .unwrap()
+            .plan,
         )
     }
 
@@ -535,7 +549,7 @@ mod tests {
             seed,
         };
         let row = decide(&question, &mut table).unwrap();
-        (Arc::clone(&pool.snapshot), table, row)
+        (Arc::clone(&pool.snapshot), table, row.targets.primary)
     }
 
     fn facts(id: &str) -> Facts<'_> {
@@ -546,6 +560,7 @@ mod tests {
             prompt_bytes: 11,
             pick_ns: 13,
             door: "gateway",
+            pd: None,
         }
     }
 

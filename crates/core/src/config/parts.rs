@@ -1,0 +1,153 @@
+//! The plugins of one configuration, each built once, by the name that profiles refer to.
+
+use std::sync::Arc;
+
+use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
+use crate::contract::roles::{Built, Decider, Filter, Picker, Producer, ProfileHandler, Scorer};
+use crate::contract::spec::PluginSpec;
+use crate::schedule::plan::Named;
+
+/// The plugins by role, in the order in which they were added.
+#[derive(Default)]
+pub struct Parts {
+    names: Vec<Arc<str>>,
+    filters: Vec<Named<dyn Filter>>,
+    scorers: Vec<Named<dyn Scorer>>,
+    pickers: Vec<Named<dyn Picker>>,
+    producers: Vec<Named<dyn Producer>>,
+    deciders: Vec<Named<dyn Decider>>,
+    handlers: Vec<Handler>,
+    discoveries: Vec<(Arc<str>, FileDiscovery)>,
+    parsers: Vec<(Arc<str>, Parser)>,
+    sources: Vec<(Arc<str>, MetricsSource)>,
+    extractors: Vec<(Arc<str>, EngineMetrics)>,
+    prefill_header: Option<String>,
+}
+
+/// A profile handler that has not met its plan yet: its name, its type and itself.
+pub type Handler = (Arc<str>, &'static str, Box<dyn ProfileHandler>);
+
+fn named<T: ?Sized>(name: &Arc<str>, kind: &'static str, plugin: impl Into<Arc<T>>) -> Named<T> {
+    Named {
+        name: Arc::clone(name),
+        kind,
+        plugin: plugin.into(),
+    }
+}
+
+fn find<T: ?Sized>(list: &[Named<T>], name: &str) -> Option<Named<T>> {
+    list.iter().find(|n| n.name.as_ref() == name).cloned()
+}
+
+fn described<T: Clone>(list: &[(Arc<str>, T)], name: &str) -> Option<T> {
+    let (_, found) = list.iter().find(|(n, _)| n.as_ref() == name)?;
+    Some(found.clone())
+}
+
+impl Parts {
+    /// Adds a plugin under its name.
+    pub fn add(&mut self, name: &str, spec: &PluginSpec, built: Built) {
+        let name: Arc<str> = name.into();
+        let kind = spec.kind;
+        match built {
+            Built::Filter(plugin) => self.filters.push(named(&name, kind, plugin)),
+            Built::Scorer(plugin) => self.scorers.push(named(&name, kind, plugin)),
+            Built::Picker(plugin) => self.pickers.push(named(&name, kind, plugin)),
+            Built::Producer(plugin) => self.producers.push(named(&name, kind, plugin)),
+            Built::ScorerWithProducer(scorer, producer) => {
+                self.scorers.push(named(&name, kind, scorer));
+                self.producers.push(named(&name, kind, producer));
+            }
+            Built::Decider(plugin) => self.deciders.push(named(&name, kind, plugin)),
+            Built::Handler(plugin) => self.handlers.push((Arc::clone(&name), kind, plugin)),
+            Built::PrefillHeader(profile) => self.prefill_header = Some(profile),
+            Built::Parser(parser) => self.parsers.push((Arc::clone(&name), parser)),
+            Built::Source(source) => self.sources.push((Arc::clone(&name), source)),
+            Built::Extractor(extractor) => self.extractors.push((Arc::clone(&name), extractor)),
+            Built::Discovery(discovery) => self.discoveries.push((Arc::clone(&name), discovery)),
+        }
+        self.names.push(name);
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(AsRef::as_ref)
+    }
+
+    /// The filter of this name.
+    pub fn filter(&self, name: &str) -> Option<Named<dyn Filter>> {
+        find(&self.filters, name)
+    }
+
+    /// The scorer of this name.
+    pub fn scorer(&self, name: &str) -> Option<Named<dyn Scorer>> {
+        find(&self.scorers, name)
+    }
+
+    /// The picker of this name.
+    pub fn picker(&self, name: &str) -> Option<Named<dyn Picker>> {
+        find(&self.pickers, name)
+    }
+
+    /// The picker that was declared first.
+    pub fn first_picker(&self) -> Option<Named<dyn Picker>> {
+        self.pickers.first().cloned()
+    }
+
+    /// The decider of this name.
+    pub fn decider(&self, name: &str) -> Option<Arc<dyn Decider>> {
+        find(&self.deciders, name).map(|named| named.plugin)
+    }
+
+    /// Whether a producer of this name exists.
+    pub fn has_producer(&self, name: &str) -> bool {
+        find(&self.producers, name).is_some()
+    }
+
+    /// All producers, in order.
+    pub fn producers(&self) -> Vec<Named<dyn Producer>> {
+        self.producers.clone()
+    }
+
+    /// The profile handlers; they are handed out once, because binding changes them.
+    pub fn take_handlers(&mut self) -> Vec<Handler> {
+        std::mem::take(&mut self.handlers)
+    }
+
+    /// The discovery of this name.
+    pub fn discovery(&self, name: &str) -> Option<FileDiscovery> {
+        described(&self.discoveries, name)
+    }
+
+    /// The parser of this name.
+    pub fn parser(&self, name: &str) -> Option<Parser> {
+        described(&self.parsers, name)
+    }
+
+    /// All parsers declared, in order.
+    pub fn parsers(&self) -> Vec<Parser> {
+        self.parsers.iter().map(|(_, parser)| *parser).collect()
+    }
+
+    /// The metrics source of this name.
+    pub fn source(&self, name: &str) -> Option<MetricsSource> {
+        described(&self.sources, name)
+    }
+
+    /// The metrics extractor of this name.
+    pub fn extractor(&self, name: &str) -> Option<EngineMetrics> {
+        described(&self.extractors, name)
+    }
+
+    /// The first source and extractor declared, or the default ones.
+    pub fn metrics(&self) -> (MetricsSource, EngineMetrics) {
+        let source = self.sources.first().map(|(_, source)| source.clone());
+        let extractor = self.extractors.first().map(|(_, e)| e.clone());
+        (source.unwrap_or_default(), extractor.unwrap_or_default())
+    }
+
+    /// Whether some plugin tells the decode endpoint who prefills.
+    pub fn prefill_header(&self) -> bool {
+        self.prefill_header.is_some()
+    }
+}

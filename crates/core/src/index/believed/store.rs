@@ -1,0 +1,380 @@
+//! The beliefs of all slots, for one writer at a time; see [`crate::index::believed`] for what they mean.
+//!
+//! A block's row lists its holders in two parallel arrays, the slots in ascending order and their entries, so that
+//! equal sets of holders are equal bytes. An entry is 48 bytes, a block 56 (up to four holders; then eight bytes
+//! each on the heap) and about 16 in the table.
+
+use smallvec::SmallVec;
+
+use crate::index::believed::entry::{Entry, Link, List, OF_ALL, OF_SLOT};
+use crate::index::believed::slab::{NONE, Slab};
+use crate::index::believed::table::Table;
+use crate::index::believed::{Expired, Limits, Recorded};
+use crate::time::{Span, Tick};
+
+/// A block and who holds it.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    hash: u64,
+    /// Ascending.
+    slots: SmallVec<[u32; 4]>,
+    /// The entry of each slot, in the order of `slots`.
+    entries: SmallVec<[u32; 4]>,
+}
+
+impl Block {
+    /// The slots that hold it, ascending.
+    #[inline]
+    pub(crate) fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    fn heap(&self) -> usize {
+        let bytes = |list: &SmallVec<[u32; 4]>| if list.spilled() { list.capacity() * 4 } else { 0 };
+        bytes(&self.slots) + bytes(&self.entries)
+    }
+}
+
+/// What one slot holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Whether anything, if only nothing, was ever recorded for it.
+    pub(crate) known: bool,
+    pub(crate) epoch: u32,
+    pub(crate) capacity: u32,
+    /// Entries that count against the capacity.
+    pub(crate) len: u32,
+    /// Entries kept beyond it.
+    pub(crate) beyond: u32,
+    list: List,
+    overflow: List,
+}
+
+impl Held {
+    const NOTHING: Self = Self {
+        known: false,
+        epoch: 0,
+        capacity: 0,
+        len: 0,
+        beyond: 0,
+        list: List::EMPTY,
+        overflow: List::EMPTY,
+    };
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0 && self.beyond == 0
+    }
+}
+
+/// Why an entry goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Ttl,
+    Lru,
+    Gone,
+    Restart,
+}
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) limits: Limits,
+    table: Table,
+    blocks: Slab<Block>,
+    entries: Slab<Entry>,
+    held: Vec<Held>,
+    all: List,
+    /// Bytes of the holders that lie outside their block.
+    heap: usize,
+    insertions: u32,
+    /// The latest time seen: lists stay in order although callers' clocks are read in any order.
+    latest: Tick,
+    pub(crate) expired: Expired,
+}
+
+impl Store {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            table: Table::default(),
+            blocks: Slab::new(),
+            entries: Slab::new(),
+            held: Vec::new(),
+            all: List::EMPTY,
+            heap: 0,
+            insertions: 0,
+            latest: Tick(0),
+            expired: Expired::default(),
+        }
+    }
+
+    /// The block of a hash.
+    #[inline]
+    pub(crate) fn block(&self, hash: u64) -> Option<&Block> {
+        let row = self.table.find(hash, |row| self.blocks[row].hash == hash)?;
+        Some(&self.blocks[row])
+    }
+
+    /// What each slot holds, by slot.
+    pub(crate) fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// Entries of all slots.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.table.bytes()
+            + self.blocks.bytes()
+            + self.entries.bytes()
+            + self.held.capacity() * size_of::<Held>()
+            + self.heap
+    }
+
+    /// When the oldest and the newest entry of a slot were inserted.
+    pub(crate) fn span(&self, slot: u32) -> Option<(Tick, Tick)> {
+        let held = &self.held[slot as usize];
+        let ends = |list: List| {
+            (list.first != NONE).then(|| (self.entries[list.first].at, self.entries[list.last].at))
+        };
+        match (ends(held.list), ends(held.overflow)) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether an entry has outlived its time.
+    pub(crate) fn due(&self, now: Tick) -> bool {
+        self.limits.ttl != Span(0)
+            && self.all.first != NONE
+            && now.since(self.entries[self.all.first].at) >= self.limits.ttl
+    }
+
+    /// Removes what has outlived its time, `most` entries at most; whether more is due.
+    pub(crate) fn expire(&mut self, now: Tick, most: usize) -> bool {
+        for _ in 0..most {
+            if !self.due(now) {
+                return false;
+            }
+            self.remove(self.all.first, Reason::Ttl);
+        }
+        self.due(now)
+    }
+
+    /// Begins an insertion: its number, or `None` if the slot's past has to be purged first ([`Store::purge`]) or
+    /// the record is older than what the slot holds.
+    pub(crate) fn begin(&mut self, to: &Recorded) -> Option<u32> {
+        let slot = to.slot.0 as usize;
+        if self.held.len() <= slot {
+            self.held.resize_with(slot + 1, || Held::NOTHING);
+        }
+        let resize = self.limits.resize;
+        let held = &mut self.held[slot];
+        if !held.known || (held.epoch < to.epoch && held.is_empty()) {
+            *held = Held {
+                known: true,
+                epoch: to.epoch,
+                capacity: to.capacity,
+                ..Held::NOTHING
+            };
+        } else if resize {
+            held.capacity = to.capacity;
+        }
+        if held.epoch != to.epoch {
+            return None;
+        }
+        self.insertions = self.insertions.wrapping_add(1);
+        Some(self.insertions)
+    }
+
+    /// Inserts a part of an insertion's hashes, in order; nothing if the slot was forgotten or restarted since the
+    /// insertion began.
+    pub(crate) fn insert(&mut self, to: &Recorded, insertion: u32, hashes: &[u64], now: Tick) {
+        let held = &self.held[to.slot.0 as usize];
+        if !held.known || held.epoch != to.epoch {
+            return;
+        }
+        self.latest = self.latest.max(now);
+        for &hash in hashes {
+            self.put(to.slot.0, insertion, hash);
+        }
+    }
+
+    fn put(&mut self, slot: u32, insertion: u32, hash: u64) {
+        if !self.make_room() {
+            return;
+        }
+        let found = self.table.find(hash, |row| self.blocks[row].hash == hash);
+        let block = found.unwrap_or_else(|| {
+            let row = self.blocks.insert(Block {
+                hash,
+                ..Block::default()
+            });
+            self.table.insert(hash, row);
+            row
+        });
+        let held = &mut self.held[slot as usize];
+        let at = match self.blocks[block].slots.binary_search(&slot) {
+            Ok(place) => {
+                let at = self.blocks[block].entries[place];
+                let entry = &mut self.entries[at];
+                if std::mem::replace(&mut entry.overflow, false) {
+                    held.beyond -= 1;
+                    held.overflow.unlink(&mut self.entries, OF_SLOT, at);
+                } else {
+                    held.len -= 1;
+                    held.list.unlink(&mut self.entries, OF_SLOT, at);
+                }
+                self.all.unlink(&mut self.entries, OF_ALL, at);
+                at
+            }
+            Err(place) => {
+                let at = self.entries.insert(Entry {
+                    at: self.latest,
+                    block,
+                    slot,
+                    insertion,
+                    overflow: false,
+                    of_slot: Link::LOOSE,
+                    of_all: Link::LOOSE,
+                });
+                let block = &mut self.blocks[block];
+                let before = block.heap();
+                block.slots.insert(place, slot);
+                block.entries.insert(place, at);
+                self.heap += block.heap() - before;
+                at
+            }
+        };
+        let entry = &mut self.entries[at];
+        entry.at = self.latest;
+        entry.insertion = insertion;
+        held.len += 1;
+        held.list.push(&mut self.entries, OF_SLOT, at);
+        self.all.push(&mut self.entries, OF_ALL, at);
+        while self.held[slot as usize].len > self.held[slot as usize].capacity {
+            self.evict(slot, insertion);
+        }
+    }
+
+    /// Drops the oldest entry of a slot, or keeps it beyond the capacity if its own insertion evicts it.
+    fn evict(&mut self, slot: u32, insertion: u32) {
+        let held = &mut self.held[slot as usize];
+        let at = held.list.first;
+        let own = self.entries[at].insertion == insertion;
+        if !own || self.limits.keep_overflow == 0 {
+            self.remove(at, Reason::Lru);
+            return;
+        }
+        held.list.unlink(&mut self.entries, OF_SLOT, at);
+        held.overflow.push(&mut self.entries, OF_SLOT, at);
+        held.len -= 1;
+        held.beyond += 1;
+        let oldest = held.overflow.first;
+        let too_many = held.beyond > self.limits.keep_overflow;
+        self.entries[at].overflow = true;
+        if too_many {
+            self.remove(oldest, Reason::Lru);
+        }
+    }
+
+    /// Evicts the oldest entries of all until one more fits into the memory; whether it does.
+    fn make_room(&mut self) -> bool {
+        loop {
+            let mut growth = self.table.growth();
+            if self.entries.full() {
+                growth += Slab::<Entry>::GROWTH;
+            }
+            if self.blocks.full() {
+                growth += Slab::<Block>::GROWTH;
+            }
+            if self.bytes() + growth <= self.limits.max_bytes {
+                return true;
+            }
+            if self.all.first == NONE {
+                return false;
+            }
+            self.remove(self.all.first, Reason::Lru);
+        }
+    }
+
+    /// Removes entries of a slot, oldest first, `most` at most; whether the slot holds more.
+    pub(crate) fn purge(&mut self, slot: u32, reason: Reason, most: usize) -> bool {
+        for _ in 0..most {
+            let held = &self.held[slot as usize];
+            let at = match held.list.first {
+                NONE => held.overflow.first,
+                first => first,
+            };
+            if at == NONE {
+                return false;
+            }
+            self.remove(at, reason);
+        }
+        !self.held[slot as usize].is_empty()
+    }
+
+    /// Forgets a slot that holds nothing any more, so that its next capacity is that of its next insertion.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        if self.held[slot as usize].is_empty() {
+            self.held[slot as usize] = Held::NOTHING;
+        }
+    }
+
+    fn remove(&mut self, at: u32, reason: Reason) {
+        let Entry {
+            slot,
+            block: row,
+            overflow,
+            ..
+        } = self.entries[at];
+        let held = &mut self.held[slot as usize];
+        if overflow {
+            held.beyond -= 1;
+            held.overflow.unlink(&mut self.entries, OF_SLOT, at);
+        } else {
+            held.len -= 1;
+            held.list.unlink(&mut self.entries, OF_SLOT, at);
+        }
+        self.all.unlink(&mut self.entries, OF_ALL, at);
+        self.entries.remove(at);
+        let block = &mut self.blocks[row];
+        let before = block.heap();
+        if let Ok(place) = block.slots.binary_search(&slot) {
+            block.slots.remove(place);
+            block.entries.remove(place);
+        }
+        if block.slots.is_empty() {
+            self.table.remove(block.hash, row);
+            *block = Block::default();
+            self.heap -= before;
+            self.blocks.remove(row);
+        } else if block.slots.spilled() && block.slots.len() * 4 <= block.slots.capacity() {
+            block.slots.shrink_to_fit();
+            block.entries.shrink_to_fit();
+            self.heap = self.heap - before + block.heap();
+        }
+        match reason {
+            Reason::Ttl => self.expired.ttl += 1,
+            Reason::Lru => self.expired.lru += 1,
+            Reason::Gone => self.expired.endpoint_gone += 1,
+            Reason::Restart => self.expired.restart += 1,
+        }
+    }
+
+    /// The slot's entries from the oldest, as hashes: those that count, then those beyond the capacity.
+    #[cfg(test)]
+    pub(crate) fn order(&self, slot: u32) -> Vec<u64> {
+        let held = &self.held[slot as usize];
+        let mut order = Vec::new();
+        for list in [held.list, held.overflow] {
+            let mut at = list.first;
+            while at != NONE {
+                order.push(self.blocks[self.entries[at].block].hash);
+                at = self.entries[at].of_slot.after();
+            }
+        }
+        order
+    }
+}
