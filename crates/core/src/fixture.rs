@@ -137,7 +137,20 @@ fn built(spec: &PluginSpec, parameters: &str, generation: Generation) -> Built {
 /// # Panics
 /// The plugin is no filter or refuses its parameters.
 pub fn run_filter(spec: &PluginSpec, parameters: &str, pool: &Pool) -> String {
-    let Built::Filter(filter) = built(spec, parameters, Generation::G1) else {
+    run_filter_as(spec, parameters, Generation::G1, pool)
+}
+
+/// As [`run_filter`], under the rules of `generation`.
+///
+/// # Panics
+/// The plugin is no filter or refuses its parameters.
+pub fn run_filter_as(
+    spec: &PluginSpec,
+    parameters: &str,
+    generation: Generation,
+    pool: &Pool,
+) -> String {
+    let Built::Filter(filter) = built(spec, parameters, generation) else {
         panic!("{} is no filter", spec.kind)
     };
     let (request, readings) = (InferenceRequest::default(), pool.readings());
@@ -167,7 +180,9 @@ pub fn run_scorer(
     generation: Generation,
     pool: &Pool,
 ) -> Vec<f64> {
-    let Built::Scorer(scorer) = built(spec, parameters, generation) else {
+    let (Built::Scorer(scorer) | Built::ScorerWithProducer(scorer, _)) =
+        built(spec, parameters, generation)
+    else {
         panic!("{} is no scorer", spec.kind)
     };
     let (request, readings) = (InferenceRequest::default(), pool.readings());

@@ -4,16 +4,33 @@
 
 use pointsman_core::contract::spec::PluginSpec;
 
+pub mod believed;
+pub mod decider;
 pub mod filter;
 pub mod picker;
+pub mod producer;
 pub mod profile;
 pub mod scorer;
 
 /// Every plugin, in the order of the manual.
 pub static ALL: &[&PluginSpec] = &[
+    &filter::role::DECODE,
+    &filter::role::PREFILL,
     &filter::label_selector::SPEC,
+    &filter::by_label::SPEC,
     &scorer::active_request::SPEC,
+    &scorer::load_aware::SPEC,
+    &scorer::queue_depth::SPEC,
+    &scorer::running_requests::SPEC,
+    &scorer::kv_cache_utilization::SPEC,
+    &scorer::prefix_cache::SPEC,
+    &producer::approx_prefix_cache::SPEC,
     &picker::max_score::SPEC,
     &picker::random::SPEC,
+    &picker::weighted_random::SPEC,
     &profile::single::SPEC,
+    &profile::prefill_decode::SPEC,
+    &profile::prefill_header::SPEC,
+    &decider::always::SPEC,
+    &decider::prefix_based::SPEC,
 ];

@@ -72,17 +72,39 @@ fn example(spec: &PluginSpec) -> String {
         .to_owned()
 }
 
+/// The parameters of the page's example as JSON.
+fn example_parameters(spec: &PluginSpec) -> String {
+    let plugins: Vec<serde_json::Value> = serde_saphyr::from_str(&example(spec)).unwrap();
+    let parameters = plugins[0].get("parameters").cloned();
+    parameters
+        .unwrap_or_else(|| serde_json::json!({}))
+        .to_string()
+}
+
 #[test]
 fn every_example_is_accepted_by_both_generations() {
     let registry = Registry::new(ALL);
     for spec in ALL {
-        let written: Written =
-            serde_saphyr::from_str(&format!("plugins:\n{}", example(spec))).unwrap();
+        let written: Written = serde_saphyr::from_str(&format!(
+            "plugins:\n{}{}",
+            example(spec),
+            profiles_for(spec)
+        ))
+        .unwrap();
         for generation in [Generation::G1, Generation::G2] {
             let resolved = resolve(&written, &Basis::new(&registry, generation, "example"));
             let resolved = resolved.unwrap_or_else(|f| panic!("{}: {f:?}", spec.kind));
             assert_eq!(resolved.warnings, [], "{}", spec.kind);
         }
+    }
+}
+
+/// A handler of two profiles needs them by name.
+fn profiles_for(spec: &PluginSpec) -> &'static str {
+    if spec.kind == "pd-profile-handler" {
+        "schedulingProfiles: [{name: decode, plugins: []}, {name: prefill, plugins: []}]\n"
+    } else {
+        ""
     }
 }
 
@@ -176,14 +198,14 @@ proptest! {
         let (straight, reversed) = (pool(&lines.join("\n")), pool(&turned.join("\n")));
         for spec in ALL.iter().filter(|s| s.role == Role::Scorer) {
             for generation in [Generation::G1, Generation::G2] {
-                let scores = run_scorer(spec, "{}", generation, &straight);
+                let scores = run_scorer(spec, &example_parameters(spec), generation, &straight);
                 prop_assert!(scores.iter().all(|s| (0.0..=1.0).contains(s)), "{}: {scores:?}", spec.kind);
-                let other = run_scorer(spec, "{}", generation, &reversed);
+                let other = run_scorer(spec, &example_parameters(spec), generation, &reversed);
                 prop_assert_eq!(by_name(&lines, &scores), by_name(&turned, &other));
             }
         }
         for spec in ALL.iter().filter(|s| s.role == Role::Filter) {
-            let kept = run_filter(spec, "{}", &straight);
+            let kept = run_filter(spec, &example_parameters(spec), &straight);
             prop_assert!(kept.split(' ').filter(|n| !n.is_empty()).count() <= straight.rows.count());
         }
     }

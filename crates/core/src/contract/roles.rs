@@ -82,6 +82,9 @@ pub trait Producer: Send + Sync {
     /// What it holds, for the admin port and metrics.
     fn holdings(&self, now: Tick) -> Holdings;
 
+    /// The slots that hold a block, for the explanation of one prompt.
+    fn holders(&self, hash: u64, now: Tick) -> Vec<Slot>;
+
     /// What it knows beyond one decision.
     fn state(&self) -> Option<State> {
         None
@@ -108,10 +111,12 @@ pub struct Held {
     pub slot: Slot,
     /// Block hashes.
     pub entries: u64,
-    /// When the oldest was entered.
-    pub oldest: Tick,
+    /// Block hashes that it can hold.
+    pub capacity: u64,
+    /// When the oldest was entered; `None` without entries.
+    pub oldest: Option<Tick>,
     /// When the newest was entered.
-    pub newest: Tick,
+    pub newest: Option<Tick>,
 }
 
 /// Says whether a request's prefill runs elsewhere.
@@ -213,6 +218,12 @@ pub trait ProfileHandler: Send + Sync {
     /// # Errors
     /// Why it cannot work with these profiles, and what would be right.
     fn bind(&mut self, binding: &Binding<'_>) -> Result<(), String>;
+
+    /// The port of the picked endpoint that requests are sent to, where it is not the endpoint's own; which endpoint
+    /// behind that port is meant stands in a header then.
+    fn primary_port(&self) -> Option<u16> {
+        None
+    }
 }
 
 /// What a constructor gives back.

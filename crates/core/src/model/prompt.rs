@@ -40,6 +40,20 @@ pub trait PromptView: Sync {
 #[derive(Clone, Copy)]
 pub struct Prompt<'a>(pub &'a dyn PromptView);
 
+impl Prompt<'_> {
+    /// Bytes of all prompts in this form.
+    pub fn bytes(self, form: Form) -> usize {
+        let mut bytes = 0;
+        self.0.walk(form, &mut |piece| {
+            if let Piece::Bytes(piece) = piece {
+                bytes += piece.len();
+            }
+            ControlFlow::Continue(())
+        });
+        bytes
+    }
+}
+
 impl fmt::Debug for Prompt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The text of a prompt is never printed.

@@ -1,2 +1,4 @@
-//! Plugins that decide which profiles run.
+//! Plugins that decide which profiles run, and what is told of their picks.
+pub mod prefill_decode;
+pub mod prefill_header;
 pub mod single;

@@ -34,12 +34,6 @@ impl Link {
         before: NONE,
         after: NONE,
     };
-
-    /// The entry that was inserted next, or [`NONE`].
-    #[cfg(test)]
-    pub(crate) const fn after(self) -> u32 {
-        self.after
-    }
 }
 
 /// The ends of a list, oldest first.

@@ -27,7 +27,11 @@ impl<T> Slab<T> {
 
     /// Whether the next row needs another page.
     pub(crate) fn full(&self) -> bool {
-        self.free.is_empty() && self.pages.last().is_none_or(|page| page.len() == Self::PAGE)
+        self.free.is_empty()
+            && self
+                .pages
+                .last()
+                .is_none_or(|page| page.len() == Self::PAGE)
     }
 
     pub(crate) fn insert(&mut self, value: T) -> u32 {

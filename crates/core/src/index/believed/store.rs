@@ -1,21 +1,28 @@
 //! The beliefs of all slots, for one writer at a time; see [`crate::index::believed`] for what they mean.
 //!
-//! A block's row lists its holders in two parallel arrays, the slots in ascending order and their entries, so that
-//! equal sets of holders are equal bytes. An entry is 48 bytes, a block 56 (up to four holders; then eight bytes
-//! each on the heap) and about 16 in the table.
+//! A block's row lists its holders in two parallel arrays, the slots in ascending order and their entries, beside a
+//! print of the set: the sum of a 64-bit number per slot, drawn under a seed of the index. Equal sets have equal
+//! prints, and others as rarely as other prompts have equal block hashes, so a lookup compares prints and does not
+//! touch the arrays. An entry is 48 bytes, a block 64 (up to four holders; then eight bytes each on the heap) and
+//! about 16 in the table.
 
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::index::believed::entry::{Entry, Link, List, OF_ALL, OF_SLOT};
+use crate::index::believed::limits::{Expired, Limits, Recorded};
 use crate::index::believed::slab::{NONE, Slab};
 use crate::index::believed::table::Table;
-use crate::index::believed::{Expired, Limits, Recorded};
 use crate::time::{Span, Tick};
 
 /// A block and who holds it.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
     hash: u64,
+    /// Tells the set of holders.
+    print: u64,
     /// Ascending.
     slots: SmallVec<[u32; 4]>,
     /// The entry of each slot, in the order of `slots`.
@@ -29,8 +36,20 @@ impl Block {
         &self.slots
     }
 
+    /// Equal for blocks that the same slots hold.
+    #[inline]
+    pub(crate) fn print(&self) -> u64 {
+        self.print
+    }
+
     fn heap(&self) -> usize {
-        let bytes = |list: &SmallVec<[u32; 4]>| if list.spilled() { list.capacity() * 4 } else { 0 };
+        let bytes = |list: &SmallVec<[u32; 4]>| {
+            if list.spilled() {
+                list.capacity() * 4
+            } else {
+                0
+            }
+        };
         bytes(&self.slots) + bytes(&self.entries)
     }
 }
@@ -82,10 +101,13 @@ pub(crate) struct Store {
     blocks: Slab<Block>,
     entries: Slab<Entry>,
     held: Vec<Held>,
+    /// The epoch of each slot in `held` once more, close together for the check of every lookup.
+    epochs: Vec<u32>,
     all: List,
     /// Bytes of the holders that lie outside their block.
     heap: usize,
     insertions: u32,
+    seed: RandomState,
     /// The latest time seen: lists stay in order although callers' clocks are read in any order.
     latest: Tick,
     pub(crate) expired: Expired,
@@ -99,6 +121,8 @@ impl Store {
             blocks: Slab::new(),
             entries: Slab::new(),
             held: Vec::new(),
+            epochs: Vec::new(),
+            seed: RandomState::default(),
             all: List::EMPTY,
             heap: 0,
             insertions: 0,
@@ -119,6 +143,16 @@ impl Store {
         &self.held
     }
 
+    /// Whether what a slot holds was recorded under another epoch than the present one.
+    pub(crate) fn past(&self, slot: u32, epoch: u32) -> bool {
+        self.epochs[slot as usize] != epoch && !self.held[slot as usize].is_empty()
+    }
+
+    /// The number that stands for a slot in the print of a set.
+    fn mark(&self, slot: u32) -> u64 {
+        self.seed.hash_one(slot)
+    }
+
     /// Entries of all slots.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
@@ -129,6 +163,7 @@ impl Store {
             + self.blocks.bytes()
             + self.entries.bytes()
             + self.held.capacity() * size_of::<Held>()
+            + self.epochs.capacity() * size_of::<u32>()
             + self.heap
     }
 
@@ -168,6 +203,7 @@ impl Store {
         let slot = to.slot.0 as usize;
         if self.held.len() <= slot {
             self.held.resize_with(slot + 1, || Held::NOTHING);
+            self.epochs.resize(slot + 1, 0);
         }
         let resize = self.limits.resize;
         let held = &mut self.held[slot];
@@ -178,11 +214,13 @@ impl Store {
                 capacity: to.capacity,
                 ..Held::NOTHING
             };
-        } else if resize {
-            held.capacity = to.capacity;
+            self.epochs[slot] = to.epoch;
         }
         if held.epoch != to.epoch {
             return None;
+        }
+        if resize {
+            held.capacity = to.capacity;
         }
         self.insertions = self.insertions.wrapping_add(1);
         Some(self.insertions)
@@ -214,6 +252,7 @@ impl Store {
             self.table.insert(hash, row);
             row
         });
+        let mark = self.mark(slot);
         let held = &mut self.held[slot as usize];
         let at = match self.blocks[block].slots.binary_search(&slot) {
             Ok(place) => {
@@ -243,6 +282,7 @@ impl Store {
                 let before = block.heap();
                 block.slots.insert(place, slot);
                 block.entries.insert(place, at);
+                block.print = block.print.wrapping_add(mark);
                 self.heap += block.heap() - before;
                 at
             }
@@ -339,11 +379,13 @@ impl Store {
         }
         self.all.unlink(&mut self.entries, OF_ALL, at);
         self.entries.remove(at);
+        let mark = self.mark(slot);
         let block = &mut self.blocks[row];
         let before = block.heap();
         if let Ok(place) = block.slots.binary_search(&slot) {
             block.slots.remove(place);
             block.entries.remove(place);
+            block.print = block.print.wrapping_sub(mark);
         }
         if block.slots.is_empty() {
             self.table.remove(block.hash, row);
@@ -361,20 +403,5 @@ impl Store {
             Reason::Gone => self.expired.endpoint_gone += 1,
             Reason::Restart => self.expired.restart += 1,
         }
-    }
-
-    /// The slot's entries from the oldest, as hashes: those that count, then those beyond the capacity.
-    #[cfg(test)]
-    pub(crate) fn order(&self, slot: u32) -> Vec<u64> {
-        let held = &self.held[slot as usize];
-        let mut order = Vec::new();
-        for list in [held.list, held.overflow] {
-            let mut at = list.first;
-            while at != NONE {
-                order.push(self.blocks[self.entries[at].block].hash);
-                at = self.entries[at].of_slot.after();
-            }
-        }
-        order
     }
 }

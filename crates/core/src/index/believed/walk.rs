@@ -2,9 +2,11 @@
 //!
 //! Neighbouring blocks of a prompt mostly have the same holders (everyone who served the system prompt, then the
 //! one that served the conversation). A run of equal sets is counted once, so a block costs one probe of the table
-//! and one comparison of bytes, and a slot costs something only where the set of holders changes.
+//! and one comparison of prints, and a slot costs something only where the set of holders changes.
 
-use crate::index::believed::MatchMode;
+use std::ops::Range;
+
+use crate::index::believed::limits::MatchMode;
 use crate::index::believed::store::Store;
 use crate::index::block_hash::PromptHashes;
 use crate::model::slots::Slot;
@@ -19,25 +21,19 @@ pub(crate) fn matched(
     mode: MatchMode,
     out: &mut Vec<u32>,
 ) {
-    let held = store.held();
-    let width = held.len();
+    let width = store.held().len();
     // The counts by slot live behind the rows, so a warm caller needs no other memory.
     out.clear();
     out.resize(rows.len() + width * 2, 0);
     let (answer, counts) = out.split_at_mut(rows.len());
     let (total, reached) = counts.split_at_mut(width);
-    let past = |slot: u32| {
-        let held = &held[slot as usize];
-        !held.is_empty() && held.epoch != epoch(Slot(slot))
-    };
-    let any_past = rows
-        .iter()
-        .any(|row| (row.0 as usize) < width && past(row.0));
+    let past = |slot: u32| store.past(slot, epoch(Slot(slot)));
+    let any_past = (0..width as u32).any(past);
     for prompt in hashes.prompts() {
-        // The holders of the current run, and the block it started at.
+        // The holders of the current run, their print, and the blocks of the run.
         let mut holders: &[u32] = &[];
-        let mut start = 0;
-        let mut end = 0;
+        let mut print = 0;
+        let mut run = 0..0;
         for &hash in prompt {
             let Some(block) = store.block(hash) else {
                 break;
@@ -45,17 +41,17 @@ pub(crate) fn matched(
             if any_past && block.slots().iter().all(|&slot| past(slot)) {
                 break;
             }
-            if block.slots() != holders {
-                if !count(mode, holders, start..end, total, reached) {
+            if block.print() != print || run.is_empty() {
+                if !count(mode, holders, run.clone(), total, reached) {
                     holders = &[];
                     break;
                 }
-                holders = block.slots();
-                start = end;
+                (holders, print) = (block.slots(), block.print());
+                run.start = run.end;
             }
-            end += 1;
+            run.end += 1;
         }
-        count(mode, holders, start..end, total, reached);
+        count(mode, holders, run, total, reached);
         if mode == MatchMode::Contiguous {
             for (sum, reached) in total.iter_mut().zip(reached.iter_mut()) {
                 *sum += std::mem::take(reached);
@@ -75,7 +71,7 @@ pub(crate) fn matched(
 fn count(
     mode: MatchMode,
     holders: &[u32],
-    run: std::ops::Range<u32>,
+    run: Range<u32>,
     total: &mut [u32],
     reached: &mut [u32],
 ) -> bool {

@@ -1,0 +1,2 @@
+//! What is worked out once per decision, for all profiles.
+pub mod approx_prefix_cache;
