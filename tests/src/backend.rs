@@ -60,6 +60,21 @@ impl Reply {
         self.finished = self.write(head.as_bytes()) && self.write(body);
     }
 
+    /// The address that the connection comes from: the same for all requests of one connection.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.connection.peer_addr().ok()
+    }
+
+    /// A whole answer, head and all, as it goes over the wire.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.finished = self.write(bytes);
+    }
+
+    /// A part of an answer as it goes over the wire; false when the peer has left. [`Reply::raw`] says the last of it.
+    pub fn part(&mut self, bytes: &[u8]) -> bool {
+        self.write(bytes)
+    }
+
     /// Begins a chunked stream of events.
     pub fn begin_events(&mut self) {
         self.chunked = true;

@@ -84,6 +84,24 @@ impl Process {
         })
     }
 
+    /// Resident memory in bytes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{path} of {}: {error}", self.name));
+        let mut words = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap_or_else(|| panic!("{} has ended", self.name))
+            .split_whitespace();
+        let kib = words.next().and_then(|word| word.parse::<u64>().ok());
+        kib.expect("VmRSS is a number of KiB") * 1024
+    }
+
     /// Ctrl-C.
     pub fn interrupt(&self) {
         let pid = Pid::from_child(&self.child);

@@ -355,3 +355,31 @@ fn threads_read_while_others_insert() {
     );
     assert_eq!(out, [100, 100, 100, 100, 0, 0, 0, 0]);
 }
+
+#[test]
+fn a_slot_with_much_to_forget_forgets_it_all() {
+    let index = BelievedIndex::new(Limits::default());
+    let many = hashed(&[(0..500).collect()]);
+    let (a, b) = (record(2, 4, 300), record(2, 5, 1000));
+    index.insert(&a, &many, Tick(1));
+    index.insert(&b, &hashed(&[vec![9000]]), Tick(2));
+    // What an older pick brings late is ignored.
+    index.insert(&a, &many, Tick(3));
+    let held = index.slots(Tick(3));
+    assert_eq!(
+        (held[0].epoch, held[0].blocks, held[0].capacity),
+        (5, 1, 1000)
+    );
+    index.insert(&b, &many, Tick(4));
+    index.maintain(Tick(5), |_| false, |_| 5);
+    assert_eq!((index.entries(), index.slots(Tick(5))), (0, vec![]));
+    assert_eq!(
+        index.expired(),
+        Expired {
+            ttl: 0,
+            lru: 200,
+            restart: 300,
+            endpoint_gone: 501
+        }
+    );
+}

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::{Request, Response, Version};
 use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
@@ -198,7 +199,7 @@ impl Pool {
         let pulse = Arc::new(Pulse::default());
         let (sender, connection) = http1::Builder::new()
             .max_header_size(options.max_header_bytes)
-            .handshake::<_, Body>(Link::new(stream, Arc::clone(&pulse)))
+            .handshake::<_, Body>(TokioIo::new(Link::new(stream, Arc::clone(&pulse))))
             .await
             .map_err(|error| answerless(addr, error))?;
         self.keep_swept();

@@ -1,13 +1,7 @@
 //! One accepted connection: which HTTP it speaks, its requests, its clocks, and the signals that end it.
 //!
-//! A connection is one task; an HTTP/1.1 request runs inside it, so a client that leaves takes its handler's future with it. The clocks
-//! are not armed per request: the task looks at its counters a few times per header timeout and sees what has not moved.
-//!
-//! | what has not moved | for | then |
-//! |---|---|---|
-//! | a head that was begun, or a new connection without a byte | header timeout | closed |
-//! | nothing at all between requests | keep-alive idle | closed in order |
-//! | a write that found the socket full | write timeout | reset |
+//! A connection is one task; an HTTP/1.1 request runs inside it, so a client that leaves takes its handler's future with it. The bytes
+//! pass a guard before they are parsed (`guarded.rs`); the task looks at its clocks (`clocks.rs`) a few times per header timeout.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -15,28 +9,36 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::body_error::BodyError;
+use crate::clocks::{Clocks, Verdict};
 use crate::fault::{Fault, FaultSwitch};
-use crate::link::{Link, Pulse};
+use crate::framing::Framing;
+use crate::guarded::{Guarded, STANDS_FOR_REFUSED};
+use crate::head::HeadLimits;
+use crate::link::Link;
+use crate::offence::Offence;
+use crate::refusal::refusal;
 use crate::server_options::ServerOptions;
 use crate::severed::Severed;
+use crate::state::{Serving, State};
+use crate::stream::{Streams, handed_over};
 
 /// Who sent a request.
 #[derive(Clone, Debug)]
@@ -52,19 +54,6 @@ impl Peer {
     pub fn disconnect_after_response(&self) {
         self.state.ending.store(true, Ordering::Relaxed);
     }
-}
-
-/// What a connection's requests and its task know of one another.
-#[derive(Debug, Default)]
-struct State {
-    pulse: Arc<Pulse>,
-    /// Requests taken and not yet ended.
-    active: AtomicU32,
-    /// Requests ended.
-    served: AtomicU32,
-    /// Reads when the last request ended; a read after that is the head of the next one.
-    reads_at_rest: AtomicU32,
-    ending: AtomicBool,
 }
 
 const DRAINING: u64 = 1;
@@ -148,10 +137,18 @@ where
         since,
     };
     if http2 {
-        let conn = pin!(http2_builder(&house.options).serve_connection(link, service));
+        let builder = http2_builder(&house.options, &state.streams);
+        let conn = pin!(builder.serve_connection(TokioIo::new(Guarded::http2(link)), service));
         watch.drive(conn, |conn| conn.graceful_shutdown()).await;
     } else {
-        let conn = pin!(http1_builder(&house.options).serve_connection(link, service));
+        let options = &house.options;
+        let framing = Framing::new(HeadLimits {
+            bytes: options.max_header_bytes,
+            line: options.max_header_line,
+            fields: options.max_headers,
+        });
+        let link = Guarded::http1(link, framing);
+        let conn = pin!(http1_builder(options).serve_connection(TokioIo::new(link), service));
         watch.drive(conn, |conn| conn.graceful_shutdown()).await;
     }
 }
@@ -164,13 +161,17 @@ fn http1_builder(options: &ServerOptions) -> http1::Builder {
     builder
 }
 
-fn http2_builder(options: &ServerOptions) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2_builder(options: &ServerOptions, streams: &Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams.clone());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.h2.max_concurrent_streams)
         .initial_stream_window_size(options.h2.stream_window)
         .initial_connection_window_size(options.h2.connection_window)
+        .max_send_buf_size(options.h2.send_buffer)
+        .header_table_size(options.h2.header_table)
+        .max_pending_accept_reset_streams(options.h2.pending_resets)
+        .max_local_error_reset_streams(options.h2.faulty_resets)
         .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX));
     builder
 }
@@ -223,26 +224,6 @@ struct Served {
     _serving: Serving,
 }
 
-/// One request that is being served.
-struct Serving(Arc<State>);
-
-impl Serving {
-    fn new(state: &Arc<State>) -> Self {
-        state.active.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(state))
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.0
-            .reads_at_rest
-            .store(self.0.pulse.reads(), Ordering::Relaxed);
-        self.0.served.fetch_add(1, Ordering::Relaxed);
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl http_body::Body for Served {
     type Data = Bytes;
     type Error = BodyError;
@@ -251,7 +232,9 @@ impl http_body::Body for Served {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        handed_over(matches!(polled, Poll::Ready(Some(_))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -267,6 +250,7 @@ impl http_body::Body for Served {
 enum Meeting<F> {
     /// Boxed, because the future of a handler is kilobytes, and it would be moved whole several times before it is first polled.
     Handle(Pin<Box<F>>),
+    Refuse(Offence),
     NotFound,
     Hang,
 }
@@ -284,7 +268,15 @@ where
     let serving = Serving::new(&peer.state);
     let fault = house.faults.current();
     let http1 = request.version() <= Version::HTTP_11;
-    let meeting = if fault == Fault::Hang {
+    let offence = if http1 {
+        let refused = request.method().as_str() == STANDS_FOR_REFUSED;
+        refused.then(|| peer.state.pulse.offence()).flatten()
+    } else {
+        offence_of(&request, house.options.max_headers)
+    };
+    let meeting = if let Some(offence) = offence {
+        Meeting::Refuse(offence)
+    } else if fault == Fault::Hang {
         Meeting::Hang
     } else if fault == Fault::MetricsNotFound
         && request.method() == Method::GET
@@ -298,6 +290,13 @@ where
     async move {
         let mut response = match meeting {
             Meeting::Handle(handled) => handled.await,
+            Meeting::Refuse(offence) => {
+                let mut response = refusal(&offence);
+                if !http1 {
+                    response.headers_mut().remove(CONNECTION);
+                }
+                response
+            }
             Meeting::Hang => std::future::pending().await,
             Meeting::NotFound => {
                 let mut response = Response::new(Body::Empty);
@@ -305,7 +304,7 @@ where
                 response
             }
         };
-        if http1 && house.control.is_crowded() {
+        if http1 && (house.control.is_crowded() || serving.state().pulse.is_spoiled()) {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -318,6 +317,30 @@ where
             _serving: serving,
         }))
     }
+}
+
+/// What the parser of HTTP/2 lets through and a head of HTTP/1.1 must not have either.
+fn offence_of<B>(request: &Request<B>, most: usize) -> Option<Offence> {
+    let headers = request.headers();
+    if headers.len() > most {
+        return Some(Offence::large("the request has too many header fields"));
+    }
+    if headers.keys().any(|name| name.as_str().contains('_')) {
+        return Some(Offence::bad("a header field's name contains an underscore"));
+    }
+    let hosts = headers.get_all(HOST);
+    let ambiguous = match (hosts.iter().count(), request.uri().authority()) {
+        (0, authority) => authority.is_none(),
+        (1, None) => false,
+        (1, Some(authority)) => {
+            let named = authority.as_str().as_bytes();
+            !hosts
+                .iter()
+                .all(|host| host.as_bytes().eq_ignore_ascii_case(named))
+        }
+        _ => true,
+    };
+    ambiguous.then_some(Offence::bad("the request has no Host, or several"))
 }
 
 /// What a connection's task looks at beside the connection itself.
@@ -414,78 +437,5 @@ impl Watch<'_> {
             || (word & CROWDED != 0
                 && state.active.load(Ordering::Relaxed) == 0
                 && state.served.load(Ordering::Relaxed) > 0)
-    }
-}
-
-enum Verdict {
-    Stay,
-    Close,
-    CloseInOrder,
-    Reset,
-}
-
-/// What the counters were when they last moved.
-struct Clocks {
-    first: bool,
-    /// Requests ended at the last look.
-    served: u32,
-    rest_since: Instant,
-    head_since: Option<Instant>,
-    writes: u32,
-    stuck_since: Option<Instant>,
-}
-
-impl Clocks {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            first: true,
-            served: 0,
-            rest_since: now,
-            head_since: Some(now),
-            writes: 0,
-            stuck_since: None,
-        }
-    }
-
-    fn look(&mut self, options: &ServerOptions, state: &State, http2: bool) -> Verdict {
-        let now = Instant::now();
-        let pulse = &state.pulse;
-        let active = state.active.load(Ordering::Relaxed);
-        let served = state.served.load(Ordering::Relaxed);
-
-        let writes = pulse.writes();
-        if !pulse.is_stuck() || writes != self.writes {
-            self.writes = writes;
-            self.stuck_since = None;
-        } else if now - *self.stuck_since.get_or_insert(now) >= options.write_timeout {
-            return Verdict::Reset;
-        }
-
-        if active > 0 || served != self.served {
-            self.served = served;
-            self.rest_since = now;
-            self.head_since = None;
-        }
-        if active > 0 {
-            return Verdict::Stay;
-        }
-        if !http2 {
-            let begun = pulse.reads() != state.reads_at_rest.load(Ordering::Relaxed);
-            if begun && self.head_since.is_none() {
-                self.head_since = Some(now);
-            }
-            if self
-                .head_since
-                .is_some_and(|since| now - since >= options.header_timeout)
-            {
-                return Verdict::Close;
-            }
-        }
-        if now - self.rest_since >= options.keep_alive_idle {
-            Verdict::CloseInOrder
-        } else {
-            Verdict::Stay
-        }
     }
 }

@@ -18,6 +18,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
 use crate::body_error::BodyError;
@@ -31,7 +32,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + Send + 'static> Sendable
 /// One HTTP/1.1 client connection.
 pub struct Wire<B: Sendable> {
     sender: http1::SendRequest<B>,
-    connection: http1::Connection<Link, B>,
+    connection: http1::Connection<TokioIo<Link>, B>,
     pulse: Arc<Pulse>,
     home: Arc<Idle<B>>,
 }
@@ -48,7 +49,7 @@ pub(crate) struct Unanswered<B> {
 impl<B: Sendable> Wire<B> {
     pub(crate) fn new(
         sender: http1::SendRequest<B>,
-        connection: http1::Connection<Link, B>,
+        connection: http1::Connection<TokioIo<Link>, B>,
         pulse: Arc<Pulse>,
         home: Arc<Idle<B>>,
     ) -> Box<Self> {

@@ -7,19 +7,28 @@
 
 pub mod body;
 pub mod body_error;
+pub mod calm;
 pub mod channel;
 pub mod client;
+pub mod clocks;
 pub mod collect;
 pub mod connection;
 pub mod drain;
 pub mod fault;
 pub mod frames;
+pub mod framing;
+pub mod guarded;
+pub mod head;
 pub mod lease;
 pub mod link;
 pub mod listener;
+pub mod offence;
+pub mod refusal;
 pub mod server;
 pub mod server_options;
 pub mod severed;
+pub mod state;
+pub mod stream;
 
 pub use body::Body;
 pub use body_error::BodyError;

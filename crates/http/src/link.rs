@@ -1,17 +1,18 @@
-//! A socket as hyper reads and writes it, with a pulse that others can feel.
+//! A socket, with a pulse that others can feel.
 //!
 //! The pulse says whether bytes came, whether writing is stuck, and lets the owner of the connection ask for a hard reset instead of an
 //! orderly close. It adds a relaxed atomic store per read and write, nothing else.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::offence::Offence;
 
 /// What can be felt of a socket from outside. All orderings are relaxed: the numbers are looked at from the same task, or as a hint.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Pulse {
     writes: AtomicU32,
     stuck: AtomicBool,
     reset: AtomicBool,
+    offence: OnceLock<Offence>,
+    spoiled: AtomicBool,
 }
 
 impl Pulse {
@@ -42,22 +45,45 @@ impl Pulse {
     pub fn reset_on_drop(&self) {
         self.reset.store(true, Ordering::Relaxed);
     }
+
+    /// Notes what the client did wrong; only the first counts.
+    pub fn offend(&self, offence: Offence) {
+        // Nothing follows an offence, so a second one has nobody to tell.
+        let _ = self.offence.set(offence);
+    }
+
+    /// Notes that the body being read cannot be read to its end, so that nothing can follow its answer.
+    pub fn spoil(&self) {
+        self.spoiled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the body being read went wrong.
+    pub fn is_spoiled(&self) -> bool {
+        self.spoiled.load(Ordering::Relaxed)
+    }
+
+    /// What the client did wrong.
+    pub fn offence(&self) -> Option<Offence> {
+        self.offence.get().copied()
+    }
 }
 
 /// A TCP stream with a pulse.
 #[derive(Debug)]
 pub struct Link {
-    io: TokioIo<TcpStream>,
+    io: TcpStream,
     pulse: Arc<Pulse>,
 }
 
 impl Link {
     /// Wraps a connected stream.
     pub fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self {
-            io: TokioIo::new(stream),
-            pulse,
-        }
+        Self { io: stream, pulse }
+    }
+
+    /// What others feel of it.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -83,17 +109,16 @@ impl Drop for Link {
     fn drop(&mut self) {
         if self.pulse.reset.load(Ordering::Relaxed) {
             // Closing with a linger time of zero sends a reset. If that fails the close is merely orderly.
-            let _ =
-                socket2::SockRef::from(self.io.inner()).set_linger(Some(std::time::Duration::ZERO));
+            let _ = socket2::SockRef::from(&self.io).set_linger(Some(std::time::Duration::ZERO));
         }
     }
 }
 
-impl Read for Link {
+impl AsyncRead for Link {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
         if result.is_ready() {
@@ -103,7 +128,7 @@ impl Read for Link {
     }
 }
 
-impl Write for Link {
+impl AsyncWrite for Link {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -14,10 +14,12 @@ pub struct ServerOptions {
     pub header_timeout: Duration,
     /// How long a connection may lie without a request.
     pub keep_alive_idle: Duration,
-    /// How long a client may leave a written answer unread.
+    /// How long a client may leave an answer unread: that of the connection, or of one HTTP/2 stream that it gives no window.
     pub write_timeout: Duration,
     /// The largest request head in bytes.
     pub max_header_bytes: usize,
+    /// The largest line of a request head in bytes.
+    pub max_header_line: usize,
     /// The most header fields of a request.
     pub max_headers: usize,
     /// Bounds of HTTP/2 connections.
@@ -33,6 +35,14 @@ pub struct Http2Options {
     pub stream_window: u32,
     /// Bytes of all bodies of a connection that may be under way.
     pub connection_window: u32,
+    /// Bytes of an answer that are kept per stream for a client that does not take them.
+    pub send_buffer: usize,
+    /// Bytes of the table by which a client abbreviates its headers.
+    pub header_table: u32,
+    /// Streams that a client may have reset before they were looked at; one more ends the connection.
+    pub pending_resets: usize,
+    /// Streams that may have been reset because of what the client did wrong; one more ends the connection.
+    pub faulty_resets: usize,
 }
 
 impl Default for ServerOptions {
@@ -43,6 +53,7 @@ impl Default for ServerOptions {
             keep_alive_idle: Duration::from_secs(75),
             write_timeout: Duration::from_secs(60),
             max_header_bytes: 32 * 1024,
+            max_header_line: 8 * 1024,
             max_headers: 100,
             h2: Http2Options::default(),
         }
@@ -55,6 +66,10 @@ impl Default for Http2Options {
             max_concurrent_streams: 100,
             stream_window: 64 * 1024,
             connection_window: 1024 * 1024,
+            send_buffer: 64 * 1024,
+            header_table: 4096,
+            pending_resets: 20,
+            faulty_resets: 100,
         }
     }
 }

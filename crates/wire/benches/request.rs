@@ -5,7 +5,8 @@
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pointsman_wire::prometheus::dialect::Dialect;
-use pointsman_wire::prometheus::parse;
+use pointsman_wire::prometheus::lexicon::Lexicon;
+use pointsman_wire::prometheus::reader::Reader;
 use pointsman_wire::reply::ReplyScanner;
 use pointsman_wire::request::openai::{ApiKind, read};
 use std::fmt::Write as _;
@@ -111,10 +112,24 @@ fn page() -> String {
 }
 
 fn pages(c: &mut Criterion) {
-    let page = page();
-    c.bench_function("metrics/20 kB page", |b| {
-        b.iter(|| parse(Dialect::Vllm, black_box(page.as_bytes())))
-    });
+    let page = Bytes::from(page());
+    let mut reader = Reader::new(Lexicon::of_dialect(Dialect::Vllm).into());
+    let mut group = c.benchmark_group("metrics");
+    group.throughput(Throughput::Bytes(page.len() as u64));
+    for (name, frames) in [
+        ("20 kB page", vec![page.clone()]),
+        ("20 kB page, 4 KiB frames", cut(&page, 4096)),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                for frame in black_box(&frames) {
+                    reader.feed(frame);
+                }
+                reader.finish()
+            })
+        });
+    }
+    group.finish();
 }
 
 criterion_group!(benches, requests, replies, pages);

@@ -9,7 +9,7 @@
 //! - [`sse`]: events that we put into a stream ourselves.
 //! - [`models`]: one list of models out of several endpoints' lists.
 //! - [`prometheus`]: the gauges of model servers.
-//! - [`handoff`]: the id and the prefill body that a P/D proxy writes.
+//! - [`handoff`]: ids, bodies and answers of a request that is handed from prefill to decode.
 //! - [`receipt`] and [`decision_log`]: a decision written down.
 //!
 //! No sockets, no clock, no runtime: bytes come as arguments and go as values.
@@ -18,6 +18,7 @@ pub mod decision_log;
 pub mod handoff;
 pub mod json;
 pub mod models;
+pub mod parser;
 pub mod prometheus;
 pub mod receipt;
 pub mod reply;

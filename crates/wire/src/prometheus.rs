@@ -1,19 +1,24 @@
-//! Exposition text of a model server: the few gauges we read, by engine dialect.
+//! Exposition text of a model server: the few gauges we read, by what the engine calls them.
 //!
-//! A page is looked through line by line and only lines that begin with a wanted name are parsed,
-//! so a page costs what it takes to find its line ends. Of several series of one name the one with
-//! the largest explicit timestamp counts, the first on ties (as the reference picker does: series
-//! of several models or engines are *not* summed).
+//! A page is looked through line by line as its frames arrive, and only lines whose name is wanted are
+//! parsed, so a page costs what it takes to find its line ends; frames are not joined (a line that two
+//! frames share is kept aside). Of several series of one name the one with the largest explicit timestamp
+//! counts, the first on ties (as the reference picker does: series of several models or engines are *not*
+//! summed). Counts of served requests, which only tell a restart, are summed.
 //!
 //! A value that is not a finite number in its range (NaN, infinite, negative, usage above 1, text)
 //! is left out and counted as a problem; it never gets out as a value. Exemplars, comments and
 //! `# EOF` of OpenMetrics are passed over.
 
 pub mod dialect;
+pub mod lexicon;
+pub mod metric_spec;
+pub mod reader;
 pub(crate) mod series;
 
-use crate::prometheus::dialect::{Dialect, Field, Means, Wanted};
-use crate::prometheus::series::{Series, is_sample, number};
+use crate::prometheus::dialect::Dialect;
+use crate::prometheus::lexicon::Lexicon;
+use crate::prometheus::reader::Reader;
 use thiserror::Error;
 
 /// What one page said. A value is `None` if the page does not have it, or has it unusable.
@@ -29,8 +34,10 @@ pub struct Readings {
     pub block_size: Option<u32>,
     /// KV blocks of the engine.
     pub num_blocks: Option<u32>,
-    /// Unix time at which the process started, in seconds; a change means a restart.
+    /// Unix time at which the process started, in seconds; a later one means a restart.
     pub start_time: Option<f64>,
+    /// Requests served since the process started; fewer than before mean a restart.
+    pub served: Option<f64>,
     /// Series of wanted names that could not be used.
     pub problems: u32,
 }
@@ -40,119 +47,14 @@ pub struct Readings {
 #[error("not a metrics page; check that the path serves prometheus text")]
 pub struct NotExposition;
 
-/// Reads one page.
+/// Reads one whole page of a known engine.
+///
+/// # Errors
+/// The page is no exposition text.
 pub fn parse(dialect: Dialect, page: &[u8]) -> Result<Readings, NotExposition> {
-    let wanted = dialect.wanted();
-    let mut best = [Best::default(); Field::COUNT];
-    let mut problems = 0;
-    let mut plausible = None;
-    let mut any = false;
-    let mut start = 0;
-    while start < page.len() {
-        let end = memchr::memchr(b'\n', &page[start..]).map_or(page.len(), |n| start + n);
-        let line = &page[start..end];
-        start = end + 1;
-        if plausible.is_none() && !line.trim_ascii().is_empty() {
-            plausible = Some(line[0] == b'#' || is_sample(line));
-        }
-        for want in wanted {
-            let Some(rest) = line.strip_prefix(want.name.as_bytes()) else {
-                continue;
-            };
-            if !matches!(rest.first(), Some(b'{' | b' ' | b'\t')) {
-                continue;
-            }
-            match Series::parse(rest) {
-                Some(series) => {
-                    any = true;
-                    problems += want.offer(&series, &mut best);
-                }
-                None => problems += 1,
-            }
-        }
-    }
-    if plausible != Some(true) && !any {
-        return Err(NotExposition);
-    }
-    let mut readings = Readings {
-        problems,
-        ..Readings::default()
-    };
-    let mut usable = |field: Field, least: f64, most: f64| {
-        let value = best[field as usize].value?;
-        let fits = (least..=most).contains(&value);
-        readings.problems += u32::from(!fits);
-        fits.then_some(value)
-    };
-    let most = f64::from(u32::MAX);
-    let waiting = usable(Field::Waiting, 0.0, most);
-    let running = usable(Field::Running, 0.0, most);
-    // A sum of rounded shares may end a hair above one.
-    let kv_usage = usable(Field::KvUsage, 0.0, 1.0 + 1e-6);
-    let block_size = usable(Field::BlockSize, 1.0, most);
-    let num_blocks = usable(Field::NumBlocks, 1.0, most);
-    let start_time = usable(Field::StartTime, 0.0, 1e12);
-    Ok(Readings {
-        waiting: waiting.map(f64::trunc),
-        running: running.map(f64::trunc),
-        kv_usage: kv_usage.map(|usage| usage.min(1.0)),
-        block_size: block_size.map(|size| size as u32),
-        num_blocks: num_blocks.map(|blocks| blocks as u32),
-        start_time,
-        ..readings
-    })
-}
-
-impl Wanted {
-    /// Offers a series to the fields it has a value for; the number of problems met.
-    fn offer(&self, series: &Series<'_>, best: &mut [Best; Field::COUNT]) -> u32 {
-        match self.means {
-            Means::Value(field, label) => {
-                if label.is_none_or(|(name, value)| series.label(name) == Some(value.as_bytes())) {
-                    best[field as usize].offer(series.stamp, series.value);
-                }
-                0
-            }
-            Means::CacheInfo {
-                block_size,
-                num_blocks,
-            } => {
-                let mut problems = 0;
-                for (field, name) in [
-                    (Field::BlockSize, block_size),
-                    (Field::NumBlocks, num_blocks),
-                ] {
-                    // Before it has sized its cache vLLM writes None here.
-                    let Some(text) = series.label(name).filter(|text| *text != b"None") else {
-                        continue;
-                    };
-                    match number(text) {
-                        Some(value) => best[field as usize].offer(series.stamp, value),
-                        None => problems += 1,
-                    }
-                }
-                problems
-            }
-        }
-    }
-}
-
-/// The series that counts so far.
-#[derive(Clone, Copy, Default)]
-struct Best {
-    value: Option<f64>,
-    stamp: Option<f64>,
-}
-
-impl Best {
-    fn offer(&mut self, stamp: Option<f64>, value: f64) {
-        if self.value.is_none() || stamp > self.stamp {
-            *self = Self {
-                value: Some(value),
-                stamp,
-            };
-        }
-    }
+    let mut reader = Reader::new(Lexicon::of_dialect(dialect).into());
+    reader.feed(page);
+    reader.finish()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //!   ([`BelievedIndex::maintain`]); when the epoch of its slot is no longer the one it was recorded under (it stops
 //!   matching at once and is removed later); and when memory is short, the oldest of all first.
 //!
-//! Lookups share a read lock; an insertion holds the write lock for at most [`PART`] blocks at a time, a few
+//! Lookups share a read lock; an insertion holds the write lock for at most 64 blocks at a time, a few
 //! microseconds. The bench `prefix` has the figures.
 
 mod entry;

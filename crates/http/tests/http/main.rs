@@ -6,3 +6,4 @@ mod client;
 mod faults;
 mod rig;
 mod server;
+mod slow;

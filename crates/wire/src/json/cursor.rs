@@ -32,6 +32,21 @@ impl<'a, F: AsRef<[u8]>> Cursor<'a, F> {
         }
     }
 
+    /// A cursor at an absolute offset, or at the end if the frames are shorter.
+    pub(crate) fn at(frames: &'a [F], offset: usize) -> Self {
+        let mut cursor = Self::new(frames);
+        while cursor.base + cursor.current.len() < offset {
+            let Some(frame) = frames.get(cursor.next) else {
+                break;
+            };
+            cursor.base += cursor.current.len();
+            cursor.current = frame.as_ref();
+            cursor.next += 1;
+        }
+        cursor.at = (offset - cursor.base).min(cursor.current.len());
+        cursor
+    }
+
     /// Bytes from the start of the text.
     #[inline]
     pub(crate) const fn offset(&self) -> usize {
@@ -171,6 +186,18 @@ mod tests {
         assert_eq!(seen, b"abcde");
         assert_eq!(cursor.offset(), 5);
         assert_eq!(cursor.peek(), None);
+    }
+
+    #[test]
+    fn a_cursor_starts_anywhere() {
+        let frames: [&[u8]; 5] = [b"ab", b"", b"cde", b"f", b""];
+        for start in 0..=6 {
+            let mut cursor = Cursor::at(&frames, start);
+            assert_eq!(cursor.offset(), start);
+            assert_eq!(cursor.peek(), b"abcdef".get(start).copied());
+            assert_eq!(cursor.offset(), start);
+        }
+        assert_eq!(Cursor::at(&frames, 99).peek(), None);
     }
 
     #[test]

@@ -65,6 +65,15 @@ impl<'a, F: AsRef<[u8]>> Scanner<'a, F> {
         }
     }
 
+    /// A scanner in front of a value that was read before, at its absolute offset.
+    pub(crate) fn at(frames: &'a [F], offset: usize) -> Self {
+        Self {
+            cursor: Cursor::at(frames, offset),
+            depth: 0,
+            objects: 0,
+        }
+    }
+
     /// Steps over white space; the offset of what follows.
     pub fn offset(&mut self) -> usize {
         self.peek();

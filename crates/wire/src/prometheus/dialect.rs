@@ -1,6 +1,8 @@
-//! The words an engine uses for the gauges that are read: one table per engine.
+//! The words that known engines use for the gauges that are read: one description per engine.
 
-/// The words an engine uses for its gauges.
+use pointsman_core::contract::data_layer::{EngineSpec, MetricSpec};
+
+/// An engine whose words are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum Dialect {
     /// vLLM; what an unknown engine is taken for.
@@ -26,146 +28,94 @@ impl Dialect {
         (Self::Triton, "triton"),
     ];
 
-    /// The dialect of an engine type; an unknown one speaks vLLM's.
-    pub fn of_engine_type(name: &str) -> Self {
+    /// The dialect of an engine type, if it is known.
+    pub fn named(name: &str) -> Option<Self> {
         Self::ALL
             .iter()
             .find(|(_, known)| *known == name)
-            .map_or(Self::Vllm, |(dialect, _)| *dialect)
+            .map(|(dialect, _)| *dialect)
     }
 
-    pub(crate) const fn wanted(self) -> &'static [Wanted] {
-        match self {
-            Self::Vllm => {
-                const {
-                    &[
-                        gauge(Field::Waiting, "vllm:num_requests_waiting"),
-                        gauge(Field::Running, "vllm:num_requests_running"),
-                        gauge(Field::KvUsage, "vllm:kv_cache_usage_perc"),
-                        info("vllm:cache_config_info", "block_size", "num_gpu_blocks"),
-                        START_TIME,
-                    ]
-                }
-            }
-            Self::Sglang => {
-                const {
-                    &[
-                        gauge(Field::Waiting, "sglang:num_queue_reqs"),
-                        gauge(Field::Running, "sglang:num_running_reqs"),
-                        gauge(Field::KvUsage, "sglang:token_usage"),
-                        info("sglang:cache_config_info", "page_size", "num_pages"),
-                        START_TIME,
-                    ]
-                }
-            }
-            Self::TrtllmServe => {
-                const {
-                    &[
-                        gauge(Field::Waiting, "trtllm_num_requests_waiting"),
-                        gauge(Field::Running, "trtllm_num_requests_running"),
-                        gauge(Field::KvUsage, "trtllm_kv_cache_utilization"),
-                        gauge(Field::BlockSize, "trtllm_kv_cache_tokens_per_block"),
-                        gauge(Field::NumBlocks, "trtllm_kv_cache_max_blocks"),
-                        START_TIME,
-                    ]
-                }
-            }
+    /// The dialect of an engine type; an unknown one speaks vLLM's.
+    pub fn of_engine_type(name: &str) -> Self {
+        Self::named(name).unwrap_or_default()
+    }
+
+    /// The engine type.
+    pub fn word(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    /// What is read of this engine, and under which names.
+    pub fn spec(self) -> EngineSpec {
+        let spec = match self {
+            Self::Vllm => EngineSpec {
+                waiting: plain("vllm:num_requests_waiting"),
+                running: plain("vllm:num_requests_running"),
+                kv_usage: plain("vllm:kv_cache_usage_perc"),
+                cache_info: plain("vllm:cache_config_info"),
+                block_size_label: "block_size".to_owned(),
+                num_blocks_label: "num_gpu_blocks".to_owned(),
+                ..EngineSpec::default()
+            },
+            Self::Sglang => EngineSpec {
+                waiting: plain("sglang:num_queue_reqs"),
+                running: plain("sglang:num_running_reqs"),
+                kv_usage: plain("sglang:token_usage"),
+                cache_info: plain("sglang:cache_config_info"),
+                block_size_label: "page_size".to_owned(),
+                num_blocks_label: "num_pages".to_owned(),
+                ..EngineSpec::default()
+            },
+            Self::TrtllmServe => EngineSpec {
+                waiting: plain("trtllm_num_requests_waiting"),
+                running: plain("trtllm_num_requests_running"),
+                kv_usage: plain("trtllm_kv_cache_utilization"),
+                block_size: plain("trtllm_kv_cache_tokens_per_block"),
+                num_blocks: plain("trtllm_kv_cache_max_blocks"),
+                ..EngineSpec::default()
+            },
             Self::TritonTensorrtLlm => {
-                const {
-                    &[
-                        labelled(Field::Waiting, TRITON_REQUESTS, ("request_type", "waiting")),
-                        labelled(
-                            Field::Running,
-                            TRITON_REQUESTS,
-                            ("request_type", "scheduled"),
-                        ),
-                        labelled(
-                            Field::KvUsage,
-                            TRITON_BLOCKS,
-                            ("kv_cache_block_type", "fraction"),
-                        ),
-                        labelled(
-                            Field::BlockSize,
-                            TRITON_BLOCKS,
-                            ("kv_cache_block_type", "tokens_per"),
-                        ),
-                        labelled(
-                            Field::NumBlocks,
-                            TRITON_BLOCKS,
-                            ("kv_cache_block_type", "max"),
-                        ),
-                        START_TIME,
-                    ]
+                let requests = |kind| labelled("nv_trt_llm_request_metrics", "request_type", kind);
+                let blocks = |kind| {
+                    labelled(
+                        "nv_trt_llm_kv_cache_block_metrics",
+                        "kv_cache_block_type",
+                        kind,
+                    )
+                };
+                EngineSpec {
+                    waiting: requests("waiting"),
+                    running: requests("scheduled"),
+                    kv_usage: blocks("fraction"),
+                    block_size: blocks("tokens_per"),
+                    num_blocks: blocks("max"),
+                    ..EngineSpec::default()
                 }
             }
-            Self::Triton => {
-                const {
-                    &[
-                        gauge(Field::Waiting, "nv_inference_pending_request_count"),
-                        gauge(Field::Running, "nv_inference_exec_count"),
-                        START_TIME,
-                    ]
-                }
-            }
+            Self::Triton => EngineSpec {
+                waiting: plain("nv_inference_pending_request_count"),
+                running: plain("nv_inference_exec_count"),
+                ..EngineSpec::default()
+            },
+        };
+        EngineSpec {
+            name: self.word().to_owned(),
+            ..spec
         }
     }
 }
 
-const TRITON_REQUESTS: &str = "nv_trt_llm_request_metrics";
-const TRITON_BLOCKS: &str = "nv_trt_llm_kv_cache_block_metrics";
-const START_TIME: Wanted = gauge(Field::StartTime, "process_start_time_seconds");
-
-/// What is read from a page.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Field {
-    Waiting,
-    Running,
-    KvUsage,
-    BlockSize,
-    NumBlocks,
-    StartTime,
+fn plain(name: &str) -> Option<MetricSpec> {
+    Some(MetricSpec {
+        name: name.to_owned(),
+        labels: Vec::new(),
+    })
 }
 
-impl Field {
-    pub(crate) const COUNT: usize = 6;
-}
-
-/// A name to look for and what its series mean.
-pub(crate) struct Wanted {
-    pub(crate) name: &'static str,
-    pub(crate) means: Means,
-}
-
-pub(crate) enum Means {
-    /// The value is the field, in series with this label (if any is asked for).
-    Value(Field, Option<(&'static str, &'static str)>),
-    /// Labels carry block size and number of blocks.
-    CacheInfo {
-        block_size: &'static str,
-        num_blocks: &'static str,
-    },
-}
-
-const fn gauge(field: Field, name: &'static str) -> Wanted {
-    Wanted {
-        name,
-        means: Means::Value(field, None),
-    }
-}
-
-const fn labelled(field: Field, name: &'static str, label: (&'static str, &'static str)) -> Wanted {
-    Wanted {
-        name,
-        means: Means::Value(field, Some(label)),
-    }
-}
-
-const fn info(name: &'static str, block_size: &'static str, num_blocks: &'static str) -> Wanted {
-    Wanted {
-        name,
-        means: Means::CacheInfo {
-            block_size,
-            num_blocks,
-        },
-    }
+fn labelled(name: &str, label: &str, value: &str) -> Option<MetricSpec> {
+    Some(MetricSpec {
+        name: name.to_owned(),
+        labels: vec![(label.to_owned(), value.to_owned())],
+    })
 }

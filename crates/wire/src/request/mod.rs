@@ -2,8 +2,10 @@
 //!
 //! - [`error`]: what is wrong with a request, in words a client can act on.
 //! - [`prompt`]: where the prompt lies in the body, and its bytes piece by piece.
+//! - [`prompt_view`]: the prompt as hashing sees it.
 //! - [`openai`]: the OpenAI bodies.
 
 pub mod error;
 pub mod openai;
 pub mod prompt;
+pub mod prompt_view;

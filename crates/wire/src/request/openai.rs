@@ -8,7 +8,8 @@
 use crate::json::scanner::{Kind, Scanner};
 use crate::json::text::Str;
 use crate::request::error::RequestError;
-use crate::request::prompt::{PromptSpans, Segments};
+use crate::request::prompt::{Parts, PromptSpans, Segments, Shape};
+use crate::request::prompt_view::BodyPrompt;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -74,12 +75,19 @@ pub struct RequestFacts<'a> {
     pub include_usage: bool,
     /// What separates this client's cached prefixes from others'.
     pub cache_salt: Option<Cow<'a, str>>,
+    /// What a view of the prompt walks over.
+    pub(crate) parts: Parts,
 }
 
 impl RequestFacts<'_> {
     /// The canonical bytes of the prompt in `frames`, the frames that were read.
     pub fn prompt_segments<'f, F: AsRef<[u8]>>(&'f self, frames: &'f [F]) -> Segments<'f, F> {
         self.prompt.segments(frames)
+    }
+
+    /// The prompt as hashing sees it, over the frames that were read.
+    pub fn prompt_view<'f, F: AsRef<[u8]> + Sync>(&'f self, frames: &'f [F]) -> BodyPrompt<'f, F> {
+        BodyPrompt::new(frames, &self.parts)
     }
 }
 
@@ -109,6 +117,11 @@ pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<
             key if key == prompt_field.as_bytes() => fields.prompt = prompt(kind, &mut scanner)?,
             b"instructions" if kind == ApiKind::Responses => {
                 fields.instructions = optional_string(&mut scanner)?.map(|read| read.range);
+            }
+            b"tools" if matches!(kind, ApiKind::ChatCompletions | ApiKind::Responses) => {
+                let found = scanner.kind()?;
+                let tools = scanner.skip_value()?;
+                fields.tools = (found != Kind::Null).then_some(tools);
             }
             b"stream" => fields.stream = flag(&mut scanner)?,
             b"stream_options" => fields.include_usage = include_usage(&mut scanner)?,
@@ -144,11 +157,22 @@ pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<
     let stream = fields.stream.optional("stream", "true or false")?;
 
     let mut spans = PromptSpans::default();
+    let parts = Parts {
+        shape: prompt.shape,
+        prompt: prompt.range.clone(),
+        tools: fields.tools,
+        // The view wants the value, quotes included.
+        instructions: fields
+            .instructions
+            .as_ref()
+            .map(|text| text.start - 1..text.end + 1),
+        response: kind == ApiKind::Responses,
+    };
     if let Some(instructions) = fields.instructions {
         spans.push(instructions);
     }
-    let prompt_bytes = prompt.len();
-    spans.push(prompt);
+    let prompt_bytes = prompt.range.len();
+    spans.push(prompt.range);
     Ok(RequestFacts {
         model: scanner.text(&model),
         model_at: model.range.start - 1..model.range.end + 1,
@@ -158,6 +182,7 @@ pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<
         stream: stream.unwrap_or(false),
         include_usage: fields.include_usage,
         cache_salt: fields.cache_salt.map(|salt| scanner.text(&salt)),
+        parts,
     })
 }
 
@@ -165,14 +190,21 @@ pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<
 #[derive(Default)]
 struct Fields<'a> {
     model: Seen<Str<'a>>,
-    prompt: Seen<Range<usize>>,
+    prompt: Seen<Found>,
     instructions: Option<Range<usize>>,
+    tools: Option<Range<usize>>,
     max_completion_tokens: Seen<u32>,
     max_tokens: Seen<u32>,
     max_output_tokens: Seen<u32>,
     stream: Seen<bool>,
     include_usage: bool,
     cache_salt: Option<Str<'a>>,
+}
+
+/// The field of the prompt as it was last seen.
+struct Found {
+    range: Range<usize>,
+    shape: Shape,
 }
 
 /// A field as it was last seen. Whether it is wrong is decided after the last occurrence.
@@ -301,16 +333,26 @@ fn include_usage<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<bool> {
     Ok(include)
 }
 
-fn prompt<F: AsRef<[u8]>>(kind: ApiKind, scanner: &mut Scanner<'_, F>) -> Read<Seen<Range<usize>>> {
-    match (scanner.kind()?, kind) {
+fn prompt<F: AsRef<[u8]>>(kind: ApiKind, scanner: &mut Scanner<'_, F>) -> Read<Seen<Found>> {
+    let (seen, shape) = match (scanner.kind()?, kind) {
         (Kind::Str, ApiKind::Completions | ApiKind::Embeddings | ApiKind::Responses) => {
-            Ok(Seen::Is(scanner.string()?.range))
+            let text = scanner.string()?;
+            let escaped = text.escaped;
+            (Seen::Is(text.range), Shape::Text { escaped })
         }
-        (Kind::List, ApiKind::ChatCompletions) => messages(scanner),
-        (Kind::List, ApiKind::Completions | ApiKind::Embeddings) => texts_or_tokens(scanner),
-        (Kind::List, ApiKind::Responses) => items(scanner),
-        (other, _) => wrong(scanner, other),
-    }
+        (Kind::List, ApiKind::ChatCompletions) => (messages(scanner)?, Shape::Messages),
+        (Kind::List, ApiKind::Completions | ApiKind::Embeddings) => {
+            (texts_or_tokens(scanner)?, Shape::List)
+        }
+        (Kind::List, ApiKind::Responses) => (items(scanner)?, Shape::Items),
+        (other, _) => (wrong(scanner, other)?, Shape::List),
+    };
+    Ok(match seen {
+        Seen::Absent => Seen::Absent,
+        Seen::Is(range) => Seen::Is(Found { range, shape }),
+        Seen::Wrong(found) => Seen::Wrong(found),
+        Seen::WrongInside(path, found, expected) => Seen::WrongInside(path, found, expected),
+    })
 }
 
 /// Walks the list that follows; `element` looks at one element (and reads it) and says what is

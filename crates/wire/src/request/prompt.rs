@@ -1,14 +1,39 @@
-//! Where the prompt lies in a body, and its bytes piece by piece.
+//! Where the prompt lies in a body, and its raw bytes piece by piece.
 //!
-//! The prompt is never copied or unescaped. Its canonical bytes are the raw bytes of the body:
-//! the content of a string prompt between its quotes, the whole JSON value of anything else
-//! (messages, token ids). Two requests of one client with a common beginning therefore share
-//! their first bytes, which is all that prefix matching needs; two clients that escape the same
-//! text differently do not.
+//! Raw bytes are those of the body, neither copied nor unescaped: the content of a string prompt between its quotes,
+//! the whole JSON value of anything else (messages, token ids). Hashing reads the prompt through
+//! [`crate::request::prompt_view`], which undoes escapes and writes what the reference hashes.
 
 use crate::json::cursor::{Pieces, pieces};
 use smallvec::SmallVec;
 use std::ops::Range;
+
+/// What the field of the prompt holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A string; whether it has escapes.
+    Text { escaped: bool },
+    /// A list of strings, of token ids or of lists of token ids.
+    List,
+    /// The messages of a chat.
+    Messages,
+    /// The items of a response.
+    Items,
+}
+
+/// Where the values lie that a view of the prompt walks over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) shape: Shape,
+    /// The field of the prompt: the content of a string, or the value.
+    pub(crate) prompt: Range<usize>,
+    /// The value of `tools`, where the kind of request has them.
+    pub(crate) tools: Option<Range<usize>>,
+    /// The value of `instructions` of a response.
+    pub(crate) instructions: Option<Range<usize>>,
+    /// Whether the request is a response, whose prompt is one JSON text.
+    pub(crate) response: bool,
+}
 
 /// The parts of a body that make up the prompt, in the order in which an engine reads them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

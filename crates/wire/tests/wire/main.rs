@@ -5,5 +5,6 @@
 mod corpora;
 mod json;
 mod metrics;
+mod prompts;
 mod replies;
 mod requests;
