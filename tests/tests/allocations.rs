@@ -8,8 +8,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
+use pointsman_core::config::basis::{Basis, Registry};
 use pointsman_core::config::presets::{NAMES, preset};
-use pointsman_core::config::resolved::{Basis, Registry, resolve};
+use pointsman_core::config::resolved::resolve;
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::{Deciding, Effect, Event};

@@ -1,12 +1,14 @@
 //! `cargo xtask`: prepares what the tests need and runs them all.
 //!
 //! `setup` fills the cache once ([`cache`], [`setup`]); `test` is setup and then one stage after the other
-//! ([`check`]); `bench` and `generate` are short names for the cargo commands behind them. Everything is
-//! built with one profile (dev) into the cache's `target/`, never into the clone.
+//! ([`check`]); `bench` and `generate` are short names for the cargo commands behind them; `fuzz` runs the
+//! fuzz targets and writes down what came of it. Everything is built with one profile (dev) into the cache's
+//! `target/`, never into the clone.
 
 mod bench;
 mod cache;
 mod check;
+mod fuzz;
 mod generate;
 mod run;
 mod setup;
@@ -39,6 +41,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Fuzzes every parser of foreign bytes; not part of `test`, which replays the corpora.
+    Fuzz(fuzz::Asked),
     /// Rewrites the generated documents.
     Generate,
 }
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Command::Setup => cache::Cache::locate().and_then(|cache| setup::all(&cache)),
         Command::Test { only } => check::all(only.as_deref()),
         Command::Bench { arguments } => bench::all(&arguments),
+        Command::Fuzz(asked) => fuzz::all(&asked),
         Command::Generate => generate::rewrite(),
     };
     match result {

@@ -6,7 +6,11 @@
 use pointsman_core::contract::spec::PluginSpec;
 
 /// The plugins that feeds carry out; the registry is these and the scheduling plugins.
-pub static SPECS: &[&PluginSpec] = &[&discovery::file::SPEC];
+pub static SPECS: &[&PluginSpec] = &[
+    &discovery::file::SPEC,
+    &scrape::source::SPEC,
+    &scrape::extractor::SPEC,
+];
 
 pub mod clock;
 

@@ -1,30 +1,44 @@
 //! Scrapes the engines' metrics: one task per endpoint, spread in time, every value with its age.
 //!
-//! A task waits `interval` between scrapes and starts at a phase of its own (derived from its slot), so that a
+//! A task looks at its page on a grid of `interval` with a phase of its own (derived from its slot), so that a
 //! large pool is scraped evenly and never all at once. A scrape that fails leaves the old values, which
 //! age, notes why ([`ScrapeState`]) and doubles the wait up to `backoff`. Nothing here makes an endpoint
-//! unroutable.
+//! unroutable. Where the pages are and what is read of them is the plan's business; when the plan changes, the
+//! tasks that it concerns are started anew.
+
+pub mod engines;
+pub mod extractor;
+mod restart;
+pub mod source;
+pub mod tally;
+mod visit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, header};
-use pointsman_core::model::endpoint::Endpoint;
-use pointsman_core::model::slots::{Reading, ScrapeState, Slot, Slots};
-use pointsman_http::{Body, Pool, collect};
-use pointsman_wire::prometheus::dialect::Dialect;
-use pointsman_wire::prometheus::{Readings, parse};
+use pointsman_core::model::slots::{ScrapeState, Slot};
+use pointsman_core::schedule::plan::Plan;
+use pointsman_http::Pool;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::clock::Clock;
 use crate::membership::Membership;
+use crate::scrape::engines::{Directory, Target};
+use crate::scrape::tally::Tally;
+use crate::scrape::visit::Visitor;
+
+/// How soon a changed plan is noticed.
+const PLAN_LOOK: Duration = Duration::from_millis(250);
+
+/// The first look is not put off by the phase for more than this.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 
 /// How often and how patiently to scrape.
 #[derive(Clone, Copy, Debug)]
 pub struct ScrapeOptions {
-    /// Time between scrapes of one endpoint.
+    /// Time between scrapes of one endpoint, where the plan does not say.
     pub interval: Duration,
     /// Longest time one scrape may take.
     pub timeout: Duration,
@@ -45,143 +59,171 @@ impl Default for ScrapeOptions {
     }
 }
 
-/// Scrapes whatever is in the pool until dropped.
-pub async fn scrape_all(
-    membership: Arc<Membership>,
-    clock: Clock,
-    pool: Pool,
-    options: ScrapeOptions,
-) {
-    let mut changes = membership.changes();
-    let mut tasks: HashMap<Slot, (Arc<str>, AbortOnDrop)> = HashMap::new();
-    loop {
-        changes.borrow_and_update();
-        let snapshot = membership.snapshot();
-        tasks.retain(|slot, (name, _)| {
-            snapshot
-                .endpoints
-                .iter()
-                .any(|e| e.slot == *slot && e.name == *name)
-        });
-        for endpoint in &snapshot.endpoints {
-            tasks.entry(endpoint.slot).or_insert_with(|| {
-                let scraper = Scraper {
-                    endpoint: endpoint.clone(),
-                    slots: Arc::clone(membership.slots()),
-                    clock,
-                    pool: pool.clone(),
-                    options,
+/// Says which plan is in force.
+pub type PlanInForce = Box<dyn Fn() -> Arc<Plan> + Send>;
+
+/// Scrapes whatever is in a pool.
+pub struct Scraping {
+    /// The pool.
+    pub membership: Arc<Membership>,
+    /// The clock that stamps readings.
+    pub clock: Clock,
+    /// Connections to the endpoints.
+    pub connections: Pool,
+    /// How often and how patiently.
+    pub options: ScrapeOptions,
+    /// Where the pages are and what is read of them; `None`: vLLM's words and the usual labels.
+    pub plan: Option<PlanInForce>,
+    /// Counts pages and failures.
+    pub tally: Arc<Tally>,
+}
+
+impl Scraping {
+    /// Runs until dropped.
+    pub async fn run(self) {
+        let mut changes = self.membership.changes();
+        let mut tasks: HashMap<Slot, Task> = HashMap::new();
+        let mut plan = self.plan.as_ref().map(|current| current());
+        let mut directory = Directory::of(plan.as_deref());
+        loop {
+            changes.borrow_and_update();
+            self.follow(&directory, &mut tasks);
+            loop {
+                // Without a plan to look at there is only the membership to wait for.
+                match timeout(PLAN_LOOK, changes.changed()).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(_)) => return,
+                    Err(_) => {}
+                }
+                let current = self.plan.as_ref().map(|current| current());
+                let same = match (&plan, &current) {
+                    (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                    _ => true,
                 };
-                (
-                    Arc::clone(&endpoint.name),
-                    AbortOnDrop(tokio::spawn(scraper.run())),
-                )
+                if !same {
+                    plan = current;
+                    directory = Directory::of(plan.as_deref());
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Makes the tasks those of the current members.
+    fn follow(&self, directory: &Directory, tasks: &mut HashMap<Slot, Task>) {
+        let snapshot = self.membership.snapshot();
+        let wanted: HashMap<Slot, (Arc<str>, Target)> = snapshot
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| {
+                let target = directory.target(endpoint)?;
+                Some((endpoint.slot, (Arc::clone(&endpoint.name), target)))
+            })
+            .collect();
+        tasks.retain(|slot, task| {
+            wanted
+                .get(slot)
+                .is_some_and(|(name, target)| *name == task.name && *target == task.target)
+        });
+        let interval = directory.interval().unwrap_or(self.options.interval);
+        for (slot, (name, target)) in wanted {
+            let options = ScrapeOptions {
+                interval,
+                ..self.options
+            };
+            tasks.entry(slot).or_insert_with(|| {
+                let visitor = Visitor::new(
+                    slot,
+                    &target,
+                    options.max_page_bytes,
+                    Arc::clone(self.membership.slots()),
+                    self.clock,
+                    self.connections.clone(),
+                );
+                let tally = Arc::clone(&self.tally);
+                let handle = tokio::spawn(look_on(visitor, slot, options, tally));
+                Task {
+                    name,
+                    target,
+                    handle,
+                }
             });
         }
-        if changes.changed().await.is_err() {
-            return;
-        }
     }
 }
 
-struct AbortOnDrop(JoinHandle<()>);
+/// One endpoint's task; dropping it ends the task.
+struct Task {
+    name: Arc<str>,
+    target: Target,
+    handle: JoinHandle<()>,
+}
 
-impl Drop for AbortOnDrop {
+impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        self.handle.abort();
     }
 }
 
-struct Scraper {
-    endpoint: Endpoint,
-    slots: Arc<Slots>,
-    clock: Clock,
-    pool: Pool,
-    options: ScrapeOptions,
-}
-
-impl Scraper {
-    async fn run(self) {
-        // Golden-ratio phases spread any number of endpoints evenly over the interval.
-        let phase = (f64::from(self.endpoint.slot.0) * 0.618_033_988_749_895).fract();
-        // The first look is not put off by the phase for more than a tenth of a second.
-        sleep(
-            self.options
-                .interval
-                .min(Duration::from_millis(100))
-                .mul_f64(phase),
-        )
-        .await;
-        let mut failures = 0_u32;
-        loop {
-            let state = match timeout(self.options.timeout, self.fetch()).await {
-                Ok(state) => state,
-                Err(_) => ScrapeState::Unreachable,
-            };
-            self.slots.set_scrape_state(self.endpoint.slot, state);
-            failures = if state == ScrapeState::Fresh {
-                0
-            } else {
-                (failures + 1).min(16)
-            };
-            let wait = self
-                .options
-                .interval
-                .saturating_mul(1 << failures)
-                .min(self.options.backoff);
-            sleep(wait.max(self.options.interval)).await;
-        }
-    }
-
-    async fn fetch(&self) -> ScrapeState {
-        let request = Request::get("/metrics")
-            .header(header::HOST, self.endpoint.address.to_string())
-            .header(header::ACCEPT, "text/plain")
-            .body(Body::empty());
-        let Ok(request) = request else {
-            return ScrapeState::Garbage;
+/// Looks at one endpoint's page again and again.
+async fn look_on(mut visitor: Visitor, slot: Slot, options: ScrapeOptions, tally: Arc<Tally>) {
+    // Golden-ratio phases spread any number of endpoints evenly over the interval.
+    let phase = (f64::from(slot.0) * 0.618_033_988_749_895).fract();
+    sleep(options.interval.min(FIRST_LOOK).mul_f64(phase)).await;
+    let mut due = Instant::now();
+    let mut alarm = std::pin::pin!(sleep_until(due));
+    let mut failures = 0_u32;
+    loop {
+        alarm.as_mut().reset(Instant::now() + options.timeout);
+        let state = tokio::select! {
+            biased;
+            state = visitor.visit() => state,
+            () = &mut alarm => ScrapeState::Unreachable,
         };
-        let Ok(response) = self.pool.send(self.endpoint.address, request).await else {
-            return ScrapeState::Unreachable;
+        visitor.note(state);
+        tally.count(state);
+        failures = if state == ScrapeState::Fresh {
+            0
+        } else {
+            (failures + 1).min(16)
         };
-        match response.status().as_u16() {
-            200 => {}
-            404 => return ScrapeState::NotFound,
-            _ => return ScrapeState::Garbage,
-        }
-        let body = collect(
-            response.into_body(),
-            self.options.max_page_bytes,
-            self.options.timeout,
-        )
-        .await;
-        let Ok(page) = body else {
-            return ScrapeState::Garbage;
-        };
-        match parse(Dialect::Vllm, &page.joined()) {
-            Ok(readings) if has_gauges(&readings) => {
-                self.write(&readings);
-                ScrapeState::Fresh
-            }
-            Ok(_) | Err(_) => ScrapeState::Garbage,
-        }
-    }
-
-    fn write(&self, readings: &Readings) {
-        let now = self.clock.now();
-        let gauges = [
-            (Reading::Waiting, readings.waiting),
-            (Reading::Running, readings.running),
-            (Reading::KvUsage, readings.kv_usage),
-        ];
-        for (reading, value) in gauges {
-            if let Some(value) = value {
-                self.slots.write(self.endpoint.slot, reading, value, now);
-            }
-        }
+        let backoff = options.backoff.max(options.interval);
+        let wait = options.interval.saturating_mul(1 << failures).min(backoff);
+        due = next_due(due, wait, Instant::now());
+        alarm.as_mut().reset(due);
+        alarm.as_mut().await;
     }
 }
 
-fn has_gauges(readings: &Readings) -> bool {
-    readings.waiting.is_some() || readings.running.is_some() || readings.kv_usage.is_some()
+/// The next point of the grid; those that have gone by are left out, so that nothing is made up for in a hurry.
+fn next_due(due: Instant, wait: Duration, now: Instant) -> Instant {
+    let next = due + wait;
+    if next > now {
+        return next;
+    }
+    let wait = wait.as_nanos().max(1);
+    let late = (now - next).as_nanos() % wait;
+    now + Duration::from_nanos((wait - late) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn late_looks_stay_on_the_grid() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let check = |now, expected| {
+            assert_eq!(
+                next_due(start, ms(50), start + ms(now)),
+                start + ms(expected)
+            );
+        };
+        check(10, 50);
+        check(49, 50);
+        check(50, 100);
+        check(51, 100);
+        check(149, 150);
+        check(151, 200);
+    }
 }

@@ -37,6 +37,12 @@ pub struct Rules {
     pub cap: Cap,
     /// Blocks per endpoint where the engine does not say.
     pub capacity: u32,
+    /// Blocks per endpoint, whatever the engine says.
+    pub fixed_capacity: Option<u32>,
+    /// Whether an endpoint's capacity follows what its engine says later; else what it says first counts.
+    pub resize: bool,
+    /// Whether only blocks from the start of the prompt count, whatever our own settings say.
+    pub contiguous: bool,
     /// Whether the endpoint that prefills is entered too.
     pub learns_prefill: bool,
 }
@@ -83,10 +89,10 @@ impl Rules {
     }
 
     fn capacity_of(&self, published: u32) -> u32 {
-        if self.auto_tune && published > 0 {
-            published
-        } else {
-            self.capacity
+        match self.fixed_capacity {
+            Some(capacity) => capacity,
+            None if self.auto_tune && published > 0 => published,
+            None => self.capacity,
         }
     }
 }
@@ -111,7 +117,7 @@ impl BelievedPrefix {
             ttl: own.prefix_cache.ttl,
             max_bytes: usize::try_from(own.memory.prefix_index).unwrap_or(usize::MAX),
             keep_overflow,
-            resize: false,
+            resize: rules.resize,
         };
         let index = previous
             .and_then(|state| Arc::clone(state).downcast::<BelievedIndex>().ok())
@@ -119,7 +125,7 @@ impl BelievedPrefix {
         index.set_limits(limits);
         Self {
             rules,
-            mode: if own.prefix_cache.contiguous {
+            mode: if rules.contiguous || own.prefix_cache.contiguous {
                 MatchMode::Contiguous
             } else {
                 MatchMode::default()

@@ -6,6 +6,7 @@ use pointsman_core::contract::spec::PluginSpec;
 
 pub mod believed;
 pub mod decider;
+pub mod expected_ttft;
 pub mod filter;
 pub mod picker;
 pub mod producer;
@@ -24,7 +25,9 @@ pub static ALL: &[&PluginSpec] = &[
     &scorer::running_requests::SPEC,
     &scorer::kv_cache_utilization::SPEC,
     &scorer::prefix_cache::SPEC,
+    &scorer::expected_ttft::SPEC,
     &producer::approx_prefix_cache::SPEC,
+    &producer::engine_cache::SPEC,
     &picker::max_score::SPEC,
     &picker::random::SPEC,
     &picker::weighted_random::SPEC,

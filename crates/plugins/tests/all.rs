@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pointsman_core::config::resolved::{Basis, Registry, resolve};
+use pointsman_core::config::basis::{Basis, Registry};
+use pointsman_core::config::fault::Fault;
+use pointsman_core::config::resolved::resolve;
 use pointsman_core::config::written::Written;
 use pointsman_core::contract::pages::{markdown, page_of, summary_of};
 use pointsman_core::contract::spec::{Generation, PluginSpec, Role};
@@ -94,7 +96,10 @@ fn every_example_is_accepted_by_both_generations() {
         for generation in [Generation::G1, Generation::G2] {
             let resolved = resolve(&written, &Basis::new(&registry, generation, "example"));
             let resolved = resolved.unwrap_or_else(|f| panic!("{}: {f:?}", spec.kind));
-            assert_eq!(resolved.warnings, [], "{}", spec.kind);
+            // An example may show what one of the generations leaves unread.
+            let other = |fault: &&Fault| fault.message.contains("generation reads it");
+            let told: Vec<&Fault> = resolved.warnings.iter().filter(|f| !other(f)).collect();
+            assert!(told.is_empty(), "{}: {told:?}", spec.kind);
         }
     }
 }

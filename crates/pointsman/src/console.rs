@@ -67,13 +67,6 @@ pub(crate) fn refused(what: &str, faults: &[Fault]) -> anyhow::Error {
     anyhow!("{what} is refused, {} {noun}:{lines}", errors.len())
 }
 
-/// Tells warnings, one per line, on the standard error.
-pub(crate) fn warn(what: &str, faults: &[Fault]) {
-    for fault in faults {
-        complain(&format!("warning: {what}: {fault}\n"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,9 @@
 mod arguments;
 mod commands;
 mod console;
+mod findings;
 mod lab;
+mod planning;
 mod serving;
 
 use std::process::ExitCode;

@@ -14,7 +14,8 @@ use pointsman_http::{
     Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, bind, drain, serve,
 };
 use pointsman_serve::admin::server::{Admin, handle as answer_admin};
-use pointsman_serve::door::gateway::{GatewayLimits, handle};
+use pointsman_serve::door::gateway::handle;
+use pointsman_serve::door::limits::GatewayLimits;
 use pointsman_serve::router::Router;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -131,8 +132,9 @@ impl Control {
         }
     }
 
-    /// Serves the admin port on the current runtime.
+    /// Serves the admin port on the current runtime, and lets the plan's plugins do what they do between requests.
     pub(crate) fn serve_admin(&self, router: &Arc<Router>, bound: Bound) {
+        tokio::spawn(pointsman_serve::upkeep::keep_up(Arc::clone(router)));
         let admin = Admin {
             router: Arc::clone(router),
             ready: Arc::clone(&self.ready),

@@ -6,8 +6,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use pointsman_core::config::basis::{Basis, Registry};
 use pointsman_core::config::presets::preset;
-use pointsman_core::config::resolved::{Basis, Registry, resolve};
+use pointsman_core::config::resolved::resolve;
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;
 use pointsman_core::fixture::{NOW, pool};

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::{Cause, Deciding, Effect, End, Event, Outcome, Usage};
 use pointsman_core::exchange::life::Life;
 use pointsman_core::model::pool::Snapshot;
@@ -15,6 +16,7 @@ use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::Tick;
 use pointsman_wire::receipt::Meta;
 
+use crate::metrics::meter::{Decided, Meter};
 use crate::record::log::{PrettyLine, Tickets};
 use crate::record::ring::{Facts, RecordId};
 use crate::router::{Counts, Lane};
@@ -30,6 +32,7 @@ pub struct Exchange {
     record: Option<RecordId>,
     tickets: Tickets,
     last_row: Option<usize>,
+    meter: Meter,
 }
 
 impl Exchange {
@@ -45,8 +48,14 @@ impl Exchange {
             record: None,
             tickets: Tickets::default(),
             last_row: None,
+            meter: Meter::default(),
             lane: Arc::clone(lane),
         }
+    }
+
+    /// The plan the request started with.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
     }
 
     /// The membership the request started with.
@@ -106,6 +115,7 @@ impl Exchange {
                     .decision(&decision, &self.meta(request), ended);
             }
         }
+        self.measure(request, &scratch.table, &effect, (began, ended));
         drop(scratch);
         self.note_row(&effect);
         effect
@@ -143,6 +153,10 @@ impl Exchange {
             seed,
         });
         let effect = self.life.on(Event::AttemptFailed { cause, retry }, now);
+        if let Some(request) = request {
+            let times = (now, self.now());
+            self.measure(request, &scratch.table, &effect, times);
+        }
         drop(scratch);
         self.note_row(&effect);
         effect
@@ -158,6 +172,12 @@ impl Exchange {
     pub fn head(&mut self, status: u16) {
         let now = self.now();
         self.life.on(Event::Head { status }, now);
+    }
+
+    /// A part of the answer's body passes to the client.
+    pub fn passed(&mut self, bytes: usize) {
+        let now = self.meter.wants_time().then(|| self.now());
+        self.meter.passed(bytes, now);
     }
 
     /// The answer came to its natural end.
@@ -190,6 +210,28 @@ impl Exchange {
         self.lane.router.log.written(self.tickets).await;
     }
 
+    /// Counts a decision that was made between the two `times`.
+    fn measure(
+        &mut self,
+        request: &InferenceRequest<'_>,
+        table: &Table,
+        effect: &Effect,
+        (began, ended): (Tick, Tick),
+    ) {
+        let decided = Decided {
+            plan: &self.plan,
+            snapshot: &self.snapshot,
+            request,
+            slots: self.lane.router.membership.slots(),
+            table,
+            effect,
+            arrived: self.life.arrived(),
+            began,
+            ended,
+        };
+        self.meter.decided(&self.lane.cells, &decided);
+    }
+
     fn note_row(&mut self, effect: &Effect) {
         if let Effect::Forward { row, .. } = effect {
             self.last_row = Some(*row);
@@ -211,6 +253,7 @@ impl Exchange {
         let Effect::Note(outcome) = effect else {
             return;
         };
+        self.meter.ended(&self.lane.cells, &self.snapshot, &outcome);
         let router = &self.lane.router;
         let counter = match outcome.end {
             End::Served => 0,
@@ -223,7 +266,9 @@ impl Exchange {
             self.pretty(&outcome);
         }
         if let Some(record) = self.record {
+            let at = outcome.at;
             self.lane.ring.lock().finish(record, outcome, reply_id);
+            self.meter.written(&self.lane.cells, at, self.now());
         }
     }
 

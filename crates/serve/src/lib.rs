@@ -2,10 +2,18 @@
 
 pub mod record;
 
+pub mod metrics;
+
+pub mod reloads;
+
 pub mod router;
 
 pub mod exchange;
 
+pub mod handoff;
+
 pub mod door;
 
 pub mod admin;
+
+pub mod upkeep;

@@ -14,14 +14,15 @@ use pointsman_core::rng::{Rng, Seeds};
 use pointsman_core::schedule::plan::Plan;
 use pointsman_feeds::clock::Clock;
 use pointsman_feeds::membership::Membership;
+use pointsman_feeds::scrape::tally::Tally;
 use pointsman_http::client::{ClientOptions, Pool};
 
 use crate::door::route::Routes;
+use crate::metrics::cells::LaneCells;
+use crate::metrics::names::Names;
 use crate::record::log::Log;
 use crate::record::ring::{Recorded, Ring};
-
-/// Receipts of all workers together, in bytes.
-pub const RECEIPT_BYTES: usize = 16 << 20;
+use crate::reloads::Reloads;
 
 /// What all workers share.
 pub struct Router {
@@ -33,10 +34,16 @@ pub struct Router {
     pub plan: ArcSwap<Plan>,
     /// Which requests go where.
     pub routes: Routes,
+    /// What became of the configuration since the start.
+    pub reloads: Reloads,
     /// Where decisions are written.
     pub log: Log,
     /// What is counted.
     pub counts: Counts,
+    /// What scraping counts.
+    pub scrapes: Arc<Tally>,
+    /// Model names that are counted by themselves.
+    names: Arc<Names>,
     seed: u64,
     lanes: Mutex<Vec<Arc<Lane>>>,
 }
@@ -69,6 +76,8 @@ pub struct Lane {
     pub scratch: Mutex<Scratch>,
     /// Its last decisions.
     pub ring: Mutex<Ring>,
+    /// What it counts of its requests.
+    pub cells: LaneCells,
     /// Its connections to endpoints.
     pub pool: Pool,
 }
@@ -98,8 +107,11 @@ impl Router {
             membership,
             plan: ArcSwap::from_pointee(plan),
             routes,
+            reloads: Reloads::default(),
             log,
             counts: Counts::default(),
+            scrapes: Arc::default(),
+            names: Arc::default(),
             seed,
             lanes: Mutex::default(),
         }
@@ -107,6 +119,7 @@ impl Router {
 
     /// A new worker's lane; `workers` is how many there will be.
     pub fn add_lane(self: &Arc<Self>, workers: usize, client: ClientOptions) -> Arc<Lane> {
+        let receipts = self.plan.load().own.receipts.memory as usize;
         let mut lanes = self.lanes.lock();
         let number = lanes.len() as u64;
         let mut seeds = Seeds::new(self.seed, number);
@@ -118,11 +131,17 @@ impl Router {
                 seeds,
                 rng,
             }),
-            ring: Mutex::new(Ring::new(RECEIPT_BYTES / workers.max(1))),
+            ring: Mutex::new(Ring::new(receipts / workers.max(1))),
+            cells: LaneCells::new(Arc::clone(&self.names)),
             pool: Pool::new(client),
         });
         lanes.push(Arc::clone(&lane));
         lane
+    }
+
+    /// All workers' lanes.
+    pub fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.lanes.lock().clone()
     }
 
     /// The last decisions of all workers, newest first.

@@ -147,6 +147,9 @@ pub struct SimConfig {
     /// URL of the prefill server, to ask what it computed when it runs in another process
     #[arg(long, value_name = "URL")]
     pub kv_peer: Option<String>,
+    /// How long KV that nobody has fetched is kept; what is fetched later is garbage
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub kv_lease: Duration,
     /// Append the choice's index to completion ids, as the reference simulator does
     #[arg(long)]
     pub choice_suffix: bool,

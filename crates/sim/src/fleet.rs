@@ -3,6 +3,11 @@
 //! ```text
 //!  arrival ─► Life(Ready) ─► pick ─► Engine::submit ··► FirstToken ─► Life(Head) ··► Finished ─► Life(End)
 //! ```
+//! Requests come from a shape ([`workload`], drawn as it goes) or from a [`trace`] (fixed beforehand, for
+//! comparisons of policies). The router sees the text of a prompt and its engines' gauges; lengths of answers,
+//! speeds and caches only as answers show them. A built-in rule may pick instead of the plan.
+//! Time to first token is queueing and prefill, both on the engine as it is loaded; the network costs nothing.
+//!
 //! The decision table, the plan, the life of a request and the in-flight counts are the server's own
 //! code; only sockets and clocks are replaced: by [`Engine`]s, and by a clock that jumps to whatever is
 //! next: an engine's event, the reading of an engine's gauges, an arrival (of equal times in this
@@ -12,18 +17,40 @@
 //! engine's requests is the engine's own; every request ends exactly once; in the end nothing is in flight.
 //!
 //! Not modelled: the network, failures of engines, clients that leave, and prefill and decode on
-//! different engines. Files: [`config`], [`workload`], [`capacity`] (what 100 % load is), [`agenda`]
-//! (whose turn it is), [`quantiles`], [`report`].
+//! different engines. Files: [`config`], [`workload`], [`trace`], [`traffic`] (the traces), [`prompt`] (their
+//! text), [`scenario`] (fleet and traffic), [`comparison`] (policies against each other), [`router`] and
+//! [`oracle`] (who picks), [`capacity`] (what 100 % load is), [`agenda`] (whose turn it is), [`host`] (an
+//! engine and its tally), [`totals`], [`quantiles`], [`report`]; how requests arrive is in the child `arrivals`.
 
 pub mod agenda;
 
+mod arrivals;
+
 pub mod capacity;
 
+pub mod comparison;
+
 pub mod config;
+
+pub mod host;
+
+pub mod oracle;
+
+pub mod prompt;
 
 pub mod quantiles;
 
 pub mod report;
+
+pub mod router;
+
+pub mod scenario;
+
+pub mod totals;
+
+pub mod trace;
+
+pub mod traffic;
 
 pub mod workload;
 
@@ -31,50 +58,37 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use pointsman_core::contract::table::Table;
-use pointsman_core::exchange::event::{Deciding, Effect, End, Event, Outcome, Usage};
+use pointsman_core::exchange::event::{Effect, End, Event, Outcome, Usage};
 use pointsman_core::exchange::life::Life;
 use pointsman_core::model::endpoint::Endpoint;
 use pointsman_core::model::pool::Snapshot;
-use pointsman_core::model::request::InferenceRequest;
-use pointsman_core::model::slots::{Reading, ScrapeState, Slot, Slots};
+use pointsman_core::model::slots::{CacheConfig, Reading, ScrapeState, Slot, Slots};
 use pointsman_core::rng::Seeds;
-use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::{Span, Tick};
 
 use crate::engine::front::Engine;
 use crate::engine::request::{EngineEvent, EngineRequest, EventKind, Refusal, Summary};
 use crate::fleet::agenda::Agenda;
 use crate::fleet::config::{FleetConfig, Member};
+use crate::fleet::host::Host;
 use crate::fleet::quantiles::Durations;
 use crate::fleet::report::{EndpointReport, Report};
-use crate::fleet::workload::{Stream, Workload};
+use crate::fleet::router::{Chooser, Router};
+use crate::fleet::totals::Totals;
+use crate::fleet::trace::BLOCK_TOKENS;
+use crate::fleet::workload::Stream;
 
-/// Bytes per token that a prompt's size is given with; no text exists here.
-const BYTES_PER_TOKEN: usize = 4;
+/// How often a plan's producers and learners put their house in order, at most.
+const UPKEEP: Span = Span::from_millis(1000);
 
 /// Status of an answer that an engine completes.
 const OK: u16 = 200;
 
-/// One engine and what it has done in this run.
-struct Host {
-    engine: Engine,
-    tally: EndpointReport,
-}
-
-/// What a run has come to so far.
-#[derive(Default)]
-struct Totals {
-    served: u64,
-    refused: u64,
-    rejected: u64,
-    ttft: Durations,
-    e2e: Durations,
-}
-
 /// Engines behind a router, in virtual time.
 pub struct Fleet {
     seed: u64,
-    plan: Arc<Plan>,
+    router: Router,
+    chooser: Chooser,
     snapshot: Snapshot,
     slots: Arc<Slots>,
     table: Table,
@@ -85,6 +99,8 @@ pub struct Fleet {
     lives: Vec<Life>,
     spare: Vec<u32>,
     stream: Stream,
+    block_size: u32,
+    next_upkeep: Tick,
     scrape: Option<Span>,
     next_scrape: Tick,
     scraped: usize,
@@ -95,10 +111,13 @@ pub struct Fleet {
 
 impl Fleet {
     /// An idle fleet at time zero.
+    ///
+    /// # Panics
+    /// The engines' block sizes differ: ids of blocks would mean different text.
     pub fn new(config: FleetConfig) -> Self {
         let mut engine_seeds = Seeds::new(config.seed, 1);
         let mut told = Vec::new();
-        let (mut hosts, mut endpoints) = (Vec::new(), Vec::new());
+        let (mut hosts, mut endpoints) = (Vec::<Host>::new(), Vec::new());
         for (row, member) in config.members.into_iter().enumerate() {
             let Member {
                 name,
@@ -118,11 +137,24 @@ impl Fleet {
             hosts.push(Host { engine, tally });
         }
         let engines = hosts.len();
+        let slots = Slots::new(engines);
+        let sizes = |host: &Host| host.engine.config().block_size;
+        let block_size = hosts.first().map_or(BLOCK_TOKENS, sizes);
+        for (row, host) in hosts.iter().enumerate() {
+            assert_eq!(
+                sizes(host),
+                block_size,
+                "engines of one fleet have blocks of one size"
+            );
+            let blocks = host.engine.config().kv_blocks;
+            slots.set_cache_config(Slot(row as u32), CacheConfig { block_size, blocks });
+        }
         Self {
             seed: config.seed,
-            plan: config.plan,
+            router: config.router,
+            chooser: Chooser::new(config.seed),
             snapshot: Snapshot::new(1, endpoints),
-            slots: Arc::new(Slots::new(engines)),
+            slots: Arc::new(slots),
             table: Table::default(),
             decisions: Seeds::new(config.seed, 2),
             hosts,
@@ -130,6 +162,8 @@ impl Fleet {
             lives: Vec::new(),
             spare: Vec::new(),
             stream: Stream::new(config.seed),
+            block_size,
+            next_upkeep: Tick(0),
             // One engine at a time, so that each is read once per interval.
             scrape: config
                 .scrape
@@ -143,29 +177,9 @@ impl Fleet {
         }
     }
 
-    /// Lets `workload` arrive and runs until its last request has ended. A further run goes on with the
-    /// caches, gauges and the clock as they are.
-    ///
-    /// # Panics
-    /// An invariant does not hold: a defect of the engine or of the router.
-    pub fn run(&mut self, workload: &Workload) -> Report {
-        let began = self.now;
-        self.clear_tallies();
-        let mut left = workload.requests;
-        let mut arrival = self.now + self.stream.gap(workload.rate);
-        loop {
-            let until = if left > 0 { arrival } else { Tick(u64::MAX) };
-            self.let_pass(until);
-            if left == 0 {
-                break;
-            }
-            self.now = arrival;
-            self.arrive(workload);
-            left -= 1;
-            arrival = self.now + self.stream.gap(workload.rate);
-        }
-        self.check_nothing_left(workload.requests);
-        self.report(workload.requests, self.now.since(began))
+    /// Times to first token of the last run.
+    pub fn ttft(&self) -> &Durations {
+        &self.totals.ttft
     }
 
     /// Live readings, as the router sees them.
@@ -240,9 +254,8 @@ impl Fleet {
             (End::Served, Some(row as u32)),
             "an engine ended a request that another one has"
         );
-        self.totals.served += 1;
-        self.totals.ttft.add(outcome.first_byte.unwrap_or_default());
-        self.totals.e2e.add(outcome.total);
+        let first_byte = outcome.first_byte.unwrap_or_default();
+        self.totals.add_served(first_byte, outcome.total);
         let tally = &mut self.hosts[row].tally;
         tally.served += 1;
         tally.prompt_tokens += u64::from(summary.prompt_tokens);
@@ -260,32 +273,30 @@ impl Fleet {
         outcome
     }
 
-    /// One request of `workload` arrives now.
-    fn arrive(&mut self, workload: &Workload) {
-        let key = self.begin();
-        let request = InferenceRequest {
-            prompt_bytes: workload.prompt_tokens as usize * BYTES_PER_TOKEN,
-            max_output_tokens: Some(workload.output_tokens),
-            stream: true,
-            ..InferenceRequest::default()
+    /// The router answers the request itself.
+    fn note_rejected(&mut self, key: u32) {
+        self.totals.rejected += 1;
+        let effect = self.lives[key as usize].on(Event::End { usage: None }, self.now);
+        let outcome = self.close(key, effect);
+        assert_eq!(outcome.end, End::Rejected, "a rejected request ended so");
+    }
+
+    /// Lets the plan's producers and learners put their house in order. Nobody notices between decisions.
+    fn keep_up(&mut self) {
+        let Router::Plan(plan) = &self.router else {
+            return;
         };
-        let deciding = Deciding {
-            plan: &self.plan,
-            snapshot: &self.snapshot,
-            slots: &self.slots,
-            request: &request,
-            table: &mut self.table,
-            seed: self.decisions.next_seed(),
-        };
-        match self.lives[key as usize].on(Event::Ready(deciding), self.now) {
-            Effect::Forward { row, .. } => self.forward(key, row, workload),
-            Effect::Reply(_) => {
-                self.totals.rejected += 1;
-                let effect = self.lives[key as usize].on(Event::End { usage: None }, self.now);
-                let outcome = self.close(key, effect);
-                assert_eq!(outcome.end, End::Rejected, "a rejected request ended so");
-            }
-            other => panic!("a request that is ready can only be forwarded or answered: {other:?}"),
+        if self.now < self.next_upkeep {
+            return;
+        }
+        self.next_upkeep = self.now + UPKEEP;
+        for producer in &plan.producers {
+            producer
+                .plugin
+                .maintain(self.now, &self.snapshot, &self.slots);
+        }
+        for (_, _, learner) in plan.learners() {
+            learner.maintain(self.now, &self.snapshot, &self.slots);
         }
     }
 
@@ -300,24 +311,12 @@ impl Fleet {
         (self.lives.len() - 1) as u32
     }
 
-    fn forward(&mut self, key: u32, row: usize, workload: &Workload) {
-        let left = self.table.runs().iter().any(|run| run.alive.contains(row));
-        assert!(left, "row {row} was picked and no profile had left it");
+    fn forward(&mut self, key: u32, row: usize, request: &EngineRequest<'_>) {
         let in_flight = self.slots.in_flight(self.snapshot.slots()[row]);
         let host = &mut self.hosts[row];
         host.tally.picked += 1;
         host.tally.most_in_flight = host.tally.most_in_flight.max(in_flight);
-        let request = EngineRequest {
-            key: u64::from(key),
-            prompt_tokens: workload.prompt_tokens,
-            blocks: self
-                .stream
-                .prompt(workload, host.engine.config().block_size),
-            output_tokens: workload.output_tokens,
-            observed: false,
-            remote: None,
-        };
-        match host.engine.submit(self.now, &request, &mut self.told) {
+        match host.engine.submit(self.now, request, &mut self.told) {
             Ok(_) => self.agenda.set(row, host.engine.next_event()),
             Err(refusal) => self.note_refused(key, &refusal),
         }
@@ -367,14 +366,8 @@ impl Fleet {
     }
 
     fn check_nothing_left(&self, requests: u64) {
-        let Totals {
-            served,
-            refused,
-            rejected,
-            ..
-        } = self.totals;
         assert_eq!(
-            served + refused + rejected,
+            self.totals.ended(),
             requests,
             "a request was lost or ended twice"
         );
@@ -390,11 +383,8 @@ impl Fleet {
         }
     }
 
-    fn clear_tallies(&mut self) {
-        self.totals.ttft.clear();
-        self.totals.e2e.clear();
-        let totals = &mut self.totals;
-        (totals.served, totals.refused, totals.rejected) = (0, 0, 0);
+    fn clear_totals(&mut self) {
+        self.totals.clear();
         for Host { tally, .. } in &mut self.hosts {
             *tally = EndpointReport {
                 name: std::mem::take(&mut tally.name),
@@ -411,6 +401,7 @@ impl Fleet {
             served: self.totals.served,
             refused: self.totals.refused,
             rejected: self.totals.rejected,
+            within_half_second: self.totals.within_half_second,
             virtual_seconds: seconds,
             served_per_second: if took.0 > 0 {
                 self.totals.served as f64 / seconds

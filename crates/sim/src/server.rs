@@ -37,6 +37,8 @@ pub mod admin;
 
 pub mod desk;
 
+mod handoff;
+
 pub mod generate;
 
 pub mod routes;

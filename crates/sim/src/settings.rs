@@ -76,6 +76,8 @@ pub struct Settings {
     pub connector: Connector,
     /// Host and port of the prefill server in another process.
     pub kv_peer: Option<String>,
+    /// How long KV that nobody has fetched is kept.
+    pub kv_lease: Duration,
     /// Append the choice's index to completion ids.
     pub choice_suffix: bool,
     /// Answer with the request's X-Request-Id.
@@ -145,6 +147,7 @@ impl Settings {
             role,
             connector,
             kv_peer: config.kv_peer.as_deref().map(authority).transpose()?,
+            kv_lease: config.kv_lease,
             choice_suffix: config.choice_suffix,
             echo_request_id: config.enable_request_id_headers,
             startup: config.startup_duration,

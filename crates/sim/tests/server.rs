@@ -634,3 +634,43 @@ async fn a_hundred_clients_at_once_are_all_answered() {
     }
     assert!((bench.metric("vllm:e2e_request_latency_seconds_count").await - 100.0).abs() < 1e-9);
 }
+
+#[tokio::test]
+async fn kv_that_is_fetched_after_its_time_is_garbage() {
+    let bench = Bench::start(&["--kv-connector", "nixl", "--kv-lease", "1ms"]);
+    let mut body = json!({"prompt": "word ".repeat(100), "max_tokens": 1, "kv_transfer_params": {"do_remote_decode": true}});
+    let answer = bench.post("/v1/completions", &body).await.json();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    body["kv_transfer_params"] = answer["kv_transfer_params"].clone();
+    body["max_tokens"] = json!(3);
+    let answer = bench.post("/v1/completions", &body).await.json();
+    let text = answer["choices"][0]["text"].as_str().unwrap();
+    assert!(text.contains('\u{fffd}'), "{text}");
+    assert!((bench.metric("pointsman_sim_stale_transfers_total").await - 1.0).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn an_sglang_pair_meets_in_its_room() {
+    let shared = SimShared::default();
+    let twin = SimShared {
+        registry: shared.registry.clone(),
+        ..SimShared::default()
+    };
+    let prefill = Bench::sharing(&["--role", "prefill"], shared);
+    let decode = Bench::sharing(&["--role", "decode"], twin);
+    let body = json!({"prompt": "word ".repeat(1000), "max_tokens": 2, "bootstrap_room": 7});
+    let (first, second) = tokio::join!(
+        prefill.post("/v1/completions", &body),
+        decode.post("/v1/completions", &body)
+    );
+    assert_eq!(
+        (first.status, second.status),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    assert!(
+        decode
+            .metric("pointsman_sim_transferred_tokens_total")
+            .await
+            > 900.0
+    );
+}

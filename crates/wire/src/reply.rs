@@ -136,34 +136,47 @@ impl ReplyScanner {
     }
 
     fn look_for_usage(&mut self, bytes: &[u8]) {
-        if !self.carry.is_empty() {
-            self.carry
-                .extend_from_slice(&bytes[..bytes.len().min(CARRY - self.carry.len())]);
-            match usage_at(&self.carry) {
-                Look::More if self.carry.len() < CARRY => return,
-                Look::Found(usage) => self.facts.usage = usage,
-                Look::More | Look::Nothing => {}
-            }
-            self.carry.clear();
-        }
         let mut rest = bytes;
-        while let Some(at) = FIND_KEY.find(rest) {
-            let from_key = &rest[at..];
-            match usage_at(&from_key[..from_key.len().min(CARRY)]) {
+        if !self.carry.is_empty() {
+            // An object that began in what was carried ends within this much, or is given up. Keys inside that object,
+            // or in what turns out to be none, count as they do in one piece.
+            let mut window = std::mem::take(&mut self.carry);
+            let carried = window.len();
+            window.extend_from_slice(&bytes[..bytes.len().min(CARRY)]);
+            let Some(looked_at) = self.usages(&window, carried) else {
+                return;
+            };
+            rest = &bytes[looked_at - carried..];
+        }
+        self.usages(rest, rest.len());
+    }
+
+    /// Looks at the keys, or beginnings of one, before `until`, and gives how far it got: `until`, or the end of a key
+    /// that lies across it. `None` when the text ends too soon; then it is carried.
+    fn usages(&mut self, text: &[u8], until: usize) -> Option<usize> {
+        let mut from = 0;
+        while let Some(at) = FIND_KEY.find(&text[from..]).filter(|at| from + at < until) {
+            let object = &text[from + at..];
+            match usage_at(&object[..object.len().min(CARRY)]) {
                 Look::Found(usage) => self.facts.usage = usage,
                 Look::Nothing => {}
-                Look::More if from_key.len() < CARRY => {
-                    self.carry.extend_from_slice(from_key);
-                    return;
+                Look::More if object.len() < CARRY => {
+                    self.carry.extend_from_slice(object);
+                    return None;
                 }
                 Look::More => {}
             }
-            rest = &from_key[KEY.len()..];
+            from += at + KEY.len();
         }
-        let begun = (1..KEY.len()).rev().find(|&n| rest.ends_with(&KEY[..n]));
+        let rest = &text[from..];
+        let begun = (1..KEY.len())
+            .rev()
+            .find(|&n| rest.ends_with(&KEY[..n]) && text.len() - n < until);
         if let Some(n) = begun {
             self.carry.extend_from_slice(&KEY[..n]);
+            return None;
         }
+        Some(from.max(until))
     }
 }
 
@@ -193,6 +206,26 @@ mod tests {
                 "by {size}"
             );
         }
+    }
+
+    #[test]
+    fn keys_within_what_was_carried_count() {
+        let usage = |prompt| Some((prompt, 2));
+        let object = r#"{"prompt_tokens":1,"completion_tokens":2}"#;
+        let json = |text: String, expected| check("application/json", &text, expected);
+        json(
+            format!(r#"{{"usage":{{"usage":{object}}}}}"#),
+            (usage(1), false, None),
+        );
+        json(
+            format!(r#"{{"usage":"usage":{object}}}"#),
+            (usage(1), false, None),
+        );
+        json(
+            format!(r#"{{"usage":{{"a":[}},"usage":{object}}}"#),
+            (usage(1), false, None),
+        );
+        json(format!(r#""usage"usage":{object}}}"#), (None, false, None));
     }
 
     #[test]

@@ -6,8 +6,10 @@ use crate::time::Span;
 /// The settings, with defaults filled in.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct OwnSettings {
+    /// From which age on a reading is old; `None` where the configuration says nothing.
+    pub max_age: Option<Span>,
     /// What becomes of old readings; `None` where the configuration says nothing and the door decides.
-    pub staleness: Option<Staleness>,
+    pub policy: Option<Policy>,
     /// Prefix indexes.
     pub prefix_cache: PrefixCache,
     /// How long things may take.
@@ -20,6 +22,8 @@ pub struct OwnSettings {
     pub gateway: Gateway,
     /// Memory in bytes.
     pub memory: Memory,
+    /// Receipts of decisions.
+    pub receipts: Receipts,
     /// The picker's metrics.
     pub metrics: Metrics,
 }
@@ -27,10 +31,11 @@ pub struct OwnSettings {
 impl OwnSettings {
     /// The staleness in force for a door whose own default is `policy`.
     pub fn staleness_or(&self, policy: Policy) -> Staleness {
-        self.staleness.unwrap_or_else(|| Staleness {
-            policy,
-            ..Staleness::default()
-        })
+        let default = Staleness::default();
+        Staleness {
+            max_age: self.max_age.unwrap_or(default.max_age),
+            policy: self.policy.unwrap_or(policy),
+        }
     }
 }
 
@@ -62,8 +67,10 @@ pub struct Limits {
 }
 
 /// Second attempts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Retries {
+    /// Share of all requests that second attempts may add; `None`: no bound.
+    pub budget: Option<f64>,
     /// Most endpoints tried for one request; zero: all.
     pub max: u32,
     /// Whether an answer 408, 429 or 5xx is tried elsewhere before a first byte went to the client.
@@ -92,6 +99,11 @@ impl Handoff {
         (Self::SharedStorage, "shared-storage"),
         (Self::P2p, "p2p"),
     ];
+
+    /// The name in a configuration.
+    pub fn word(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 }
 
 /// The embedded gateway.
@@ -113,6 +125,19 @@ impl Default for Memory {
         Self {
             prefix_index: 256 << 20,
         }
+    }
+}
+
+/// Receipts of decisions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipts {
+    /// Memory of all receipts together, in bytes; read at the start.
+    pub memory: u64,
+}
+
+impl Default for Receipts {
+    fn default() -> Self {
+        Self { memory: 16 << 20 }
     }
 }
 

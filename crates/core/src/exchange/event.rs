@@ -101,6 +101,8 @@ pub enum Cause {
     FirstByteTimeout,
     /// The answer stood still for too long.
     IdleTimeout,
+    /// It answered 408, 429 or 5xx, and another endpoint is asked instead.
+    Overloaded,
 }
 
 impl Cause {
@@ -112,6 +114,7 @@ impl Cause {
             Self::Reset => "reset",
             Self::FirstByteTimeout => "first-byte-timeout",
             Self::IdleTimeout => "idle-timeout",
+            Self::Overloaded => "overloaded",
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Plan {
     pub generation: u64,
     /// Whose rules apply.
     pub compat: Generation,
+    /// Why they do, in a few words.
+    pub compat_reason: String,
     /// Fingerprint of the configuration as written.
     pub hash: u64,
     /// The profiles.

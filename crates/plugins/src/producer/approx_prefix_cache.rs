@@ -123,6 +123,9 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
             (tokens, _) => Cap::Tokens(whole(tokens)),
         },
         capacity: whole(given.lru_capacity_per_server.max(1)),
+        fixed_capacity: None,
+        resize: false,
+        contiguous: false,
         learns_prefill: true,
     };
     let producer = BelievedPrefix::new(rules, params.own, 0, params.previous);

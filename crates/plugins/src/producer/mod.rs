@@ -1,2 +1,3 @@
 //! What is worked out once per decision, for all profiles.
 pub mod approx_prefix_cache;
+pub mod engine_cache;

@@ -124,6 +124,9 @@ fn first(given: &Parameters, params: &Params<'_>) -> Built {
         least_block: 1,
         cap: Cap::Blocks(max_blocks),
         capacity: or(given.lru_capacity_per_server, 31_250),
+        fixed_capacity: None,
+        resize: false,
+        contiguous: false,
         learns_prefill: false,
     };
     // The reference goes on matching blocks that their own insertion evicted; here no more of them than one

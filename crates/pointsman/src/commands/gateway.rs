@@ -8,20 +8,19 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 use pointsman_core::config::presets::NAMES;
-use pointsman_core::config::resolved::{Registry, Resolved};
 use pointsman_core::rng::splitmix;
 use pointsman_feeds::clock::Clock;
 use pointsman_feeds::discovery::file::EndpointsFile;
 use pointsman_feeds::membership::Membership;
-use pointsman_feeds::plan::{from_file, from_preset};
-use pointsman_feeds::scrape::{ScrapeOptions, scrape_all};
+use pointsman_feeds::scrape::{ScrapeOptions, Scraping};
 use pointsman_http::{ClientOptions, Pool};
-use pointsman_serve::door::gateway::GatewayLimits;
+use pointsman_serve::door::limits::GatewayLimits;
 use pointsman_serve::door::route::Routes;
 use pointsman_serve::router::Router;
 
 use crate::arguments::LogArgs;
-use crate::console::{complain, refused, warn};
+use crate::console::{complain, refused};
+use crate::planning::{PlanArgs, follow, in_a_line, own_profile};
 use crate::serving::{
     Control, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway,
 };
@@ -48,12 +47,11 @@ pub(crate) struct Args {
     /// Where health, metrics and decisions are served; keep it private.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Scheduling profile by name.
-    #[arg(long, value_name = "NAME", default_value = NAMES[0], value_parser = PossibleValuesParser::new(NAMES))]
-    profile: String,
-    /// Scheduling configuration (EndpointPickerConfig) instead of a named profile.
-    #[arg(long, value_name = "FILE")]
-    config_file: Option<PathBuf>,
+    /// Scheduling profile by name [default: balanced].
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(NAMES))]
+    profile: Option<String>,
+    #[command(flatten)]
+    plan: PlanArgs,
     /// The endpoints to route to; read again when it changes.
     #[arg(long, value_name = "FILE")]
     endpoints: Option<PathBuf>,
@@ -112,9 +110,11 @@ impl Bounds {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
     let limits = args.bounds.limits()?;
-    let resolved = plan(&args.profile, args.config_file.as_deref())?;
+    let own = own_profile();
+    let profile = args.profile.as_deref().unwrap_or(own);
+    let chosen = args.plan.choose(profile)?;
     let routes = routes(args.routes.as_deref())?.unwrap_or_else(Routes::all_to_pool);
-    let discovery = resolved.plan.discovery.clone();
+    let discovery = chosen.plan.discovery.clone();
     let (path, watch) = match (&args.endpoints, &discovery) {
         (Some(path), _) => (path.as_path(), true),
         (None, Some(found)) => (std::path::Path::new(&found.path), found.watch),
@@ -132,7 +132,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let router = Arc::new(Router::new(
         clock,
         Arc::clone(&membership),
-        resolved.plan,
+        chosen.plan,
         routes,
         log,
         seed,
@@ -155,6 +155,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let control = Control::new(rest_drain);
         let admin_shown = admin.local_addr();
         control.serve_admin(&router, admin);
+        follow(&router, chosen.followed);
         let told = Arc::clone(&router);
         let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
         let watching = Arc::clone(&router);
@@ -171,38 +172,24 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 interval: Duration::from_millis(args.scrape_interval),
                 ..ScrapeOptions::default()
             };
-            tokio::spawn(scrape_all(
-                Arc::clone(&membership),
+            let followed = Arc::clone(&router);
+            let scraping = Scraping {
+                membership: Arc::clone(&membership),
                 clock,
-                Pool::new(ClientOptions::default()),
+                connections: Pool::new(ClientOptions::default()),
                 options,
-            ));
+                plan: Some(Box::new(move || followed.plan.load_full())),
+                tally: Arc::clone(&router.scrapes),
+            };
+            tokio::spawn(scraping.run());
         }
         tell(&format!(
-            "gateway http://{shown}, admin http://{admin_shown}, plan {}, {} endpoints",
-            router.plan.load().source,
+            "gateway http://{shown}, admin http://{admin_shown}, {}, {} endpoints",
+            in_a_line(&router.plan.load()),
             membership.snapshot().len()
         ));
         run_until_signal(stages, control.ready, doors, Vec::new(), tell).await
     })
-}
-
-/// The plan that the flags ask for; warnings are told.
-pub(crate) fn plan(
-    profile: &str,
-    config_file: Option<&std::path::Path>,
-) -> anyhow::Result<Resolved> {
-    let registry = Registry::new(&[pointsman_plugins::ALL, pointsman_feeds::SPECS].concat());
-    let (what, resolved) = match config_file {
-        Some(path) => (path.display().to_string(), from_file(path, &registry)),
-        None => (
-            format!("profile {profile}"),
-            from_preset(profile, &registry),
-        ),
-    };
-    let resolved = resolved.map_err(|faults| refused(&what, &faults))?;
-    warn(&what, &resolved.warnings);
-    Ok(resolved)
 }
 
 /// The routes of a file, if one is named.

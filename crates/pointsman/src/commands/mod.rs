@@ -4,6 +4,7 @@ mod gateway;
 mod proxy;
 mod sim;
 mod up;
+mod validate;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -17,7 +18,8 @@ Examples:
   pointsman up --profile proxy-performance-by-backend   the lab with a filter by KV backend
   pointsman gateway --endpoints pool.yaml               the gateway for your own backends
   pointsman proxy --kind fs --prefill http://p:8000 --decode http://d:8000
-  pointsman sim --model my-model --port 8000            one simulated model server";
+  pointsman sim --model my-model --port 8000            one simulated model server
+  pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it";
 
 /// Performance-aware router for disaggregated (prefill/decode) LLM serving.
 ///
@@ -40,6 +42,8 @@ enum Command {
     Proxy(proxy::Args),
     /// Run one simulated model server.
     Sim(sim::Args),
+    /// Check configurations and route files, and show the plan that they mean.
+    Validate(validate::Args),
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
@@ -63,6 +67,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Gateway(args) => gateway::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Sim(args) => sim::run(args),
+        Command::Validate(args) => validate::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

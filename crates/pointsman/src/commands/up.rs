@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use clap::builder::PossibleValuesParser;
-use pointsman_core::config::presets::NAMES;
+use pointsman_core::config::presets::{LAB, LAB_NAMES};
 use pointsman_feeds::clock::Clock;
 use pointsman_feeds::membership::{Member, Membership};
-use pointsman_feeds::scrape::{ScrapeOptions, scrape_all};
+use pointsman_feeds::scrape::{ScrapeOptions, Scraping};
 use pointsman_http::{Bound, ClientOptions, Drain, FaultSwitch, Pool, ServerOptions, bind};
 use pointsman_serve::door::proxy::config::{ProxyConfig, ProxyKind};
 use pointsman_serve::door::proxy::serve_proxy;
@@ -24,10 +24,11 @@ use pointsman_sim::server::transfers::TransferRegistry;
 use pointsman_sim::server::{SimShared, serve_sim};
 
 use crate::arguments::{LogArgs, LogStyle};
-use crate::commands::gateway::{Bounds, plan, random_seed, routes};
+use crate::commands::gateway::{Bounds, random_seed, routes};
 use crate::console::{complain, refused, say, stdout_has_colour, table};
 use crate::lab::faults::{Planned, parse as parse_faults, play};
 use crate::lab::pairs::{Backend, Pair, parse as parse_pairs};
+use crate::planning::{PlanArgs, follow, in_a_line};
 use crate::serving::{
     Control, Worker, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway,
 };
@@ -47,11 +48,10 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Scheduling profile by name.
-    #[arg(long, value_name = "NAME", default_value = NAMES[0], value_parser = PossibleValuesParser::new(NAMES))]
+    #[arg(long, value_name = "NAME", default_value = LAB, value_parser = PossibleValuesParser::new(LAB_NAMES))]
     profile: String,
-    /// Scheduling configuration (EndpointPickerConfig) instead of a named profile.
-    #[arg(long, value_name = "FILE")]
-    config_file: Option<PathBuf>,
+    #[command(flatten)]
+    plan: PlanArgs,
     /// How many prefill/decode pairs of each kind.
     #[arg(long, value_name = "KIND=N,...", default_value = "p2p=1,fs=1")]
     pairs: String,
@@ -120,7 +120,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     let limits = args.bounds.limits()?;
     let pairs = parse_pairs(&args.pairs)?;
-    let resolved = plan(&args.profile, args.config_file.as_deref())?;
+    let chosen = args.plan.choose(&args.profile)?;
     let lab_routes =
         || Routes::parse(LAB_ROUTES).map_err(|faults| refused("the lab's route file", &faults));
     let routes = routes(args.routes.as_deref())?.map_or_else(lab_routes, Ok)?;
@@ -144,7 +144,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let router = Arc::new(Router::new(
         clock,
         Arc::clone(&membership),
-        resolved.plan,
+        chosen.plan,
         routes,
         log,
         seed,
@@ -171,12 +171,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let control = Control::new(rest_drain);
         control.serve_admin(&router, admin);
-        tokio::spawn(scrape_all(
+        follow(&router, chosen.followed);
+        let followed = Arc::clone(&router);
+        let scraping = Scraping {
             membership,
             clock,
-            Pool::new(ClientOptions::default()),
-            ScrapeOptions::default(),
-        ));
+            connections: Pool::new(ClientOptions::default()),
+            options: ScrapeOptions::default(),
+            plan: Some(Box::new(move || followed.plan.load_full())),
+            tally: Arc::clone(&router.scrapes),
+        };
+        tokio::spawn(scraping.run());
         let told = Arc::clone(&router);
         let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
         tokio::spawn(play(planned, switches, tell.clone()));
@@ -352,8 +357,8 @@ fn banner(
         stdout_has_colour() && args.log.log == LogStyle::Pretty,
     );
     format!(
-        "pointsman {}: the lab on this machine, plan {}\n\n{table}\nTry it:\n  curl -s {gateway}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{{\"model\":\"{MODEL}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}],\"max_tokens\":8}}'\n\nCtrl-C ends it.\n\n",
+        "pointsman {}: the lab on this machine, {}\n\n{table}\nTry it:\n  curl -s {gateway}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{{\"model\":\"{MODEL}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}],\"max_tokens\":8}}'\n\nCtrl-C ends it.\n\n",
         env!("CARGO_PKG_VERSION"),
-        plan.source,
+        in_a_line(&plan),
     )
 }

@@ -1,6 +1,7 @@
-//! What the router knows, as JSON: decisions, endpoints with the age of every reading, the plan in force.
+//! What the router knows, as JSON: decisions, endpoints with the age of every reading.
 
 use pointsman_core::model::slots::Reading;
+use pointsman_feeds::scrape::engines::engine_of;
 use pointsman_wire::receipt::{Receipt, SCHEMA_VERSION, receipt};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -52,6 +53,7 @@ fn written(recorded: &Recorded) -> Receipt {
 
 /// The pool with every reading and its age.
 pub fn endpoints(router: &Router) -> String {
+    let plan = router.plan.load();
     let (snapshot, slots, now) = (
         router.membership.snapshot(),
         router.membership.slots(),
@@ -62,6 +64,9 @@ pub fn endpoints(router: &Router) -> String {
         .iter()
         .map(|endpoint| {
             let state = slots.scrape_state(endpoint.slot);
+            let cache = slots.cache_config(endpoint.slot);
+            let metrics = plan.metrics.as_ref();
+            let engine = metrics.map(|(_, engines)| engine_of(engines, &endpoint.labels));
             let readings: serde_json::Map<String, Value> = Reading::ALL
                 .into_iter()
                 .filter(|r| *r != Reading::InFlight)
@@ -86,41 +91,13 @@ pub fn endpoints(router: &Router) -> String {
                 "labels": labels,
                 "inFlight": slots.in_flight(endpoint.slot),
                 "scrape": state.word(),
+                "engine": engine,
+                "cacheConfig": {"blockSize": cache.block_size, "blocks": cache.blocks},
+                "epoch": slots.epoch(endpoint.slot),
                 "readings": readings,
             })
         })
         .collect();
     json!({"schemaVersion": SCHEMA_VERSION, "generation": snapshot.generation, "endpoints": rows})
         .to_string()
-}
-
-/// The plan in force.
-pub fn plan(router: &Router) -> String {
-    let plan = router.plan.load();
-    let profiles: Vec<Value> = plan
-        .profiles
-        .iter()
-        .map(|profile| {
-            let named = |kind: &str, name: &str| json!({"type": kind, "name": name});
-            json!({
-                "name": profile.name,
-                "filters": profile.filters.iter().map(|f| named(f.kind, &f.name)).collect::<Vec<_>>(),
-                "scorers": profile.scorers.iter().map(|s| {
-                    json!({"type": s.scorer.kind, "name": s.scorer.name.as_ref(), "weight": s.weight})
-                }).collect::<Vec<_>>(),
-                "picker": named(profile.picker.kind, &profile.picker.name),
-            })
-        })
-        .collect();
-    json!({
-        "schemaVersion": SCHEMA_VERSION,
-        "source": plan.source,
-        "generation": plan.generation,
-        "compat": plan.compat.word(),
-        "hash": format!("{:016x}", plan.hash),
-        "profileHandler": {"type": plan.handler.kind, "name": plan.handler.name.as_ref()},
-        "profiles": profiles,
-        "usesPicker": router.routes.uses_picker(),
-    })
-    .to_string()
 }

@@ -1,4 +1,6 @@
 //! The admin port: health, metrics and views of what the router knows. Never on the public port.
 pub mod debug;
 pub mod metrics;
+pub mod plan;
+pub mod prefixes;
 pub mod server;

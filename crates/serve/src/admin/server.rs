@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::time::Duration;
+
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use pointsman_http::Body;
+use pointsman_http::{Body, collect};
 use pointsman_wire::status::error_body;
 
-use crate::admin::{debug, metrics};
+use crate::admin::{debug, metrics, plan, prefixes};
 use crate::router::Router;
 
 /// What the admin port answers from.
@@ -20,16 +22,47 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
 }
 
-const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/endpoints, /debug/plan";
+const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/endpoints, /debug/plan, /debug/prefixes, /debug/learned";
+
+/// Where a request is explained, by POST.
+const EXPLAIN: &str = "/debug/prefixes/explain";
+
+/// Largest request that is explained, and how long it may take to arrive.
+const EXPLAIN_BYTES: usize = 4 << 20;
+const EXPLAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Answers one request on the admin port.
 pub async fn handle(admin: Admin, request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path() == EXPLAIN {
+        return explain(&admin, request).await;
+    }
     answer(
         &admin,
         request.method(),
         request.uri().path(),
         request.uri().query().unwrap_or(""),
     )
+}
+
+/// Answers for the body of a request: which endpoints are believed to hold which of its blocks.
+async fn explain(admin: &Admin, request: Request<Incoming>) -> Response<Body> {
+    if request.method() != Method::POST {
+        return problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "POST a request's body here, with ?path=/v1/chat/completions where it is no completion",
+        );
+    }
+    let query = request.uri().query().unwrap_or("");
+    let path = query.split('&').find_map(|pair| pair.strip_prefix("path="));
+    let path = path.unwrap_or("/v1/completions").to_owned();
+    let answer = match collect(request.into_body(), EXPLAIN_BYTES, EXPLAIN_TIME).await {
+        Ok(body) => prefixes::explain(&admin.router, &path, &body),
+        Err(error) => Err(error.to_string()),
+    };
+    match answer {
+        Ok(found) => json(found),
+        Err(why) => problem(StatusCode::BAD_REQUEST, &why),
+    }
 }
 
 fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<Body> {
@@ -54,7 +87,9 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
         }
         "/debug/decisions" => json(debug::decisions(&admin.router, query)),
         "/debug/endpoints" => json(debug::endpoints(&admin.router)),
-        "/debug/plan" => json(debug::plan(&admin.router)),
+        "/debug/plan" => json(plan::in_force(&admin.router)),
+        "/debug/prefixes" => json(prefixes::holdings(&admin.router)),
+        "/debug/learned" => json(prefixes::learned(&admin.router)),
         _ => match path.strip_prefix("/debug/decisions/") {
             Some(id) => match debug::decision(&admin.router, id) {
                 Some(found) => json(found),

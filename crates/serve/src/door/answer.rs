@@ -29,6 +29,7 @@ impl Answer {
 
 impl Watch for Answer {
     fn passed(&mut self, data: &Bytes) {
+        self.exchange.passed(data.len());
         if let Some(scanner) = &mut self.scanner {
             scanner.chunk(data);
         }

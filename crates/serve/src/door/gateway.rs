@@ -9,63 +9,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use pointsman_core::exchange::event::{Cause, Effect};
-use pointsman_core::model::endpoint::Endpoint;
+use pointsman_core::contract::data_layer::Parser;
+use pointsman_core::model::prompt::Prompt;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_http::collect::gather;
-use pointsman_http::{Body, CollectError, Frames, Peer, SendErrorKind, discard};
+use pointsman_http::{Body, CollectError, Frames, Peer, discard};
 use pointsman_wire::request::openai::{ApiKind, classify, read};
 use pointsman_wire::status::{DROPPED_REASON, openai_error};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::door::answer::Answer;
 use crate::door::headers::{X_REQUEST_ID, request_id, strip_hop_by_hop, strip_steering, value};
+use crate::door::limits::GatewayLimits;
 use crate::door::models;
 use crate::door::passage::{Passage, Patience};
 use crate::door::route::{Target, rows_of_service};
+use crate::door::sending::{Sending, Served};
 use crate::exchange::Exchange;
 use crate::router::Lane;
-
-/// Bounds of the gateway.
-#[derive(Clone, Copy, Debug)]
-pub struct GatewayLimits {
-    /// Largest request body in bytes.
-    pub max_body: usize,
-    /// Longest pause while a request body is read.
-    pub body_idle: Duration,
-    /// Longest wait for the head of an answer, per attempt.
-    pub first_byte: Duration,
-    /// Longest pause within an answer.
-    pub answer_idle: Duration,
-}
-
-impl Default for GatewayLimits {
-    fn default() -> Self {
-        Self {
-            max_body: 32 << 20,
-            body_idle: Duration::from_secs(30),
-            first_byte: Duration::from_secs(300),
-            answer_idle: Duration::from_secs(300),
-        }
-    }
-}
 
 /// How much of an unread body is taken in after a refusal, so that a client that writes first can read the answer.
 const DISCARD_BYTES: usize = 64 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
-/// While this process has no file descriptor left, an attempt is repeated this often.
-const EXHAUSTED_RETRIES: u32 = 100;
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-
 /// What a request is, as far as the gateway is concerned.
 enum Kind {
     /// A generation call that the picker understands.
     Inference(ApiKind),
+    /// Scheduled without being looked into.
+    Opaque,
     /// The list of models.
     Models,
     /// Anything else.
@@ -123,16 +99,6 @@ pub async fn handle(
     response
 }
 
-enum Served {
-    /// An answer of the gateway's own, held whole.
-    Whole(Response<Body>),
-    /// An endpoint's answer.
-    Streaming {
-        response: Response<Body>,
-        deadline: Option<Instant>,
-    },
-}
-
 async fn serve(
     lane: &Arc<Lane>,
     limits: GatewayLimits,
@@ -151,7 +117,9 @@ async fn serve(
     };
     let target = matched.target.clone();
     let deadline = matched.timeout.map(|t| Instant::now() + t);
-    let kind = kind_of(path, &parts.method)?;
+    let kind = kind_of(path, &parts.method, &exchange.plan().parsers)?;
+    let plan = Arc::clone(exchange.plan());
+    let limits = limits.under(&plan.own);
     if matches!((&kind, &target), (Kind::Models, Target::Pool)) {
         if exchange.snapshot().is_empty() {
             return Err(Reject::NoEndpoints);
@@ -167,6 +135,7 @@ async fn serve(
     prepare_headers(parts, exchange.request_id());
     let sending = Sending {
         lane,
+        plan: &plan,
         limits,
         parts,
         frames: &frames,
@@ -176,14 +145,23 @@ async fn serve(
         (Kind::Inference(_), _) if frames.is_empty() => Err(Reject::Malformed(
             "the request has no body; send a JSON object".to_owned(),
         )),
+        (Kind::Opaque, Target::Pool) => {
+            let id = exchange.request_id().to_owned();
+            let request = InferenceRequest {
+                id: &id,
+                ..InferenceRequest::default()
+            };
+            sending.picked(exchange, &request).await
+        }
         (Kind::Inference(api), Target::Pool) => {
             let facts =
                 read(api, frames.as_slice()).map_err(|e| Reject::Malformed(e.to_string()))?;
             let id = exchange.request_id().to_owned();
+            let prompt = facts.prompt_view(frames.as_slice());
             let request = InferenceRequest {
                 id: &id,
                 model: &facts.model,
-                prompt: None,
+                prompt: Some(Prompt(&prompt)),
                 cache_salt: facts.cache_salt.as_deref().unwrap_or(""),
                 prompt_bytes: facts.prompt_bytes,
                 max_output_tokens: facts.max_tokens,
@@ -202,8 +180,9 @@ async fn serve(
     }
 }
 
-fn kind_of(path: &str, method: &Method) -> Result<Kind, Reject> {
-    if let Some(api) = classify(path) {
+fn kind_of(path: &str, method: &Method, parsers: &[Parser]) -> Result<Kind, Reject> {
+    let reads = parsers.is_empty() || parsers.contains(&Parser::OpenAi);
+    if let Some(api) = classify(path).filter(|_| reads) {
         return if method == Method::POST {
             Ok(Kind::Inference(api))
         } else {
@@ -212,6 +191,8 @@ fn kind_of(path: &str, method: &Method) -> Result<Kind, Reject> {
     }
     Ok(if path == "/v1/models" && method == Method::GET {
         Kind::Models
+    } else if method == Method::POST && parsers.contains(&Parser::Passthrough) {
+        Kind::Opaque
     } else {
         Kind::Other
     })
@@ -262,143 +243,6 @@ fn prepare_headers(parts: &mut Parts, request_id: &str) {
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::EXPECT);
     parts.headers.insert(X_REQUEST_ID, value(request_id));
-}
-
-/// Everything that one attempt after another needs.
-struct Sending<'a> {
-    lane: &'a Arc<Lane>,
-    limits: GatewayLimits,
-    parts: &'a Parts,
-    frames: &'a Frames,
-    deadline: Option<Instant>,
-}
-
-impl Sending<'_> {
-    /// Sends to the picker's choice, and to the next best while one cannot be reached.
-    async fn picked(
-        &self,
-        exchange: &mut Exchange,
-        request: &InferenceRequest<'_>,
-    ) -> Result<Served, Reject> {
-        let mut effect = exchange.ready(request);
-        loop {
-            let row = match effect {
-                Effect::Forward { row, .. } => row,
-                Effect::Reply(reject) => return Err(reject),
-                Effect::Note(_) | Effect::Nothing => {
-                    return Err(Reject::Internal("no way on".to_owned()));
-                }
-            };
-            match self.attempt(exchange, row).await {
-                Ok(served) => return Ok(served),
-                Err(cause) if self.is_over() => {
-                    exchange.failed(cause, None);
-                    return Err(Reject::UpstreamTimeout);
-                }
-                Err(cause) => effect = exchange.failed(cause, Some(request)),
-            }
-        }
-    }
-
-    /// Sends to the row with the fewest requests in flight, and to the next while one cannot be reached.
-    async fn least_busy(
-        &self,
-        exchange: &mut Exchange,
-        mut rows: Vec<usize>,
-    ) -> Result<Served, Reject> {
-        let slots = Arc::clone(self.lane.router.membership.slots());
-        let mut last = Reject::NoEndpoints;
-        while let Some(at) = {
-            let snapshot = exchange.snapshot();
-            (0..rows.len()).min_by_key(|&at| slots.in_flight(snapshot.endpoints[rows[at]].slot))
-        } {
-            let row = rows.swap_remove(at);
-            exchange.bypass(row);
-            match self.attempt(exchange, row).await {
-                Ok(served) => return Ok(served),
-                Err(cause) => {
-                    if let Effect::Reply(reject) = exchange.failed(cause, None) {
-                        last = reject;
-                    }
-                    if self.is_over() {
-                        break;
-                    }
-                }
-            }
-        }
-        Err(last)
-    }
-
-    fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|d| d <= Instant::now())
-    }
-
-    async fn attempt(&self, exchange: &mut Exchange, row: usize) -> Result<Served, Cause> {
-        let snapshot = Arc::clone(exchange.snapshot());
-        let endpoint = &snapshot.endpoints[row];
-        let left = self.deadline.map_or(self.limits.first_byte, |d| {
-            d.saturating_duration_since(Instant::now())
-                .min(self.limits.first_byte)
-        });
-        let sent = timeout(left, self.send(endpoint))
-            .await
-            .map_err(|_| Cause::FirstByteTimeout)?;
-        let response = sent?;
-        exchange.head(response.status().as_u16());
-        Ok(Served::Streaming {
-            response,
-            deadline: self.deadline,
-        })
-    }
-
-    async fn send(&self, endpoint: &Endpoint) -> Result<Response<Body>, Cause> {
-        let mut tries = 0;
-        loop {
-            match self
-                .lane
-                .pool
-                .send(endpoint.address, self.request(endpoint))
-                .await
-            {
-                Ok(response) => return Ok(response),
-                Err(error) => match error.kind {
-                    // Our own lack of file descriptors says nothing about the endpoint.
-                    SendErrorKind::LocalExhausted if tries < EXHAUSTED_RETRIES => {
-                        tries += 1;
-                        tokio::time::sleep(EXHAUSTED_PAUSE).await;
-                    }
-                    SendErrorKind::ConnectTimeout => return Err(Cause::ConnectTimeout),
-                    SendErrorKind::Connect | SendErrorKind::LocalExhausted => {
-                        return Err(Cause::Connect);
-                    }
-                    _ => return Err(Cause::Reset),
-                },
-            }
-        }
-    }
-
-    fn request(&self, endpoint: &Endpoint) -> Request<Body> {
-        let mut request = Request::new(Body::frames(self.frames.clone()));
-        *request.method_mut() = self.parts.method.clone();
-        *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = self.origin_form();
-        *request.headers_mut() = self.parts.headers.clone();
-        request
-            .headers_mut()
-            .insert(header::HOST, value(&endpoint.authority));
-        request
-    }
-
-    /// Path and query only: what an origin server is asked for.
-    fn origin_form(&self) -> http::Uri {
-        if self.parts.uri.authority().is_none() {
-            return self.parts.uri.clone();
-        }
-        self.parts
-            .uri
-            .path_and_query()
-            .map_or_else(http::Uri::default, |pq| http::Uri::from(pq.clone()))
-    }
 }
 
 fn refusal(exchange: &mut Exchange, reject: &Reject) -> Response<Body> {

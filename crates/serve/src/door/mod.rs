@@ -2,7 +2,9 @@
 pub mod answer;
 pub mod gateway;
 pub mod headers;
+pub mod limits;
 pub mod models;
 pub mod passage;
 pub mod proxy;
 pub mod route;
+pub mod sending;

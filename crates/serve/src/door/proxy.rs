@@ -1,25 +1,28 @@
-//! Door 3: the P/D proxy in front of one prefill and one decode engine.
+//! Door 3: the P/D proxy in front of prefill and decode engines.
 //!
 //! A generation request: body read -> prefill leg (a copy that makes one token; its answer is thrown away) -> decode leg (the original
-//! body; its answer is passed on as it arrives). Both legs carry the same id. What can go otherwise:
+//! body; its answer is passed on as it arrives), in the variations of its dialect ([`crate::handoff`]). What can go otherwise:
 //!
 //! | what happens | then |
 //! |---|---|
 //! | prefill answers 4xx other than 408 and 429 | that answer is the client's; no decode leg |
-//! | prefill refuses, breaks, is late, answers anything else | counted and warned; decode computes the prompt itself |
-//! | decode cannot be reached, or is late | 502, or 504 |
+//! | prefill refuses, breaks, is late, answers anything else | the next prefill; without one decode computes the prompt itself, or 502/504 |
+//! | prefill does not say where the KV cache lies, in dialects that need it | decode computes the prompt itself |
+//! | the KV cache is nearly as old as its lease before decode starts | prefill again |
+//! | decode cannot be reached | another decode with a fresh prefill; without one 502 |
+//! | decode is late | 504 |
 //! | decode breaks off | an event stream ends in an error event and no `[DONE]`; anything else is reset |
-//! | the client leaves | the leg that runs is cancelled: its connection closes with this future |
+//! | the client leaves | the legs that run are cancelled: their connections close with this future |
 //!
-//! `GET /health` looks at both engines, `GET /metrics` is the decode engine's (else the prefill engine's), every other path goes to decode.
+//! `GET /health` looks at the engines, `GET /metrics` is a decode engine's (else a prefill engine's) with this proxy's counters behind
+//! it, every other path goes to decode.
 
+mod attempts;
 pub mod config;
-pub mod health;
-pub mod legs;
+mod health;
 pub mod refusal;
+mod station;
 pub mod tally;
-pub mod target;
-pub mod unique;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,19 +36,21 @@ use pointsman_core::model::reject::Reject;
 use pointsman_core::rng::Rng;
 use pointsman_http::collect::gather;
 use pointsman_http::{
-    Body, Bound, CollectError, Drain, Fault, FaultSwitch, Frames, Peer, Pool, ServerOptions,
-    discard, serve,
+    Body, Bound, CollectError, Drain, Fault, FaultSwitch, Peer, Pool, ServerOptions, discard, serve,
 };
-use pointsman_wire::handoff::{internal_id, prefill_copy};
 use tokio::time::Instant;
 
-use crate::door::headers::{X_REQUEST_ID, request_id, strip_hop_by_hop, value};
+use crate::door::headers::{X_REQUEST_ID, request_id, strip_hop_by_hop, strip_steering, value};
 use crate::door::passage::{Passage, Patience, Watch};
-use crate::door::proxy::config::ProxyConfig;
-use crate::door::proxy::legs::{Engine, LegFailure};
-use crate::door::proxy::tally::Tally;
-use crate::door::proxy::target::{Target, TargetError};
-use crate::door::proxy::unique::Unique;
+use crate::door::proxy::attempts::{Attempts, Exhausted};
+use crate::door::proxy::config::{PREFILL_FALLBACK, PREFILL_TIMEOUT, ProxyConfig};
+use crate::door::proxy::health::Asking;
+use crate::door::proxy::station::Stage;
+use crate::door::proxy::tally::{Outcome, Tally, Ticket};
+use crate::handoff::leg::{LegFailure, bounded, send};
+use crate::handoff::target::TargetError;
+use crate::handoff::unique::Unique;
+use crate::handoff::{Carried, HandoffFailure, Leg, Limits, Order};
 
 /// Read and thrown away after a 413, so that a client that writes first can read the answer.
 const DISCARD_BYTES: usize = 64 << 20;
@@ -57,11 +62,11 @@ pub struct Proxy(Arc<Inner>);
 
 struct Inner {
     config: ProxyConfig,
-    prefill: Engine,
-    decode: Engine,
+    prefills: Stage,
+    decodes: Stage,
+    pool: Pool,
     faults: FaultSwitch,
     rng: Mutex<Rng>,
-    tally: Tally,
 }
 
 impl Proxy {
@@ -70,39 +75,42 @@ impl Proxy {
     /// # Errors
     /// When an engine's URL is not `http://host:port`.
     pub fn new(config: ProxyConfig, faults: FaultSwitch) -> Result<Self, TargetError> {
+        let (prefill, decode) = (&config.prefill_url, &config.decode_url);
+        let prefills = Stage::new(prefill, &config.prefill_name, &config.more_prefills)?;
+        let decodes = Stage::new(decode, &config.decode_name, &config.more_decodes)?;
         let pool = Pool::new(config.client.clone());
-        let prefill = Engine::new(Target::parse(&config.prefill_url)?, pool.clone());
-        let decode = Engine::new(Target::parse(&config.decode_url)?, pool);
         let rng = Mutex::new(Rng::from_seed(config.seed));
         Ok(Self(Arc::new(Inner {
             config,
-            prefill,
-            decode,
+            prefills,
+            decodes,
+            pool,
             faults,
             rng,
-            tally: Tally::default(),
         })))
     }
 
     /// What this proxy has counted.
     pub fn tally(&self) -> &Tally {
-        &self.0.tally
+        &self.0.config.tally
     }
 
-    /// Answers one request. Dropping the future cancels the leg that runs.
+    /// Answers one request. Dropping the future cancels the legs that run.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let inner = &*self.0;
         let head_or_get = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
-            "/v1/completions" | "/v1/chat/completions" if request.method() == Method::POST => {
-                inner.generate(request, peer, &self.0).await
+            path if inner.config.kind.takes(path) => {
+                if request.method() == Method::POST {
+                    inner.generate(request, peer, &self.0).await
+                } else {
+                    refusal::method_not_allowed()
+                }
             }
-            "/v1/completions" | "/v1/chat/completions" => refusal::method_not_allowed(),
-            "/health" if head_or_get => {
-                health::health(&inner.config, &inner.prefill, &inner.decode).await
-            }
+            "/health" if head_or_get => health::health(&inner.asking()).await,
             "/metrics" if head_or_get => {
-                health::metrics(&inner.config, &inner.prefill, &inner.decode).await
+                let own = inner.config.tally.exposition();
+                health::metrics(&inner.asking(), own).await
             }
             _ => inner.pass(request, peer, &self.0).await,
         }
@@ -110,13 +118,34 @@ impl Proxy {
 }
 
 impl Inner {
+    fn asking(&self) -> Asking<'_> {
+        Asking {
+            pool: &self.pool,
+            prefills: self.prefills.all(),
+            decodes: self.decodes.all(),
+            patience: self.config.probe_timeout,
+        }
+    }
+
     async fn generate(
         &self,
         request: Request<Incoming>,
         peer: Peer,
         own: &Arc<Self>,
     ) -> Response<Body> {
+        let mut ticket = self.config.tally.request();
         let (mut parts, mut incoming) = request.into_parts();
+        let mut refused = |reject: &Reject, param: Option<&str>| {
+            ticket.will_be(Outcome::Rejected);
+            refusal::refuse(reject, param)
+        };
+        let prefill_timeout = match self.prefill_timeout(&mut parts.headers) {
+            Ok(timeout) => timeout,
+            Err(reject) => {
+                tokio::spawn(discard(incoming, DISCARD_BYTES, DISCARD_TIME));
+                return refused(&reject, None);
+            }
+        };
         let body = match gather(
             std::pin::Pin::new(&mut incoming),
             self.config.max_body,
@@ -127,83 +156,124 @@ impl Inner {
             Ok(body) => body,
             Err(CollectError::TooLarge { limit }) => {
                 tokio::spawn(discard(incoming, DISCARD_BYTES, DISCARD_TIME));
-                return refusal::refuse(&Reject::BodyTooLarge { limit }, None);
+                return refused(&Reject::BodyTooLarge { limit }, None);
             }
-            Err(error) => return refusal::refuse(&Reject::Malformed(error.to_string()), None),
+            Err(error) => return refused(&Reject::Malformed(error.to_string()), None),
         };
-        let copy = match prefill_copy(body.as_slice()) {
-            Ok(copy) => copy,
-            Err(error) => {
-                return refusal::refuse(&Reject::Malformed(error.to_string()), error.field());
-            }
-        };
-        let unique = Unique::draw(&mut self.rng.lock());
-        let id = internal_id(
-            &self.config.prefill_name,
-            &self.config.decode_name,
-            unique.hex(),
-        );
-        let client_id = self.client_id(&parts.headers, &unique);
+        let client_id = self.client_id(&parts.headers, || self.unique());
+        let wanted = parts.headers.remove(PREFILLER);
         clean(&mut parts.headers);
-        parts.headers.insert(X_REQUEST_ID, value(&id));
-        let path = parts.uri.path_and_query().cloned();
-        let leg = |method, headers, body| {
-            let mut request = Request::new(body);
-            *request.method_mut() = method;
-            *request.headers_mut() = headers;
-            if let Some(path) = &path {
-                *request.uri_mut() = path.clone().into();
-            }
-            request
-        };
 
-        self.tally.request();
         let started = Instant::now();
-        let prefill = leg(
-            Method::POST,
-            parts.headers.clone(),
-            Body::frames(Frames::from_bytes(copy.into())),
-        );
-        match self
-            .prefill
-            .prefill(prefill, self.config.prefill_timeout)
-            .await
-        {
-            Ok(None) => {}
-            Ok(Some(refused)) => {
-                self.tally.prefill_refused();
-                return self.finish(refused, &client_id, peer, own);
-            }
-            Err(failure) => {
-                self.tally.prefill_failed();
-                self.config.warn(&format!(
-                    "prefill failed, decode computes the prompt itself: {failure} (proxy {}, request {id})",
-                    self.config.name
-                ));
-            }
-        }
-
-        let decode = leg(Method::POST, parts.headers, Body::frames(body));
-        let answer = self
-            .decode
-            .send(decode, self.config.first_byte_timeout)
-            .await;
+        let order = Order {
+            pool: &self.pool,
+            dialect: self.config.kind,
+            bootstrap_port: self.config.bootstrap_port,
+            limits: Limits {
+                prefill: prefill_timeout,
+                first_byte: self.config.first_byte_timeout,
+                lease: self.config.kv_lease,
+                connect: self.config.client.connect_timeout,
+            },
+            parts: &parts,
+            body: &body,
+            draw: &|| self.unique(),
+        };
+        let attempts = Attempts {
+            config: &self.config,
+            prefills: &self.prefills,
+            decodes: &self.decodes,
+            wanted: wanted.as_ref().and_then(first_of),
+            request_id: &client_id,
+            prefill_timeout,
+        };
+        let carried = attempts.carry(&order).await;
         self.slow_down(started).await;
-        match answer {
-            Ok(answer) => self.finish(answer, &client_id, peer, own),
-            Err(failure) => self.decode_failed(&failure, &id, &client_id),
+        match carried {
+            Ok(carried) => self.finish_carried(carried, &client_id, ticket, peer, own),
+            Err(exhausted) => self.give_up(&exhausted, &client_id, &mut ticket),
         }
     }
 
-    /// The id that the client knows its request by: its own if it is valid, else `unique`.
-    fn client_id(&self, headers: &HeaderMap, unique: &Unique) -> HeaderValue {
+    fn unique(&self) -> Unique {
+        Unique::draw(&mut self.rng.lock())
+    }
+
+    /// The bound of the prefill stage: the request's own, taken out of its headers, up to the most that is allowed.
+    fn prefill_timeout(&self, headers: &mut HeaderMap) -> Result<Duration, Reject> {
+        let Some(asked) = headers.remove(PREFILL_TIMEOUT) else {
+            return Ok(self.config.prefill_timeout);
+        };
+        let millis = asked.to_str().ok().and_then(|text| text.parse().ok());
+        match millis {
+            Some(millis @ 1..) => {
+                Ok(Duration::from_millis(millis).min(self.config.max_prefill_timeout))
+            }
+            _ => Err(Reject::Malformed(format!(
+                "header {PREFILL_TIMEOUT} is no number of milliseconds; send a whole number from 1"
+            ))),
+        }
+    }
+
+    /// The answer of a leg on its way to the client.
+    fn finish_carried(
+        &self,
+        carried: Carried,
+        client_id: &HeaderValue,
+        mut ticket: Ticket,
+        peer: Peer,
+        own: &Arc<Self>,
+    ) -> Response<Body> {
+        let outcome = match (carried.by, carried.local) {
+            (Leg::Prefill, _) => {
+                self.config.tally.prefill_refused();
+                Outcome::Rejected
+            }
+            (Leg::Decode, Some(_)) => Outcome::Local,
+            (Leg::Decode, None) => Outcome::HandedOff,
+        };
+        ticket.will_be(Outcome::AbortedWithin);
+        let watch = DecodeWatch {
+            own: Arc::clone(own),
+            ticket: Some((ticket, outcome)),
+        };
+        let mut answer = self.finish(carried.answer, client_id, peer, watch);
+        if let Some(mishap) = carried.local {
+            let why = HeaderValue::from_static(mishap.word());
+            answer.headers_mut().insert(PREFILL_FALLBACK, why);
+        }
+        answer
+    }
+
+    /// The answer to a client that no engine answered.
+    fn give_up(
+        &self,
+        exhausted: &Exhausted,
+        client_id: &HeaderValue,
+        ticket: &mut Ticket,
+    ) -> Response<Body> {
+        let failure = &exhausted.failure;
+        let (outcome, param) = match failure {
+            HandoffFailure::Malformed(error) => (Outcome::Rejected, error.field()),
+            _ => (Outcome::Failed, None),
+        };
+        ticket.will_be(outcome);
+        let mut response = refusal::refuse(&failure.reject(exhausted.tried), param);
+        response
+            .headers_mut()
+            .insert(X_REQUEST_ID, client_id.clone());
+        response
+    }
+
+    /// The id that the client knows its request by: its own if it is valid, else a new one.
+    fn client_id(&self, headers: &HeaderMap, draw: impl FnOnce() -> Unique) -> HeaderValue {
         if headers.contains_key(X_REQUEST_ID) {
             return value(&request_id(headers, &mut self.rng.lock()));
         }
-        unique.uuid()
+        draw().uuid()
     }
 
-    /// Any other request: to the decode engine, streamed both ways.
+    /// Any other request: to a decode engine, streamed both ways.
     async fn pass(
         &self,
         request: Request<Incoming>,
@@ -214,8 +284,7 @@ impl Inner {
             return refusal::method_not_allowed();
         }
         let started = Instant::now();
-        let unique = Unique::draw(&mut self.rng.lock());
-        let client_id = self.client_id(request.headers(), &unique);
+        let client_id = self.client_id(request.headers(), || self.unique());
         let limit = self.config.max_body;
         let (mut parts, incoming) = request.into_parts();
         if http_body::Body::size_hint(&incoming).lower() > limit as u64 {
@@ -227,23 +296,34 @@ impl Inner {
         if let Some(length) = length {
             parts.headers.insert(CONTENT_LENGTH, length);
         }
-        let mut onward = Request::new(legs::bounded(incoming, limit));
+        let mut onward = Request::new(bounded(incoming, limit));
         *onward.method_mut() = parts.method;
         *onward.headers_mut() = parts.headers;
         if let Some(path) = parts.uri.path_and_query() {
             *onward.uri_mut() = path.clone().into();
         }
-        let answer = self
-            .decode
-            .send(onward, self.config.first_byte_timeout)
-            .await;
+        let Some(decode) = self.decodes.round(None).next() else {
+            return refusal::refuse(&Reject::NoEndpoints, None);
+        };
+        let place = decode.engine().place;
+        let answer = send(&self.pool, place, onward, self.config.first_byte_timeout).await;
         self.slow_down(started).await;
         match answer {
-            Ok(answer) => self.finish(answer, &client_id, peer, own),
+            Ok(answer) => {
+                let watch = DecodeWatch {
+                    own: Arc::clone(own),
+                    ticket: None,
+                };
+                self.finish(answer, &client_id, peer, watch)
+            }
             Err(LegFailure::TooLarge) => refusal::refuse(&Reject::BodyTooLarge { limit }, None),
             Err(failure) => {
-                let id = client_id.to_str().unwrap_or_default().to_owned();
-                self.decode_failed(&failure, &id, &client_id)
+                let failure = HandoffFailure::Decode(failure);
+                self.config
+                    .warn(&format!("{failure} (proxy {})", self.config.name));
+                let mut response = refusal::refuse(&failure.reject(1), None);
+                response.headers_mut().insert(X_REQUEST_ID, client_id);
+                response
             }
         }
     }
@@ -254,50 +334,22 @@ impl Inner {
         mut answer: Response<Body>,
         client_id: &HeaderValue,
         peer: Peer,
-        own: &Arc<Self>,
+        mut watch: DecodeWatch,
     ) -> Response<Body> {
         strip_hop_by_hop(answer.headers_mut());
         answer.headers_mut().insert(X_REQUEST_ID, client_id.clone());
         let (parts, body) = answer.into_parts();
         if http_body::Body::is_end_stream(&body) {
             // The length of an answer without a body (to HEAD) is in its headers.
+            watch.ended();
             return Response::from_parts(parts, body);
         }
         let patience = Patience {
             idle: self.config.stall_timeout,
             deadline: None,
         };
-        let passage = Passage::new(
-            body,
-            &parts.headers,
-            peer,
-            patience,
-            DecodeWatch(Arc::clone(own)),
-        );
+        let passage = Passage::new(body, &parts.headers, peer, patience, watch);
         Response::from_parts(parts, Body::boxed(passage))
-    }
-
-    fn decode_failed(
-        &self,
-        failure: &LegFailure,
-        id: &str,
-        client_id: &HeaderValue,
-    ) -> Response<Body> {
-        self.tally.decode_failed();
-        self.config.warn(&format!(
-            "decode failed: {failure} (proxy {}, request {id})",
-            self.config.name
-        ));
-        let reject = if failure.is_timeout() {
-            Reject::UpstreamTimeout
-        } else {
-            Reject::UpstreamUnreachable { tried: 1 }
-        };
-        let mut response = refusal::refuse(&reject, None);
-        response
-            .headers_mut()
-            .insert(X_REQUEST_ID, client_id.clone());
-        response
     }
 
     /// Under the fault `slow(f)` an answer comes f times as late.
@@ -311,22 +363,45 @@ impl Inner {
     }
 }
 
-/// Removes what must not reach an engine: what belongs to the client's connection, and framing that is set anew.
+/// Header by which a picker names the prefill engine of its choice.
+const PREFILLER: &str = "x-prefiller-host-port";
+
+/// The first of a list of values.
+fn first_of(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    text.split(',').next().map(str::trim)
+}
+
+/// Removes what must not reach an engine: what belongs to the client's connection or to the parts of a fleet, and framing that is set
+/// anew.
 fn clean(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
+    strip_steering(headers);
     headers.remove(CONTENT_LENGTH);
     headers.remove(EXPECT);
 }
 
-/// Counts and tells answers that decode broke off.
-struct DecodeWatch(Arc<Inner>);
+/// Counts how answers end, and tells of those that decode broke off.
+struct DecodeWatch {
+    own: Arc<Inner>,
+    /// A generation request, and what it counts as when its answer has passed whole.
+    ticket: Option<(Ticket, Outcome)>,
+}
 
 impl Watch for DecodeWatch {
+    fn ended(&mut self) {
+        if let Some((mut ticket, outcome)) = self.ticket.take() {
+            ticket.will_be(outcome);
+        }
+    }
+
     fn broken(&mut self, _: Cause, why: &str) {
-        self.0.tally.broken();
-        self.0.config.warn(&format!(
+        if let Some((mut ticket, _)) = self.ticket.take() {
+            ticket.will_be(Outcome::Broken);
+        }
+        self.own.config.warn(&format!(
             "decode broke off its answer: {why} (proxy {})",
-            self.0.config.name
+            self.own.config.name
         ));
     }
 }

@@ -504,8 +504,9 @@ fn read_run(reader: &mut Reader<'_>, rows: usize) -> FrozenRun {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use pointsman_core::config::basis::{Basis, Registry};
     use pointsman_core::config::presets::preset;
-    use pointsman_core::config::resolved::{Basis, Registry, resolve};
+    use pointsman_core::config::resolved::resolve;
     use pointsman_core::contract::spec::Generation;
     use pointsman_core::exchange::event::{Attempts, End};
     use pointsman_core::fixture::{NOW, pool};

@@ -142,7 +142,10 @@ async fn without_prefill_decode_computes_the_prompt_itself() {
     }
     let front = Front::start(&nowhere(), &decode.url());
     assert_eq!(front.post("/v1/completions", BODY).await.1, "decoded");
-    assert_eq!(decode.seen().last().unwrap().body, BODY);
+    let alone = decode.seen().pop().unwrap();
+    assert_eq!(alone.body, BODY);
+    let id = alone.headers["x-request-id"].to_str().unwrap();
+    assert_eq!(parse_internal_id(id), None, "an engine would wait for it");
 
     let prefill = Engine::start(Manner::Silent);
     let mut late = config(&prefill.url(), &decode.url());

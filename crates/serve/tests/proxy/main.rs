@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod break_offs;
+mod dialects;
+mod faults;
 mod legs;
 mod paths;
 mod rig;

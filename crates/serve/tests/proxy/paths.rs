@@ -35,27 +35,24 @@ async fn metrics_are_those_of_decode_else_of_prefill() {
     let prefill = Engine::start(Manner::Answer(200, "of prefill"));
     let decode = Engine::start(Manner::Answer(200, "of decode"));
     let sick = Engine::start(Manner::Answer(404, ""));
-    assert_eq!(
-        Front::start(&prefill.url(), &decode.url())
-            .get("/metrics")
-            .await
-            .1,
-        "of decode"
-    );
-    assert_eq!(
-        Front::start(&prefill.url(), &sick.url())
-            .get("/metrics")
-            .await
-            .1,
-        "of prefill"
-    );
-    assert_eq!(
-        Front::start(&prefill.url(), &nowhere())
-            .get("/metrics")
-            .await
-            .1,
-        "of prefill"
-    );
+    for (decode, expected) in [
+        (decode.url(), "of decode\n"),
+        (sick.url(), "of prefill\n"),
+        (nowhere(), "of prefill\n"),
+    ] {
+        let (answer, page) = Front::start(&prefill.url(), &decode).get("/metrics").await;
+        assert_eq!(
+            answer.headers()["content-length"],
+            page.len().to_string(),
+            "{page}"
+        );
+        let own = page.strip_prefix(expected).unwrap();
+        assert!(
+            own.starts_with("# HELP pointsman_proxy_requests_total "),
+            "{own}"
+        );
+        assert!(own.ends_with("pointsman_proxy_decode_retries_total 0\n"));
+    }
     let (answer, _) = Front::start(&nowhere(), &sick.url()).get("/metrics").await;
     assert_eq!(answer.status(), 503);
 }

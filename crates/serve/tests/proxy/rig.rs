@@ -12,7 +12,7 @@ use pointsman_http::{
     serve,
 };
 use pointsman_serve::door::proxy::Proxy;
-use pointsman_serve::door::proxy::config::{ProxyConfig, ProxyKind};
+use pointsman_serve::door::proxy::config::{EngineAddress, ProxyConfig, ProxyKind};
 use pointsman_serve::door::proxy::tally::TallyView;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,6 +46,12 @@ pub(crate) enum Manner {
     Plain,
     /// Answers after a pause.
     After(Duration),
+    /// Answers 200 at once with the first half of this body, and with the rest after the pause.
+    Slowly(Duration, &'static str),
+    /// An event stream that is there whole.
+    Events(&'static str),
+    /// Behaves in these ways one after another; the last one stays.
+    Turns(&'static [Self]),
 }
 
 /// An engine.
@@ -87,6 +93,11 @@ impl Engine {
                     headers: parts.headers,
                     body: String::from_utf8(body.joined().into_owned()).unwrap(),
                 });
+                let turn = seen.lock().unwrap().len() - 1;
+                let manner = match manner {
+                    Manner::Turns(turns) => turns[turn.min(turns.len() - 1)].clone(),
+                    other => other,
+                };
                 match manner {
                     Manner::Answer(status, text) => Response::builder()
                         .status(status)
@@ -97,6 +108,25 @@ impl Engine {
                         tokio::time::sleep(pause).await;
                         Response::new(Body::bytes("late"))
                     }
+                    Manner::Slowly(pause, text) => {
+                        let (sender, body) = Body::channel(4);
+                        tokio::spawn(async move {
+                            let (now, later) = text.split_at(text.len() / 2);
+                            let _ = sender.send(now).await;
+                            tokio::select! {
+                                () = tokio::time::sleep(pause) => {}
+                                () = sender.closed() => drop(being),
+                            }
+                            let _ = sender.send(later).await;
+                            sender.finish();
+                        });
+                        Response::new(body)
+                    }
+                    Manner::Events(text) => Response::builder()
+                        .header("content-type", "text/event-stream")
+                        .body(Body::bytes(text))
+                        .unwrap(),
+                    Manner::Turns(_) => unreachable!("turns do not nest"),
                     Manner::Silent => {
                         let _being = being;
                         std::future::pending().await
@@ -151,6 +181,12 @@ impl Engine {
         .await
     }
 
+    /// What it was asked to generate, health checks and the like left out.
+    pub(crate) fn generations(&self) -> Vec<Seen> {
+        let all = self.seen().into_iter();
+        all.filter(|seen| seen.method == Method::POST).collect()
+    }
+
     /// Waits until a stream has been started, and takes its sender.
     pub(crate) async fn stream(&self) -> pointsman_http::BodySender {
         soon(async {
@@ -180,6 +216,18 @@ impl Engine {
     }
 }
 
+impl Seen {
+    /// Its request id.
+    pub(crate) fn id(&self) -> String {
+        self.headers["x-request-id"].to_str().unwrap().to_owned()
+    }
+
+    /// Its body as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
 /// A URL at which nothing listens.
 pub(crate) fn nowhere() -> String {
     let addr = std::net::TcpListener::bind("127.0.0.1:0")
@@ -204,6 +252,22 @@ pub(crate) fn config(prefill: &str, decode: &str) -> ProxyConfig {
     config.prefill_name = "vllm-prefill-fs".to_owned();
     config.decode_name = "vllm-decode-fs".to_owned();
     config
+}
+
+/// The same pair under another dialect.
+pub(crate) fn spoken(kind: ProxyKind, prefill: &str, decode: &str) -> ProxyConfig {
+    let mut config = ProxyConfig::new(kind, prefill, decode);
+    config.prefill_name = "p".to_owned();
+    config.decode_name = "d".to_owned();
+    config
+}
+
+/// A further engine of this name.
+pub(crate) fn more(url: &str, name: &str) -> EngineAddress {
+    EngineAddress {
+        url: url.to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 impl Front {

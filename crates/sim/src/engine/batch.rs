@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// The running decodes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     steps: u64,
     size: u32,

@@ -14,8 +14,8 @@ use crate::engine::step_loop::StepLoop;
 /// The caller owns the clock: it calls [`Self::submit`] and [`Self::abort`] when things happen and
 /// [`Self::advance`] at [`Self::next_event`] (or later: events carry their own time). Times must not go
 /// back. Every accepted request ends in exactly one [`Finished`](crate::engine::request::EventKind),
-/// unless it is aborted.
-#[derive(Debug)]
+/// unless it is aborted. A clone goes on as the original would: its past and its chance are copied.
+#[derive(Clone, Debug)]
 pub enum Engine {
     /// Continuous batching over a roofline.
     StepLoop(Box<StepLoop>),

@@ -23,7 +23,7 @@ use crate::engine::request::{
 use crate::engine::roster::{Phase, Roster};
 
 /// An engine whose requests do not disturb each other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Independent {
     config: EngineConfig,
     timing: ReferenceTiming,

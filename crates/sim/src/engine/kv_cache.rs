@@ -19,7 +19,7 @@ use std::collections::HashMap;
 /// No node.
 pub const NO_NODE: u32 = u32::MAX;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Node {
     hashes: Vec<u64>,
     parent: u32,
@@ -42,7 +42,7 @@ pub struct Hit {
 }
 
 /// The blocks of one engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KvCache {
     total: u32,
     free: u32,

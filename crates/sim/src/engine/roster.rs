@@ -30,7 +30,7 @@ pub enum Phase {
 }
 
 /// One request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Row {
     /// The caller's name for it.
     pub key: u64,
@@ -86,7 +86,7 @@ pub struct Row {
 }
 
 /// All requests of an engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Roster {
     rows: Vec<Row>,
     spare: Vec<u32>,

@@ -45,7 +45,7 @@ struct Stretch {
 }
 
 /// An engine that follows a roofline.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StepLoop {
     config: EngineConfig,
     roofline: Roofline,

@@ -1,11 +1,13 @@
-//! How many requests per second one engine can serve: what a load of 100 % means.
+//! How many requests of one shape per second one engine can serve: what a load of 100 % means for a workload.
 //!
 //! Measured, not derived: an engine of this configuration, without jitter, is given eight times as many
 //! requests as it can run at once; the rate is taken over the middle of the run, when it is full and its
-//! requests are out of step with each other. Deterministic; costs a few thousand simulated requests.
+//! requests are out of step with each other. Deterministic; costs a few thousand simulated requests. For
+//! traces see [`crate::fleet::scenario::Scenario::capacity`].
 
 use pointsman_core::time::Tick;
 
+use crate::engine::block_hash::hash_ids;
 use crate::engine::config::EngineConfig;
 use crate::engine::front::Engine;
 use crate::engine::request::{EngineRequest, EventKind};
@@ -25,12 +27,16 @@ pub fn capacity(engine: &EngineConfig, workload: &Workload) -> f64 {
         0,
     );
     let (mut stream, mut told) = (Stream::new(0), Vec::new());
+    let (mut ids, mut blocks) = (Vec::new(), Vec::new());
     let wave = u64::from(engine.config().max_running);
     for key in 0..WAVES * wave {
+        stream.prompt(workload, engine.config().block_size, &mut ids);
+        blocks.clear();
+        hash_ids(&ids, &mut blocks);
         let request = EngineRequest {
             key,
             prompt_tokens: workload.prompt_tokens,
-            blocks: stream.prompt(workload, engine.config().block_size),
+            blocks: &blocks,
             output_tokens: workload.output_tokens,
             observed: false,
             remote: None,
@@ -39,15 +45,20 @@ pub fn capacity(engine: &EngineConfig, workload: &Workload) -> f64 {
             return 0.0;
         }
     }
-    let (mut finished, mut began) = (0, Tick(0));
+    rate_between(&mut engine, 3 * wave, (WAVES - 1) * wave)
+}
+
+/// Requests that end per second of virtual time, from the ending number `from` to the ending number `to`.
+fn rate_between(engine: &mut Engine, from: u64, to: u64) -> f64 {
+    let (mut finished, mut began, mut told) = (0, Tick(0), Vec::new());
     while let Some(at) = engine.next_event() {
         engine.advance(at, &mut told);
         let ended = |kind| matches!(kind, EventKind::Finished(_));
         finished += told.drain(..).filter(|event| ended(event.kind)).count() as u64;
-        if finished < 3 * wave {
+        if finished < from {
             began = at;
-        } else if finished >= (WAVES - 1) * wave {
-            return (finished - 3 * wave) as f64 / at.since(began).as_secs_f64();
+        } else if finished >= to && at > began {
+            return (finished - from) as f64 / at.since(began).as_secs_f64();
         }
     }
     0.0

@@ -1,12 +1,10 @@
 //! What a fleet is made of.
 
-use std::sync::Arc;
-
 use pointsman_core::model::endpoint::Labels;
-use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::Span;
 
 use crate::engine::config::EngineConfig;
+use crate::fleet::router::Router;
 
 /// One engine of a fleet, with the endpoint that the router sees.
 #[derive(Clone, Debug)]
@@ -21,13 +19,25 @@ pub struct Member {
     pub slow: f64,
 }
 
+impl Member {
+    /// An engine as modelled under this full name, without labels.
+    pub fn new(name: &str, engine: &EngineConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            labels: Labels::default(),
+            engine: engine.clone(),
+            slow: 1.0,
+        }
+    }
+}
+
 /// A fleet: engines, the router's plan and one seed for all chance.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct FleetConfig {
     /// The engines; row order of the decision table.
     pub members: Vec<Member>,
     /// What decides.
-    pub plan: Arc<Plan>,
+    pub router: Router,
     /// Everything random follows from it.
     pub seed: u64,
     /// How often each engine's gauges are read, spread evenly over the engines; `None`: never.
@@ -36,16 +46,16 @@ pub struct FleetConfig {
 
 impl FleetConfig {
     /// `engines` equal engines named `fleet/engine-0` and so on, scraped every 200 ms.
-    pub fn uniform(engines: usize, engine: &EngineConfig, plan: Arc<Plan>, seed: u64) -> Self {
-        let member = |at| Member {
-            name: format!("fleet/engine-{at}"),
-            labels: Labels::default(),
-            engine: engine.clone(),
-            slow: 1.0,
-        };
+    pub fn uniform(
+        engines: usize,
+        engine: &EngineConfig,
+        router: impl Into<Router>,
+        seed: u64,
+    ) -> Self {
+        let member = |at| Member::new(&format!("fleet/engine-{at}"), engine);
         Self {
             members: (0..engines).map(member).collect(),
-            plan,
+            router: router.into(),
             seed,
             scrape: Some(Span::from_millis(200)),
         }

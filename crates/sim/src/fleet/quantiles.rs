@@ -33,6 +33,8 @@ pub struct Quantiles {
     pub p50_ms: f64,
     /// Nine of ten are at most this.
     pub p90_ms: f64,
+    /// 95 of 100 are at most this.
+    pub p95_ms: f64,
     /// 99 of 100 are at most this.
     pub p99_ms: f64,
     /// The largest.
@@ -59,6 +61,16 @@ impl Durations {
         self.largest = self.largest.max(span.0);
     }
 
+    /// Counts all that `other` has counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+        self.largest = self.largest.max(other.largest);
+    }
+
     /// Forgets all; the memory stays.
     pub fn clear(&mut self) {
         self.counts.fill(0);
@@ -75,6 +87,7 @@ impl Durations {
             mean_ms: self.sum as f64 / self.count as f64 / 1e6,
             p50_ms: self.at_share(50),
             p90_ms: self.at_share(90),
+            p95_ms: self.at_share(95),
             p99_ms: self.at_share(99),
             max_ms: Span(self.largest).as_millis_f64(),
         }
@@ -133,10 +146,24 @@ mod tests {
             durations.add(Span::from_millis(ms));
         }
         let q = durations.quantiles();
-        for (got, exact) in [(q.p50_ms, 500.0), (q.p90_ms, 900.0), (q.p99_ms, 990.0)] {
+        for (got, exact) in [
+            (q.p50_ms, 500.0),
+            (q.p90_ms, 900.0),
+            (q.p95_ms, 950.0),
+            (q.p99_ms, 990.0),
+        ] {
             assert!((exact..exact * 1.008).contains(&got), "{got} for {exact}");
         }
         assert!((q.mean_ms - 500.5).abs() < 1e-9 && (q.max_ms - 1000.0).abs() < 1e-9);
+        let mut twice = durations.clone();
+        twice.merge(&durations);
+        assert_eq!(
+            twice.quantiles(),
+            Quantiles {
+                count: 2000,
+                ..durations.quantiles()
+            }
+        );
         durations.clear();
         assert_eq!(durations.quantiles().count, 0);
     }

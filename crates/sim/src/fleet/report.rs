@@ -20,6 +20,8 @@ pub struct Report {
     pub refused: u64,
     /// Requests that the router turned away, because the plan left no engine.
     pub rejected: u64,
+    /// Requests whose first token came within half a second.
+    pub within_half_second: u64,
     /// Virtual time from the beginning to the last ending.
     pub virtual_seconds: f64,
     /// Requests served per second of virtual time.

@@ -6,8 +6,6 @@
 use pointsman_core::rng::{Rng, Seeds};
 use pointsman_core::time::Span;
 
-use crate::engine::block_hash::hash_ids;
-
 /// Prefixes that many prompts begin with, as system prompts do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedPrefix {
@@ -51,8 +49,6 @@ impl Workload {
 pub struct Stream {
     chance: Rng,
     drawn: u64,
-    ids: Vec<u64>,
-    blocks: Vec<u64>,
 }
 
 impl Stream {
@@ -61,8 +57,6 @@ impl Stream {
         Self {
             chance: Rng::from_seed(Seeds::new(seed, 0).next_seed()),
             drawn: 0,
-            ids: Vec::new(),
-            blocks: Vec::new(),
         }
     }
 
@@ -77,8 +71,8 @@ impl Stream {
         }
     }
 
-    /// Chained hashes of the full blocks of the next prompt.
-    pub fn prompt(&mut self, workload: &Workload, block_size: u32) -> &[u64] {
+    /// Puts the ids of the full blocks of the next prompt into `ids`.
+    pub fn prompt(&mut self, workload: &Workload, block_size: u32, ids: &mut Vec<u64>) {
         let block_size = block_size.max(1);
         let full = workload.prompt_tokens / block_size;
         let (prefix, shared) = match workload.shared {
@@ -91,14 +85,9 @@ impl Stream {
         // The top bit keeps ids of prefixes and of single requests apart.
         let own = (1 << 63) | (self.drawn << 20);
         self.drawn += 1;
-        self.ids.clear();
-        self.ids
-            .extend((0..shared).map(|at| (prefix << 20) | u64::from(at)));
-        self.ids
-            .extend((shared..full).map(|at| own | u64::from(at)));
-        self.blocks.clear();
-        hash_ids(&self.ids, &mut self.blocks);
-        &self.blocks
+        ids.clear();
+        ids.extend((0..shared).map(|at| (prefix << 20) | u64::from(at)));
+        ids.extend((shared..full).map(|at| own | u64::from(at)));
     }
 }
 
@@ -127,19 +116,19 @@ mod tests {
             shared: Some(shared),
             ..Workload::new(1, 1.0)
         };
-        let a = stream.prompt(&workload, 16).to_vec();
-        let b = stream.prompt(&workload, 16).to_vec();
+        let mut next = |workload: &Workload| {
+            let mut ids = Vec::new();
+            stream.prompt(workload, 16, &mut ids);
+            ids
+        };
+        let a = next(&workload);
+        let b = next(&workload);
         assert_eq!((a.len(), b.len()), (10, 10));
         assert_eq!(a[..6], b[..6]);
         assert!(a[6..].iter().all(|block| !b.contains(block)));
         let alone = Workload::new(1, 1.0);
-        let c = stream.prompt(&alone, 16).to_vec();
+        let c = next(&alone);
         assert_eq!(c.len(), 32);
-        assert!(
-            stream
-                .prompt(&alone, 16)
-                .iter()
-                .all(|block| !c.contains(block))
-        );
+        assert!(next(&alone).iter().all(|block| !c.contains(block)));
     }
 }

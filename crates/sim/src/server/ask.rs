@@ -45,6 +45,8 @@ pub struct Ask {
     pub continuous_usage: bool,
     /// The fields of the prefill/decode protocol.
     pub kv_transfer: Option<Map<String, Value>>,
+    /// The room in which an sglang pair meets.
+    pub bootstrap_room: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +64,7 @@ struct Written {
     temperature: Option<f64>,
     top_p: Option<f64>,
     kv_transfer_params: Option<Map<String, Value>>,
+    bootstrap_room: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -180,6 +183,7 @@ impl Ask {
             include_usage: options.include_usage.unwrap_or(false),
             continuous_usage: options.continuous_usage_stats.unwrap_or(false),
             kv_transfer: written.kv_transfer_params,
+            bootstrap_room: written.bootstrap_room,
         })
     }
 

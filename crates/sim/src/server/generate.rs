@@ -6,19 +6,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use pointsman_http::{Body, Peer};
-use pointsman_wire::handoff::parse_internal_id;
 use serde_json::{Value, json};
 
 use crate::engine::block_hash::hash_tokens;
-use crate::flags::{Connector, Mode, Role};
+use crate::flags::Mode;
 use crate::server::answer::{Answer, Usage};
 use crate::server::answer_body::AnswerBody;
 use crate::server::answer_text::{AnswerText, plan};
 use crate::server::api_error::ApiError;
 use crate::server::ask::{Api, Ask};
 use crate::server::desk::{Desk, json_text, read_body};
+use crate::server::handoff::handoff;
 use crate::server::host::{Entry, Host, reason_index};
-use crate::server::peer;
 
 /// Seconds since 1970.
 pub fn unix_seconds() -> u64 {
@@ -49,7 +48,7 @@ pub async fn generate(
     let prompt = ask.tokens.len() as u32;
 
     let request_id = given_id.clone().unwrap_or_else(|| host.chance.unique());
-    let handoff = handoff(desk, &ask, &request_id).await;
+    let handoff = handoff(desk, &ask, &request_id).await?;
     let seed = host.chance.draw(&ask.tokens);
     let planned = plan(
         ask.max_tokens,
@@ -79,12 +78,13 @@ pub async fn generate(
         watched: ask.stream,
         reason: reason_index(reason),
         peer: handoff.peer.as_deref(),
-        record: handoff.record.then_some(request_id.as_str()),
+        record: handoff.record.as_deref(),
     })?;
 
     let id = answer_id(host, api, &request_id);
     let answer = Answer::new(&ask, &id, &model, unix_seconds());
     let mut text = match host.settings.mode {
+        _ if handoff.garbage => AnswerText::echo("\u{fffd}".to_owned()),
         Mode::Random => AnswerText::words(seed),
         Mode::Echo => AnswerText::echo(ask.text.clone()),
     };
@@ -176,60 +176,6 @@ fn room(host: &Host, ask: &Ask) -> Result<u32, ApiError> {
             prompt + asked,
         ),
     ))
-}
-
-/// The part that this request plays in a prefill/decode pair.
-#[derive(Default)]
-struct Handoff {
-    /// Its KV comes from this server.
-    peer: Option<String>,
-    /// Its KV will be asked for under its id.
-    record: bool,
-}
-
-async fn handoff(desk: &Desk, ask: &Ask, id: &str) -> Handoff {
-    let host = &desk.host;
-    if ask.transfer_flag("do_remote_prefill") {
-        let remote = ask
-            .kv_transfer
-            .as_ref()
-            .and_then(|params| params.get("remote_host"));
-        let peer = remote
-            .and_then(Value::as_str)
-            .unwrap_or("remote")
-            .to_owned();
-        return Handoff {
-            peer: Some(peer),
-            record: false,
-        };
-    }
-    if ask.transfer_flag("do_remote_decode") {
-        return Handoff {
-            peer: None,
-            record: true,
-        };
-    }
-    let (role, pair) = (host.settings.role, parse_internal_id(id));
-    let (false, Some(pair)) = (host.settings.connector == Connector::None, pair) else {
-        return Handoff::default();
-    };
-    match role {
-        Role::Prefill => Handoff {
-            peer: None,
-            record: ask.max_tokens == Some(1),
-        },
-        Role::Decode => {
-            let mut known = host.transfers.tokens(id).is_some();
-            if let (false, Some(authority)) = (known, &host.settings.kv_peer) {
-                known = peer::ask(&desk.pool, authority, id).await.is_some();
-            }
-            Handoff {
-                peer: known.then(|| pair.prefill.to_owned()),
-                record: false,
-            }
-        }
-        Role::Both => Handoff::default(),
-    }
 }
 
 /// What a decode server needs to fetch this prompt's KV.

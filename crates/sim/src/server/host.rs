@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -37,6 +38,8 @@ pub struct Host {
     pub faults: FaultSwitch,
     /// Prompts that were computed for another server.
     pub transfers: TransferRegistry,
+    /// Requests whose KV was fetched after its time; only ever read as a number.
+    pub stale: AtomicU64,
     /// Ids and draws.
     pub chance: Chance,
     epoch: Instant,
@@ -156,6 +159,7 @@ impl Host {
             settings,
             faults,
             transfers,
+            stale: AtomicU64::new(0),
             epoch: Instant::now(),
             started: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -248,6 +252,7 @@ impl Host {
             counters: core.engine.counters(),
             started: self.started,
             faults: core.fault_count,
+            stale: self.stale.load(Ordering::Relaxed),
         };
         core.metrics.expose(&scene)
     }

@@ -49,6 +49,8 @@ pub struct Scene<'a> {
     pub started: f64,
     /// Faults switched on so far.
     pub faults: u64,
+    /// Requests whose KV was fetched after its time.
+    pub stale: u64,
 }
 
 impl Metrics {
@@ -234,6 +236,11 @@ impl Metrics {
                 "Faults switched on.",
                 scene.faults,
             ),
+            (
+                "pointsman_sim_stale_transfers_total",
+                "Requests whose KV was fetched after its time.",
+                scene.stale,
+            ),
         ] {
             one(&mut out, "counter", name, help, value as f64);
         }
@@ -368,6 +375,7 @@ mod tests {
             },
             started: 12.5,
             faults: 0,
+            stale: 0,
         };
         let text = metrics.expose(&scene);
         for line in [

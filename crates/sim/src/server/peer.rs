@@ -6,22 +6,24 @@ use std::time::Duration;
 use http::{Request, StatusCode, header};
 use pointsman_http::{Body, Pool, collect};
 
+use crate::server::transfers::Found;
+
 /// Longest wait for the answer; then the prompt counts as not computed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the question and the answer live.
 pub const PATH: &str = "/admin/transfer/";
 
-/// The prompt length under `id` at the server `authority` (host and port); `None` when it has none or
-/// does not answer.
-pub async fn ask(pool: &Pool, authority: &str, id: &str) -> Option<u32> {
+/// What the server `authority` (host and port) knows of `id`; nothing when it does not answer.
+pub async fn ask(pool: &Pool, authority: &str, id: &str) -> Found {
     tokio::time::timeout(PATIENCE, question(pool, authority, id))
         .await
         .ok()
         .flatten()
+        .unwrap_or(Found::Unknown)
 }
 
-async fn question(pool: &Pool, authority: &str, id: &str) -> Option<u32> {
+async fn question(pool: &Pool, authority: &str, id: &str) -> Option<Found> {
     let addr: SocketAddr = tokio::net::lookup_host(authority).await.ok()?.next()?;
     let request = Request::get(format!("{PATH}{}", encode(id)))
         .header(header::HOST, authority)
@@ -32,7 +34,11 @@ async fn question(pool: &Pool, authority: &str, id: &str) -> Option<u32> {
     }
     let frames = collect(response.into_body(), 4096, PATIENCE).await.ok()?;
     let answer: serde_json::Value = serde_json::from_slice(&frames.joined()).ok()?;
-    answer["tokens"].as_u64()?.try_into().ok()
+    answer["tokens"].as_u64()?;
+    Some(match answer["overwritten"].as_bool() {
+        Some(true) => Found::Overwritten,
+        _ => Found::Kept,
+    })
 }
 
 /// Percent-encodes everything but unreserved characters.

@@ -16,6 +16,7 @@ use crate::server::generate;
 use crate::server::host::Host;
 use crate::server::peer;
 use crate::server::tokens::tokenize;
+use crate::server::transfers::Found;
 
 /// Answers one request.
 pub async fn answer(desk: Arc<Desk>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
@@ -95,6 +96,10 @@ async fn route(
         }
         path if get && path.starts_with(peer::PATH) => {
             let id = peer::decode(&path[peer::PATH.len()..]);
+            let lease = host.settings.kv_lease;
+            let overwritten = id
+                .as_deref()
+                .is_some_and(|id| host.transfers.find(id, lease) == Found::Overwritten);
             let tokens = id.and_then(|id| host.transfers.tokens(&id));
             let missing = || {
                 ApiError::new(
@@ -103,7 +108,7 @@ async fn route(
                 )
             };
             Ok(json_response(
-                &json!({"tokens": tokens.ok_or_else(missing)?}),
+                &json!({"tokens": tokens.ok_or_else(missing)?, "overwritten": overwritten}),
             ))
         }
         "/v1/completions"

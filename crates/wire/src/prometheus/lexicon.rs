@@ -8,8 +8,6 @@ use crate::prometheus::dialect::Dialect;
 #[derive(Clone, Debug)]
 pub struct Lexicon {
     wanted: Vec<Wanted>,
-    /// Bit n is set where some wanted name is n bytes long: most lines are passed over by this alone.
-    lengths: u128,
 }
 
 impl Lexicon {
@@ -45,10 +43,7 @@ impl Lexicon {
         for counter in ["vllm:request_success_total", "sglang:num_requests_total"] {
             wanted.push(Wanted::new(&named(counter), Means::Served));
         }
-        let lengths = wanted
-            .iter()
-            .fold(0, |bits, w| bits | 1 << w.name.len().min(LAST_BIT));
-        Self { wanted, lengths }
+        Self { wanted }
     }
 
     /// The words of a known engine.
@@ -61,22 +56,14 @@ impl Lexicon {
         &'l self,
         line: &'p [u8],
     ) -> impl Iterator<Item = (&'l Wanted, &'p [u8])> {
-        let name = line
-            .iter()
-            .position(|byte| matches!(byte, b'{' | b' ' | b'\t'))
-            .unwrap_or(0);
-        let possible = self.lengths >> name.min(LAST_BIT) & 1 == 1 && name > 0;
-        let candidates: &[Wanted] = if possible { &self.wanted } else { &[] };
-        let (name, rest) = line.split_at(name);
-        candidates
-            .iter()
-            .filter(move |wanted| *wanted.name == *name)
-            .map(move |wanted| (wanted, rest))
+        // Most lines are told apart by the one byte that must end the name; few are compared.
+        self.wanted.iter().filter_map(|wanted| {
+            let (name, end) = (&*wanted.name, line.get(wanted.name.len())?);
+            let found = matches!(end, b'{' | b' ' | b'\t') && line.starts_with(name);
+            found.then(|| (wanted, &line[name.len()..]))
+        })
     }
 }
-
-/// Longer names share the last bit of [`Lexicon::lengths`].
-const LAST_BIT: usize = 127;
 
 /// A value that is read from a page.
 #[derive(Clone, Copy, Debug)]

@@ -106,6 +106,9 @@ impl Page {
         if self.plausible.is_none() && !line.trim_ascii().is_empty() {
             self.plausible = Some(line[0] == b'#' || is_sample(line));
         }
+        if line.first() == Some(&b'#') {
+            return;
+        }
         for (wanted, rest) in lexicon.matches(line) {
             match Series::parse(rest) {
                 Some(series) => {

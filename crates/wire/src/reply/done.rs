@@ -1,4 +1,4 @@
-//! The end of an OpenAI event stream: a line that is `data: [DONE]` and nothing else.
+//! The end of an OpenAI event stream: a line that is `data: [DONE]` and nothing else. Lines end with LF, CR or both.
 
 use memchr::memmem::Finder;
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ impl DoneWatch {
     pub fn chunk(&mut self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         if self.len > 0 {
-            let Some(end) = memchr::memchr(b'\n', bytes) else {
+            let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
                 self.push(bytes);
                 return false;
             };
@@ -32,7 +32,7 @@ impl DoneWatch {
         if FIND_DONE.find_iter(rest).any(|at| stands_alone(rest, at)) {
             return true;
         }
-        let unfinished = memchr::memrchr(b'\n', rest).map_or(0, |end| end + 1);
+        let unfinished = memchr::memrchr2(b'\n', b'\r', rest).map_or(0, |end| end + 1);
         self.len = 0;
         self.push(&rest[unfinished..]);
         false
@@ -43,7 +43,7 @@ impl DoneWatch {
         let Some(line) = self.line.get(..self.len) else {
             return false;
         };
-        matches!(line.trim_ascii_end(), b"data: [DONE]" | b"data:[DONE]")
+        matches!(line, b"data: [DONE]" | b"data:[DONE]")
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -95,5 +95,8 @@ mod tests {
         check("[DONE]\n", false);
         check("data: [DONE\n]\n", false);
         check("data: {}\n\n", false);
+        check("x\rdata: [DONE]\n", true);
+        check("\rdata:[DONE]\r", true);
+        check("data: [DONE] \n\n", false);
     }
 }

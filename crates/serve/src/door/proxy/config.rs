@@ -7,27 +7,44 @@ use std::time::Duration;
 
 use pointsman_http::ClientOptions;
 
-/// How the KV cache of a pair moves.
+use crate::door::proxy::tally::Tally;
+
+/// The dialects under the name that this door has always used for them.
+pub use pointsman_wire::handoff::dialect::Dialect as ProxyKind;
+
+/// What happens to a request when no prefill engine did its part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyKind {
-    /// From GPU to GPU; the engines find each other by the addresses in the request id.
-    P2p,
-    /// Through a shared file system.
-    Fs,
+pub enum OnPrefillFailure {
+    /// Decode computes the prompt itself.
+    Local,
+    /// The client gets 502 or 504.
+    Error,
 }
 
-impl ProxyKind {
-    /// The name on the command line and in labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::P2p => "p2p",
-            Self::Fs => "fs",
+impl OnPrefillFailure {
+    /// What suits a dialect: a decode engine of an sglang pair cannot do without prefill, all others can.
+    pub const fn of(kind: ProxyKind) -> Self {
+        match kind {
+            ProxyKind::Sglang => Self::Error,
+            _ => Self::Local,
         }
     }
 }
 
+/// A further engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineAddress {
+    /// Its base, `http://host:port`.
+    pub url: String,
+    /// Its name in request ids.
+    pub name: String,
+}
+
 /// Port on which the engines of a p2p pair speak to each other.
 pub const KV_PORT: u16 = 14579;
+
+/// Port of an sglang prefill engine's bootstrap server, unless said otherwise.
+pub const BOOTSTRAP_PORT: u16 = 8998;
 
 /// What is told about a leg that failed.
 pub type Warn = Arc<dyn Fn(&str) + Send + Sync>;
@@ -47,12 +64,24 @@ pub struct ProxyConfig {
     pub prefill_name: String,
     /// The decode engine in request ids.
     pub decode_name: String,
+    /// Further prefill engines. Requests begin with each in turn; one that fails is followed by the next.
+    pub more_prefills: Vec<EngineAddress>,
+    /// Further decode engines. Requests begin with each in turn; one that cannot be reached is followed by one other.
+    pub more_decodes: Vec<EngineAddress>,
+    /// What happens when no prefill engine did its part.
+    pub on_prefill_failure: OnPrefillFailure,
     /// Largest request body in bytes.
     pub max_body: usize,
     /// How long a client may pause within its body.
     pub body_idle: Duration,
-    /// The whole prefill leg.
+    /// All prefill legs of a request together.
     pub prefill_timeout: Duration,
+    /// The most that a request may ask for instead, by the header [`PREFILL_TIMEOUT`].
+    pub max_prefill_timeout: Duration,
+    /// How long a prefill engine keeps a KV cache that nobody has fetched; `None` where nothing is said by a time.
+    pub kv_lease: Option<Duration>,
+    /// Port of the prefill engines' bootstrap server, for sglang.
+    pub bootstrap_port: u16,
     /// From the start of the decode leg to the head of its answer.
     pub first_byte_timeout: Duration,
     /// How long an answer may stand still.
@@ -65,31 +94,42 @@ pub struct ProxyConfig {
     pub seed: u64,
     /// Called with one line when a leg fails.
     pub on_warning: Option<Warn>,
+    /// What is counted; shared by clones, so by the workers of one proxy.
+    pub tally: Arc<Tally>,
 }
+
+/// Header by which a request sets its own bound of the prefill stage, in milliseconds.
+pub const PREFILL_TIMEOUT: &str = "x-pointsman-prefill-timeout-ms";
+
+/// Header of an answer whose prompt decode computed itself; the value is why.
+pub const PREFILL_FALLBACK: &str = "x-pointsman-prefill-fallback";
 
 impl ProxyConfig {
     /// Defaults for a pair. The names in ids are the hosts of the URLs, for p2p with the port [`KV_PORT`].
     pub fn new(kind: ProxyKind, prefill_url: &str, decode_url: &str) -> Self {
-        let name = |url: &str| match kind {
-            ProxyKind::Fs => host(url).to_owned(),
-            ProxyKind::P2p => format!("{}:{KV_PORT}", host(url)),
-        };
         Self {
             name: format!("{}-proxy", kind.name()),
             kind,
-            prefill_name: name(prefill_url),
-            decode_name: name(decode_url),
+            prefill_name: default_name(kind, prefill_url),
+            decode_name: default_name(kind, decode_url),
             prefill_url: prefill_url.to_owned(),
             decode_url: decode_url.to_owned(),
+            more_prefills: Vec::new(),
+            more_decodes: Vec::new(),
+            on_prefill_failure: OnPrefillFailure::of(kind),
             max_body: 32 << 20,
             body_idle: Duration::from_secs(30),
             prefill_timeout: Duration::from_secs(30),
+            max_prefill_timeout: Duration::from_secs(300),
+            kv_lease: kind.lease_s().map(|s| Duration::from_secs(s.into())),
+            bootstrap_port: BOOTSTRAP_PORT,
             first_byte_timeout: Duration::from_secs(300),
             stall_timeout: Duration::from_secs(120),
             probe_timeout: Duration::from_secs(2),
             client: ClientOptions::default(),
             seed: entropy(),
             on_warning: None,
+            tally: Arc::default(),
         }
     }
 
@@ -108,6 +148,14 @@ impl fmt::Debug for ProxyConfig {
             .field("prefill_url", &self.prefill_url)
             .field("decode_url", &self.decode_url)
             .finish_non_exhaustive()
+    }
+}
+
+/// An engine's name in request ids, unless said otherwise: the host of its URL, for p2p with the port [`KV_PORT`].
+pub fn default_name(kind: ProxyKind, url: &str) -> String {
+    match kind {
+        ProxyKind::P2p => format!("{}:{KV_PORT}", host(url)),
+        _ => host(url).to_owned(),
     }
 }
 

@@ -1,0 +1,131 @@
+//! The fields around the plugins: API version, kind, feature gates, saturation thresholds.
+//!
+//! A gate is a name, alone or with `=` and a truth value as Go reads them. What the reference would do and this
+//! build does not do yet is told and not refused, where leaving it out serves every request all the same.
+
+use crate::config::catalogue::listed;
+use crate::config::compat::{SECOND_API_VERSION, second_keys};
+use crate::config::duration::parse_duration;
+use crate::config::fault::hint;
+use crate::config::resolver::Resolver;
+use crate::config::written::{API_VERSIONS, KIND, Written, WrittenSaturation};
+use crate::contract::spec::Generation;
+
+/// The gates of both generations.
+const GATES: [&str; 3] = ["dataLayer", "flowControl", "haPopulateNonLeaderDatastore"];
+
+impl Resolver<'_> {
+    /// Checks everything that is no plugin and no reference to one.
+    pub fn check_envelope(&mut self, written: &Written) {
+        let first = self.basis.compat == Generation::G1;
+        match written.api_version.as_deref() {
+            Some(found) if !API_VERSIONS.contains(&found) => {
+                let near = hint(found, API_VERSIONS);
+                let message = format!(
+                    "'{found}' is not known; use {}{near}",
+                    API_VERSIONS.join(" or ")
+                );
+                self.error("apiVersion", message);
+            }
+            Some(SECOND_API_VERSION) if first => {
+                self.warning(
+                    "apiVersion",
+                    "the first generation does not know this group",
+                );
+            }
+            _ => {}
+        }
+        if let Some(found) = written.kind.as_deref()
+            && found != KIND
+        {
+            self.error("kind", format!("'{found}' is not {KIND}; use {KIND}"));
+        }
+        for (at, gate) in written.feature_gates.iter().enumerate() {
+            self.check_gate(gate, &format!("featureGates[{at}]"));
+        }
+        if first {
+            for key in second_keys(written) {
+                let message = "the first generation refuses a file that has this; it counts here as in the second";
+                self.warning(key, message);
+            }
+        }
+        if let Some(saturation) = &written.saturation_detector {
+            self.check_saturation(saturation);
+        }
+        self.check_flow_control(written);
+    }
+
+    fn check_gate(&mut self, gate: &str, path: &str) {
+        let (name, value) = match gate.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim())),
+            None => (gate, None),
+        };
+        let on = match value.map(str::to_ascii_lowercase).as_deref() {
+            None | Some("1" | "t" | "true") => true,
+            Some("0" | "f" | "false") => false,
+            Some(other) => {
+                let message = format!("'{other}' is no value of a feature gate; use true or false");
+                self.error(path, message);
+                return;
+            }
+        };
+        match name {
+            "dataLayer" => self.warning(
+                path,
+                "'dataLayer' is always on here, and the second generation refuses it; remove it",
+            ),
+            "flowControl" if on => self.warning(
+                path,
+                "'flowControl' is not in effect yet: requests are not queued",
+            ),
+            "flowControl" | "haPopulateNonLeaderDatastore" => {}
+            _ => {
+                let near = hint(name, GATES);
+                let message = format!("feature gate '{name}' is unknown or unregistered{near}");
+                self.error(path, message);
+            }
+        }
+    }
+
+    fn check_saturation(&mut self, written: &WrittenSaturation) {
+        let path = "saturationDetector";
+        if let Some(name) = written.plugin_ref.as_deref() {
+            let message = "this form is deprecated; write flowControl.saturationDetector";
+            self.warning(path, message);
+            self.check_detector(name, path);
+        }
+        if written
+            .queue_depth_threshold
+            .is_some_and(|depth| depth <= 0)
+        {
+            let message = "needs a number of requests above 0";
+            self.error(format!("{path}.queueDepthThreshold"), message);
+        }
+        if written
+            .kv_cache_util_threshold
+            .is_some_and(|share| share <= 0.0 || share > 1.0)
+        {
+            let message = "needs a share above 0 and up to 1";
+            self.error(format!("{path}.kvCacheUtilThreshold"), message);
+        }
+        if let Some(Err(why)) = written
+            .metrics_staleness_threshold
+            .as_deref()
+            .map(parse_duration)
+        {
+            self.error(format!("{path}.metricsStalenessThreshold"), why);
+        }
+        let message = "not in effect yet: no request is refused because the pool is full";
+        self.warning(path, message);
+    }
+
+    /// A reference to a saturation detector: declared, or the one that stands without being declared.
+    pub fn check_detector(&mut self, name: &str, path: &str) {
+        if name != "utilization-detector"
+            && self.check_reference(name, path, "saturation detector ")
+        {
+            let kind = listed(name).map_or(name, |listed| listed.kind);
+            self.note(path, format!("'{kind}' is declared and not asked yet"));
+        }
+    }
+}

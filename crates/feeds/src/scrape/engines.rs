@@ -1,0 +1,144 @@
+//! Which page of an endpoint is read, and in which engine's words.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman_core::contract::data_layer::{EngineMetrics, MetricsSource};
+use pointsman_core::model::endpoint::{Endpoint, Labels};
+use pointsman_core::schedule::plan::Plan;
+use pointsman_wire::prometheus::dialect::Dialect;
+use pointsman_wire::prometheus::lexicon::Lexicon;
+
+/// The labels that name an endpoint's engine, unless the configuration names another; the first present counts.
+pub const ENGINE_LABELS: [&str; 2] = [
+    "llm-d.ai/engine-type",
+    "inference.networking.k8s.io/engine-type",
+];
+
+/// The engine of an endpoint with these labels: what its label says if that engine is known, else the default.
+pub fn engine_of<'a>(engines: &'a EngineMetrics, labels: &'a Labels) -> &'a str {
+    let named = match &engines.engine_label {
+        Some(key) => labels.get(key),
+        None => ENGINE_LABELS.iter().find_map(|key| labels.get(key)),
+    };
+    named
+        .filter(|name| is_known(engines, name))
+        .unwrap_or(&engines.default_engine)
+}
+
+fn is_known(engines: &EngineMetrics, name: &str) -> bool {
+    Dialect::named(name).is_some() || engines.engines.iter().any(|e| e.name == name)
+}
+
+/// An engine and its words.
+#[derive(Debug)]
+struct Engine {
+    name: String,
+    lexicon: Arc<Lexicon>,
+}
+
+/// What a plan says of scraping, ready to be looked up.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// `None`: nothing is scraped.
+    metrics: Option<(MetricsSource, EngineMetrics)>,
+    engines: Vec<Engine>,
+}
+
+/// One page to read. Equal targets need no new task.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Where the page is.
+    pub(crate) address: SocketAddr,
+    /// Its path.
+    pub(crate) path: String,
+    /// What is looked for.
+    pub(crate) lexicon: Arc<Lexicon>,
+    interval: Option<Duration>,
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.path == other.path
+            && self.interval == other.interval
+            && Arc::ptr_eq(&self.lexicon, &other.lexicon)
+    }
+}
+
+impl Directory {
+    /// The directory of a plan; without one that of the defaults.
+    pub(crate) fn of(plan: Option<&Plan>) -> Self {
+        let metrics = plan.map_or_else(|| Some(Default::default()), |plan| plan.metrics.clone());
+        let described = metrics
+            .iter()
+            .flat_map(|(_, engines)| &engines.engines)
+            .cloned();
+        let known = Dialect::ALL.into_iter().map(|(dialect, _)| dialect.spec());
+        let engines = described
+            .chain(known)
+            .map(|spec| Engine {
+                lexicon: Arc::new(Lexicon::of(&spec)),
+                name: spec.name,
+            })
+            .collect();
+        Self { metrics, engines }
+    }
+
+    /// The plan's own time between two readings.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        let span = self.metrics.as_ref()?.0.interval?;
+        Some(Duration::from_nanos(span.0))
+    }
+
+    /// The page of an endpoint; `None` when the plan wants none.
+    pub(crate) fn target(&self, endpoint: &Endpoint) -> Option<Target> {
+        let (source, metrics) = self.metrics.as_ref()?;
+        let name = engine_of(metrics, &endpoint.labels);
+        let engine = self.engines.iter().find(|engine| engine.name == name)?;
+        let mut address = endpoint.address;
+        if let Some(port) = source.port {
+            address.set_port(port);
+        }
+        Some(Target {
+            address,
+            path: source.path.clone(),
+            lexicon: Arc::clone(&engine.lexicon),
+            interval: self.interval(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pointsman_core::contract::data_layer::EngineSpec;
+
+    #[track_caller]
+    fn check(engines: &EngineMetrics, labels: &[(&str, &str)], expected: &str) {
+        let labels: Labels = labels.iter().copied().collect();
+        assert_eq!(engine_of(engines, &labels), expected);
+    }
+
+    #[test]
+    fn the_label_names_the_engine_if_it_is_known() {
+        let [first, second] = ENGINE_LABELS;
+        let usual = EngineMetrics::default();
+        check(&usual, &[], "vllm");
+        check(&usual, &[(first, "sglang")], "sglang");
+        check(&usual, &[(second, "triton")], "triton");
+        check(&usual, &[(second, "triton"), (first, "sglang")], "sglang");
+        check(&usual, &[(first, "homegrown")], "vllm");
+        let own = EngineMetrics {
+            engine_label: Some("engine".to_owned()),
+            default_engine: "trtllm-serve".to_owned(),
+            engines: vec![EngineSpec {
+                name: "homegrown".to_owned(),
+                ..EngineSpec::default()
+            }],
+        };
+        check(&own, &[(first, "sglang")], "trtllm-serve");
+        check(&own, &[("engine", "homegrown")], "homegrown");
+    }
+}

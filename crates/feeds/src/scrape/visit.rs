@@ -1,0 +1,139 @@
+//! One look at an endpoint's page: ask, read the frames as they come, write what they say into the slot.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Request, Uri, header};
+use http_body::Body as _;
+use pointsman_core::model::slots::{CacheConfig, Reading, ScrapeState, Slot, Slots};
+use pointsman_http::{Body, Pool};
+use pointsman_wire::prometheus::Readings;
+use pointsman_wire::prometheus::reader::Reader;
+
+use crate::clock::Clock;
+use crate::scrape::engines::Target;
+use crate::scrape::restart::Continuity;
+
+/// Reads one endpoint's page; what a look needs is made once.
+pub(crate) struct Visitor {
+    slot: Slot,
+    target: Target,
+    uri: Option<Uri>,
+    headers: HeaderMap,
+    max_page_bytes: usize,
+    slots: Arc<Slots>,
+    clock: Clock,
+    connections: Pool,
+    reader: Reader,
+    continuity: Continuity,
+}
+
+impl Visitor {
+    /// A visitor of the page at `target`, which writes into `slot`.
+    pub(crate) fn new(
+        slot: Slot,
+        target: &Target,
+        max_page_bytes: usize,
+        slots: Arc<Slots>,
+        clock: Clock,
+        connections: Pool,
+    ) -> Self {
+        let mut headers = HeaderMap::with_capacity(2);
+        if let Ok(host) = HeaderValue::try_from(target.address.to_string()) {
+            headers.insert(header::HOST, host);
+        }
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/plain"));
+        Self {
+            slot,
+            uri: target.path.parse().ok(),
+            reader: Reader::new(Arc::clone(&target.lexicon)),
+            target: target.clone(),
+            headers,
+            max_page_bytes,
+            slots,
+            clock,
+            connections,
+            continuity: Continuity::default(),
+        }
+    }
+
+    /// Reads the page once. Dropping the future closes its connection; the next visit starts clean.
+    pub(crate) async fn visit(&mut self) -> ScrapeState {
+        let Some(uri) = self.uri.clone() else {
+            return ScrapeState::NotFound;
+        };
+        let mut request = Request::new(Body::Empty);
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers.clone();
+        let sent = self.connections.send(self.target.address, request).await;
+        let Ok(response) = sent else {
+            return ScrapeState::Unreachable;
+        };
+        match response.status().as_u16() {
+            200 => {}
+            404 => return ScrapeState::NotFound,
+            _ => return ScrapeState::Garbage,
+        }
+        self.reader.begin();
+        let mut body = response.into_body();
+        let mut read = 0;
+        while !body.is_end_stream() {
+            let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
+                break;
+            };
+            let Ok(frame) = frame else {
+                return ScrapeState::Unreachable;
+            };
+            if let Some(data) = frame.data_ref() {
+                read += data.len();
+                if read > self.max_page_bytes {
+                    return ScrapeState::Garbage;
+                }
+                self.reader.feed(data);
+            }
+        }
+        match self.reader.finish() {
+            Ok(readings) if has_gauges(&readings) => {
+                self.write(&readings);
+                ScrapeState::Fresh
+            }
+            Ok(_) | Err(_) => ScrapeState::Garbage,
+        }
+    }
+
+    /// Notes how the visit ended.
+    pub(crate) fn note(&self, state: ScrapeState) {
+        self.slots.set_scrape_state(self.slot, state);
+    }
+
+    fn write(&mut self, readings: &Readings) {
+        if self.continuity.is_broken_by(readings) {
+            self.slots.restarted(self.slot);
+        }
+        if let (Some(block_size), Some(blocks)) = (readings.block_size, readings.num_blocks) {
+            let config = CacheConfig { block_size, blocks };
+            self.slots.set_cache_config(self.slot, config);
+        } else if let Some(block_size) = readings.block_size {
+            // An engine that has not sized its cache yet says so much.
+            let blocks = self.slots.cache_config(self.slot).blocks;
+            self.slots
+                .set_cache_config(self.slot, CacheConfig { block_size, blocks });
+        }
+        let now = self.clock.now();
+        let gauges = [
+            (Reading::Waiting, readings.waiting),
+            (Reading::Running, readings.running),
+            (Reading::KvUsage, readings.kv_usage),
+        ];
+        for (reading, value) in gauges {
+            if let Some(value) = value {
+                self.slots.write(self.slot, reading, value, now);
+            }
+        }
+    }
+}
+
+fn has_gauges(readings: &Readings) -> bool {
+    readings.waiting.is_some() || readings.running.is_some() || readings.kv_usage.is_some()
+}

@@ -1,0 +1,204 @@
+//! From flags to the plan in force: a named profile or a configuration file, which is followed when it changes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use pointsman_core::config::basis::Registry;
+use pointsman_core::config::compat::Compat;
+use pointsman_core::config::fault::{Fault, Severity};
+use pointsman_core::config::presets::{BALANCED, LAB};
+use pointsman_core::config::resolved::Resolved;
+use pointsman_core::contract::staleness::Policy;
+use pointsman_core::schedule::plan::Plan;
+use pointsman_feeds::plan::watch::{Change, Pace, watch};
+use pointsman_feeds::plan::{Terms, from_preset, from_text, text_of};
+use pointsman_serve::reloads::Reload;
+use pointsman_serve::router::Router;
+
+use crate::console::{complain, refused};
+use crate::findings::{line_of, refusal};
+
+/// Flags about the configuration.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct PlanArgs {
+    /// Scheduling configuration (EndpointPickerConfig) instead of a named profile; read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Whose rules apply: those of the reference's first or second generation, or what the configuration shows.
+    #[arg(long, value_enum, value_name = "RULES", default_value = "auto")]
+    pub(crate) compat: Rules,
+}
+
+/// `--compat`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Rules {
+    /// The configuration decides.
+    Auto,
+    /// The first generation (v0.4).
+    G1,
+    /// The second generation (v0.10).
+    G2,
+}
+
+impl From<Rules> for Compat {
+    fn from(rules: Rules) -> Self {
+        match rules {
+            Rules::Auto => Self::Auto,
+            Rules::G1 => Self::G1,
+            Rules::G2 => Self::G2,
+        }
+    }
+}
+
+/// Every plugin of this build.
+pub(crate) fn registry() -> Registry {
+    Registry::new(
+        &[
+            pointsman_plugins::ALL,
+            pointsman_wire::parser::SPECS,
+            pointsman_feeds::SPECS,
+        ]
+        .concat(),
+    )
+}
+
+/// The profile of a gateway when none is named: our own, in a build that has its scorer.
+pub(crate) fn own_profile() -> &'static str {
+    if registry().find("expected-ttft-scorer").is_some() {
+        BALANCED
+    } else {
+        LAB
+    }
+}
+
+/// The plan that the flags ask for, and the file to follow.
+pub(crate) struct Chosen {
+    /// The plan.
+    pub(crate) plan: Plan,
+    /// Its file, if it has one.
+    pub(crate) followed: Option<Followed>,
+}
+
+/// A configuration file that is followed.
+pub(crate) struct Followed {
+    path: PathBuf,
+    text: String,
+    compat: Compat,
+}
+
+impl PlanArgs {
+    /// The plan of an embedded door; warnings are told.
+    pub(crate) fn choose(&self, profile: &str) -> anyhow::Result<Chosen> {
+        let registry = registry();
+        let terms = embedded(&registry, self.compat.into());
+        let Some(path) = &self.config_file else {
+            let resolved = from_preset(profile, &terms)
+                .map_err(|faults| refused(&format!("profile {profile}"), &faults))?;
+            return Ok(Chosen {
+                plan: resolved.plan,
+                followed: None,
+            });
+        };
+        let shown = path.display().to_string();
+        let text = text_of(path).map_err(|fault| anyhow::anyhow!(fault.message))?;
+        let resolved =
+            from_text(&text, &shown, &terms).map_err(|faults| refusal(&shown, &text, &faults))?;
+        for line in warnings(&shown, &resolved) {
+            complain(&format!("warning: {line}\n"));
+        }
+        Ok(Chosen {
+            plan: resolved.plan,
+            followed: Some(Followed {
+                path: path.clone(),
+                text,
+                compat: terms.compat,
+            }),
+        })
+    }
+}
+
+/// The terms of the doors that have the picker inside.
+fn embedded(registry: &Registry, compat: Compat) -> Terms<'_> {
+    Terms {
+        compat,
+        staleness: Policy::Penalise,
+        ..Terms::new(registry)
+    }
+}
+
+fn warnings(file: &str, resolved: &Resolved) -> Vec<String> {
+    let told = resolved
+        .warnings
+        .iter()
+        .filter(|f| f.severity == Severity::Warning);
+    told.map(|fault| line_of(file, fault)).collect()
+}
+
+/// One line about the plan in force: where it is from, whose rules it follows and why.
+pub(crate) fn in_a_line(plan: &Plan) -> String {
+    format!(
+        "plan {} (rules of {}: {})",
+        plan.source,
+        plan.compat.word(),
+        plan.compat_reason
+    )
+}
+
+/// Follows the file of the plan in force until the runtime ends. Whoever resolves goes on with what the plan in
+/// force knows, and requests under way keep the plan they began with.
+pub(crate) fn follow(router: &Arc<Router>, followed: Option<Followed>) {
+    let Some(Followed { path, text, compat }) = followed else {
+        return;
+    };
+    let shown = path.display().to_string();
+    let (resolving, source) = (Arc::clone(router), shown.clone());
+    let resolve = move |text: &str| {
+        let (registry, plan) = (registry(), resolving.plan.load_full());
+        let terms = Terms {
+            previous: Some(&plan),
+            ..embedded(&registry, compat)
+        };
+        from_text(text, &source, &terms)
+    };
+    let router = Arc::clone(router);
+    let tell = move |change: Change| take(&router, &shown, change);
+    tokio::spawn(watch(path, text, Pace::default(), resolve, tell));
+}
+
+/// Puts a new plan in force, or says why it is not.
+fn take(router: &Router, file: &str, change: Change) {
+    let at_unix_ns = router.clock.unix_ns(router.clock.now());
+    let remark = |text: &str| router.log.remark(at_unix_ns, text);
+    let faults = match change {
+        Change::Plan(resolved) => {
+            let resolved = *resolved;
+            for line in warnings(file, &resolved) {
+                remark(&format!("warning: {line}"));
+            }
+            let old = router.plan.load();
+            if old.discovery != resolved.plan.discovery || old.metrics != resolved.plan.metrics {
+                remark("warning: a change of dataLayer takes effect at the next start");
+            }
+            let line = in_a_line(&resolved.plan);
+            let number = resolved.plan.generation;
+            router.plan.store(Arc::new(resolved.plan));
+            remark(&format!("{file} read again: {line} is number {number}"));
+            Vec::new()
+        }
+        Change::Refused(faults) => {
+            let lines = errors(file, &faults);
+            let text = lines.join("; ");
+            remark(&format!(
+                "{file} is refused, the plan in force stays: {text}"
+            ));
+            lines
+        }
+    };
+    router.reloads.note(Reload { at_unix_ns, faults });
+}
+
+fn errors(file: &str, faults: &[Fault]) -> Vec<String> {
+    let errors = faults.iter().filter(|f| f.severity == Severity::Error);
+    errors.map(|fault| line_of(file, fault)).collect()
+}

@@ -1,0 +1,73 @@
+//! The families that the reference does not have, those of the build, of scraping, and of what producers hold.
+
+use std::sync::atomic::Ordering;
+
+use pointsman_core::schedule::plan::Plan;
+
+use crate::admin::metrics::page::{Page, Row, Value};
+use crate::metrics::catalogue as family;
+use crate::metrics::catalogue::own as own_family;
+use crate::router::Router;
+
+/// Writes the families.
+pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
+    let labels = [
+        option_env!("POINTSMAN_COMMIT").unwrap_or("unknown"),
+        env!("CARGO_PKG_VERSION"),
+    ];
+    let one = Value::Number(1.0);
+    page.add(
+        &family::INFO,
+        vec![(labels.map(str::to_owned).to_vec(), one.clone())],
+    );
+    let failures = Value::Number(router.scrapes.failures() as f64);
+    page.add(
+        &family::POLL_ERRORS,
+        vec![(vec!["metrics-data-source".to_owned()], failures)],
+    );
+    page.single(&own_family::SCRAPES, router.scrapes.pages() as f64);
+    let counts = &router.counts;
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    page.single(&own_family::DECISIONS, load(&counts.decisions));
+    page.single(&own_family::BYPASSED, load(&counts.bypassed));
+    page.single(&own_family::FAILED_ATTEMPTS, load(&counts.failed_attempts));
+    page.single(&own_family::LOG_DROPPED, router.log.dropped() as f64);
+    let outcomes = ["served", "broken", "rejected", "client-gone"];
+    let outcomes = outcomes.into_iter().zip(&counts.ended);
+    let rows = outcomes.map(|(word, ended)| (vec![word.to_owned()], Value::Number(load(ended))));
+    page.add(&own_family::OUTCOMES, rows.collect());
+    let labels = vec![
+        plan.source.clone(),
+        plan.generation.to_string(),
+        plan.compat.word().to_owned(),
+        plan.compat_reason.clone(),
+        format!("{:016x}", plan.hash),
+        plan.staleness.policy.word().to_owned(),
+        plan.compat_reason.clone(),
+    ];
+    page.add(&own_family::PLAN_INFO, vec![(labels, one)]);
+    let (taken, refused) = router.reloads.counts();
+    let rows = [("taken", taken), ("refused", refused)];
+    let rows = rows.map(|(word, count)| (vec![word.to_owned()], Value::Number(count as f64)));
+    page.add(&own_family::PLAN_RELOADS, rows.to_vec());
+    holdings(router, plan, page);
+}
+
+/// What the producers of the plan hold, and what has left them.
+fn holdings(router: &Router, plan: &Plan, page: &mut Page) {
+    let now = router.clock.now();
+    let (mut sizes, mut bytes, mut expired): (Vec<Row>, Vec<Row>, Vec<Row>) = Default::default();
+    for producer in &plan.producers {
+        let held = producer.plugin.holdings(now);
+        let labels = [&producer.name, producer.kind].map(str::to_owned).to_vec();
+        sizes.push((labels.clone(), Value::Number(held.entries as f64)));
+        bytes.push((labels.clone(), Value::Number(held.bytes as f64)));
+        for (reason, count) in held.expired.iter().filter(|(reason, _)| !reason.is_empty()) {
+            let labels = [labels.as_slice(), &[(*reason).to_owned()]].concat();
+            expired.push((labels, Value::Number(*count as f64)));
+        }
+    }
+    page.add(&family::PREFIX_SIZE, sizes);
+    page.add(&own_family::PREFIX_MEMORY, bytes);
+    page.add(&own_family::PREFIX_EXPIRED, expired);
+}

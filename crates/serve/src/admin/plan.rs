@@ -1,0 +1,100 @@
+//! A plan as JSON: what runs in which order, where it comes from, what was added to what is written.
+
+use pointsman_core::contract::data_layer::Parser;
+use pointsman_core::schedule::plan::{Named, Plan, Profile};
+use pointsman_wire::receipt::SCHEMA_VERSION;
+use serde_json::{Map, Value, json};
+
+use crate::router::Router;
+
+/// The plan in force and what became of the last reading of its configuration.
+pub fn in_force(router: &Router) -> String {
+    let plan = router.plan.load();
+    let mut view = view(&plan);
+    view.insert("usesPicker".to_owned(), router.routes.uses_picker().into());
+    view.insert("reloads".to_owned(), router.reloads.view());
+    Value::Object(view).to_string()
+}
+
+/// A plan, in force or not.
+pub fn view(plan: &Plan) -> Map<String, Value> {
+    let parsers: Vec<&str> = plan
+        .parsers
+        .iter()
+        .map(|parser| match parser {
+            Parser::OpenAi => "openai-parser",
+            Parser::Passthrough => "passthrough-parser",
+        })
+        .collect();
+    let metrics = plan.metrics.as_ref().map(|(source, extractor)| {
+        let scheme = if source.https { "https" } else { "http" };
+        let engines: Vec<&str> = extractor.engines.iter().map(|e| e.name.as_str()).collect();
+        json!({
+            "scheme": scheme,
+            "path": source.path,
+            "port": source.port,
+            "engines": engines,
+        })
+    });
+    let own = &plan.own;
+    let millis = |span: Option<pointsman_core::time::Span>| span.map(|s| s.0 / 1_000_000);
+    let value = json!({
+        "schemaVersion": SCHEMA_VERSION,
+        "source": plan.source,
+        "generation": plan.generation,
+        "compat": plan.compat.word(),
+        "compatReason": plan.compat_reason,
+        "hash": format!("{:016x}", plan.hash),
+        "profileHandler": named(&plan.handler),
+        "profiles": plan.profiles.iter().map(profile).collect::<Vec<_>>(),
+        "producers": plan.producers.iter().map(named).collect::<Vec<_>>(),
+        "added": plan.added,
+        "prefillHeader": plan.prefill_header,
+        "parsers": parsers,
+        "metrics": metrics,
+        "discovery": plan.discovery.as_ref().map(|d| json!({"path": d.path, "watch": d.watch})),
+        "settings": {
+            "staleness": {
+                "policy": plan.staleness.policy.word(),
+                "maxAgeMs": plan.staleness.max_age.0 / 1_000_000,
+            },
+            "prefixCache": {
+                "ttlMs": own.prefix_cache.ttl.0 / 1_000_000,
+                "matchMode": if own.prefix_cache.contiguous { "contiguous" } else { "any" },
+            },
+            "retries": {
+                "budget": own.retries.budget,
+                "max": own.retries.max,
+                "onStatus": own.retries.on_status,
+            },
+            "timeouts": {
+                "firstByteMs": millis(own.timeouts.first_byte),
+                "answerIdleMs": millis(own.timeouts.answer_idle),
+                "bodyIdleMs": millis(own.timeouts.body_idle),
+            },
+            "limits": {"maxBody": own.limits.max_body},
+            "memory": {"prefixIndex": own.memory.prefix_index},
+            "receipts": {"memory": own.receipts.memory},
+            "gateway": {"handoff": own.gateway.handoff.word()},
+            "metrics": {"legacyNames": own.metrics.legacy_names},
+        },
+    });
+    match value {
+        Value::Object(view) => view,
+        _ => Map::new(),
+    }
+}
+
+fn profile(profile: &Profile) -> Value {
+    let scorer = |s: &pointsman_core::schedule::plan::Weighted| json!({"type": s.scorer.kind, "name": s.scorer.name.as_ref(), "weight": s.weight});
+    json!({
+        "name": profile.name,
+        "filters": profile.filters.iter().map(named).collect::<Vec<_>>(),
+        "scorers": profile.scorers.iter().map(scorer).collect::<Vec<_>>(),
+        "picker": named(&profile.picker),
+    })
+}
+
+fn named<T: ?Sized>(plugin: &Named<T>) -> Value {
+    json!({"type": plugin.kind, "name": plugin.name.as_ref()})
+}

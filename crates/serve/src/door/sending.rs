@@ -1,0 +1,346 @@
+//! Sending a request to one endpoint after another, until one answers.
+//!
+//! The picker's choice comes first; while an endpoint cannot be reached (or answers that it is overloaded, where the
+//! settings say so) the next best is asked, before the first byte went to the client. Where the plan picks an
+//! endpoint for the prefill too, the decode endpoint is told of it in a header, or both legs are carried out here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
+use pointsman_core::config::own::Handoff;
+use pointsman_core::exchange::event::{Cause, Effect};
+use pointsman_core::model::endpoint::Endpoint;
+use pointsman_core::model::reject::Reject;
+use pointsman_core::model::request::InferenceRequest;
+use pointsman_core::schedule::plan::Plan;
+use pointsman_http::{Body, Frames, SendErrorKind};
+use pointsman_wire::handoff::dialect::Dialect;
+use tokio::time::{Instant, timeout};
+
+use crate::door::headers::value;
+use crate::door::limits::GatewayLimits;
+use crate::exchange::Exchange;
+use crate::handoff::leg::{Engine, Place};
+use crate::handoff::unique::Unique;
+use crate::handoff::{HandoffFailure, Limits, Order, carry, carry_locally};
+use crate::router::Lane;
+
+/// While this process has no file descriptor left, an attempt is repeated this often.
+const EXHAUSTED_RETRIES: u32 = 100;
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Tells the decode endpoint's sidecar who prefills.
+const PREFILLER: HeaderName = HeaderName::from_static("x-prefiller-host-port");
+
+/// Tells the endpoint's first rank which rank is meant.
+const DATA_PARALLEL: HeaderName = HeaderName::from_static("x-data-parallel-host-port");
+
+/// The label with the port on which an engine's KV transfer listens, and the port of those without it.
+const KV_PORT_LABEL: &str = "llm-d.ai/kv-port";
+const KV_PORT: &str = "14579";
+
+/// Longest prefill leg, and the connect that is part of the way from prefill to decode.
+const PREFILL: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// What came of a request.
+pub enum Served {
+    /// An answer of the gateway's own, held whole.
+    Whole(Response<Body>),
+    /// An endpoint's answer.
+    Streaming {
+        /// Its head, and its body as it comes.
+        response: Response<Body>,
+        /// When it must have ended.
+        deadline: Option<Instant>,
+    },
+}
+
+/// Everything that one attempt after another needs.
+pub struct Sending<'a> {
+    /// The worker.
+    pub lane: &'a Arc<Lane>,
+    /// The plan in force when the request arrived.
+    pub plan: &'a Plan,
+    /// Bounds.
+    pub limits: GatewayLimits,
+    /// Method, path and headers to send.
+    pub parts: &'a Parts,
+    /// The body.
+    pub frames: &'a Frames,
+    /// When the route's time is over.
+    pub deadline: Option<Instant>,
+}
+
+/// Who an attempt goes to.
+#[derive(Clone, Copy)]
+struct Rows {
+    row: usize,
+    prefill: Option<usize>,
+}
+
+impl Sending<'_> {
+    /// Sends to the picker's choice, and to the next best while one cannot be reached.
+    ///
+    /// # Errors
+    /// Why nobody answered.
+    pub async fn picked(
+        &self,
+        exchange: &mut Exchange,
+        request: &InferenceRequest<'_>,
+    ) -> Result<Served, Reject> {
+        let mut effect = exchange.ready(request);
+        let mut overloaded = None;
+        for tried in 1.. {
+            let rows = match effect {
+                Effect::Forward { row, prefill, .. } => Rows { row, prefill },
+                // An endpoint that said no is a better answer than that none is left.
+                Effect::Reply(reject) => {
+                    return overloaded.map_or(Err(reject), |response| {
+                        Ok(self.answered(exchange, response))
+                    });
+                }
+                Effect::Note(_) | Effect::Nothing => {
+                    return Err(Reject::Internal("no way on".to_owned()));
+                }
+            };
+            let last = self.is_last(tried);
+            let cause = match self.attempt(exchange, rows).await {
+                Ok(response) if last || !self.tries_elsewhere(response.status()) => {
+                    return Ok(self.answered(exchange, response));
+                }
+                Ok(response) => {
+                    overloaded = Some(response);
+                    Cause::Overloaded
+                }
+                Err(cause) => cause,
+            };
+            if self.is_over() || last {
+                let over = self.is_over() || cause.is_timeout();
+                exchange.failed(cause, None);
+                return Err(if over {
+                    Reject::UpstreamTimeout
+                } else {
+                    Reject::UpstreamUnreachable {
+                        tried: tried as usize,
+                    }
+                });
+            }
+            effect = exchange.failed(cause, Some(request));
+        }
+        Err(Reject::Internal("no way on".to_owned()))
+    }
+
+    /// Sends to the row with the fewest requests in flight, and to the next while one cannot be reached.
+    ///
+    /// # Errors
+    /// Why nobody answered.
+    pub async fn least_busy(
+        &self,
+        exchange: &mut Exchange,
+        mut rows: Vec<usize>,
+    ) -> Result<Served, Reject> {
+        let slots = Arc::clone(self.lane.router.membership.slots());
+        let mut last = Reject::NoEndpoints;
+        while let Some(at) = {
+            let snapshot = exchange.snapshot();
+            (0..rows.len()).min_by_key(|&at| slots.in_flight(snapshot.endpoints[rows[at]].slot))
+        } {
+            let row = rows.swap_remove(at);
+            exchange.bypass(row);
+            match self.attempt(exchange, Rows { row, prefill: None }).await {
+                Ok(response) => return Ok(self.answered(exchange, response)),
+                Err(cause) => {
+                    if let Effect::Reply(reject) = exchange.failed(cause, None) {
+                        last = reject;
+                    }
+                    if self.is_over() {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|d| d <= Instant::now())
+    }
+
+    fn is_last(&self, tried: u32) -> bool {
+        let most = self.plan.own.retries.max;
+        most > 0 && tried >= most
+    }
+
+    /// Whether an answer of this status is asked of another endpoint instead of being passed on.
+    fn tries_elsewhere(&self, status: StatusCode) -> bool {
+        self.plan.own.retries.on_status
+            && (status.is_server_error()
+                || matches!(
+                    status,
+                    StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+                ))
+    }
+
+    fn answered(&self, exchange: &mut Exchange, response: Response<Body>) -> Served {
+        exchange.head(response.status().as_u16());
+        Served::Streaming {
+            response,
+            deadline: self.deadline,
+        }
+    }
+
+    async fn attempt(&self, exchange: &Exchange, rows: Rows) -> Result<Response<Body>, Cause> {
+        let snapshot = Arc::clone(exchange.snapshot());
+        let endpoint = &snapshot.endpoints[rows.row];
+        let prefill = rows.prefill.map(|row| &snapshot.endpoints[row]);
+        let left = self.deadline.map_or(self.limits.first_byte, |d| {
+            d.saturating_duration_since(Instant::now())
+                .min(self.limits.first_byte)
+        });
+        if let (Some(prefill), Some(dialect)) = (prefill, self.carries()) {
+            return self.carry(dialect, prefill, endpoint, left).await;
+        }
+        timeout(left, self.send(endpoint, prefill))
+            .await
+            .map_err(|_| Cause::FirstByteTimeout)?
+    }
+
+    /// In which dialect the gateway carries prefill and decode out itself, if it does.
+    fn carries(&self) -> Option<Dialect> {
+        match self.plan.own.gateway.handoff {
+            Handoff::Header => None,
+            Handoff::Nixlv2 => Some(Dialect::NixlV2),
+            Handoff::SharedStorage => Some(Dialect::SharedStorage),
+            Handoff::P2p => Some(Dialect::P2p),
+        }
+    }
+
+    /// Both legs. A prefill that fails leaves the whole request to the decode endpoint.
+    async fn carry(
+        &self,
+        dialect: Dialect,
+        prefill: &Endpoint,
+        decode: &Endpoint,
+        first_byte: Duration,
+    ) -> Result<Response<Body>, Cause> {
+        let order = Order {
+            pool: &self.lane.pool,
+            dialect,
+            bootstrap_port: 0,
+            limits: Limits {
+                prefill: PREFILL.min(first_byte),
+                first_byte,
+                lease: dialect
+                    .lease_s()
+                    .map(|seconds| Duration::from_secs(seconds.into())),
+                connect: CONNECT,
+            },
+            parts: self.parts,
+            body: self.frames,
+            draw: &|| Unique::draw(&mut self.lane.scratch.lock().rng),
+        };
+        let names = [kv_name(prefill), kv_name(decode)];
+        let [prefill, decode] =
+            [(prefill, &names[0]), (decode, &names[1])].map(|(endpoint, name)| Engine {
+                place: Place::Fixed {
+                    addr: endpoint.address,
+                    authority: &endpoint.authority,
+                },
+                name,
+            });
+        let carried = match carry(&order, prefill, decode).await {
+            Err(HandoffFailure::Prefill(failure)) => {
+                carry_locally(&order, decode, failure.mishap()).await
+            }
+            other => other,
+        };
+        match carried {
+            Ok(carried) => Ok(carried.answer),
+            Err(HandoffFailure::Decode(failure) | HandoffFailure::Prefill(failure)) => {
+                Err(failure.cause())
+            }
+            // The body has been read as JSON before; a dialect that cannot change it is an endpoint that cannot serve it.
+            Err(HandoffFailure::Malformed(_)) => Err(Cause::Reset),
+        }
+    }
+
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        prefill: Option<&Endpoint>,
+    ) -> Result<Response<Body>, Cause> {
+        let mut address = endpoint.address;
+        let primary = self.plan.handler.plugin.primary_port();
+        if let Some(port) = primary {
+            address.set_port(port);
+        }
+        let mut tries = 0;
+        loop {
+            let mut request = self.request(endpoint);
+            self.steer(request.headers_mut(), endpoint, prefill, primary);
+            match self.lane.pool.send(address, request).await {
+                Ok(response) => return Ok(response),
+                Err(error) => match error.kind {
+                    // Our own lack of file descriptors says nothing about the endpoint.
+                    SendErrorKind::LocalExhausted if tries < EXHAUSTED_RETRIES => {
+                        tries += 1;
+                        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    }
+                    SendErrorKind::ConnectTimeout => return Err(Cause::ConnectTimeout),
+                    SendErrorKind::Connect | SendErrorKind::LocalExhausted => {
+                        return Err(Cause::Connect);
+                    }
+                    _ => return Err(Cause::Reset),
+                },
+            }
+        }
+    }
+
+    /// Adds what the endpoint is told about the picks.
+    fn steer(
+        &self,
+        headers: &mut HeaderMap,
+        endpoint: &Endpoint,
+        prefill: Option<&Endpoint>,
+        primary: Option<u16>,
+    ) {
+        if let Some(prefill) = prefill.filter(|_| self.plan.prefill_header) {
+            headers.insert(PREFILLER, value(&prefill.authority));
+        }
+        if primary.is_some() {
+            headers.insert(DATA_PARALLEL, value(&endpoint.authority));
+        }
+    }
+
+    fn request(&self, endpoint: &Endpoint) -> Request<Body> {
+        let mut request = Request::new(Body::frames(self.frames.clone()));
+        *request.method_mut() = self.parts.method.clone();
+        *request.version_mut() = Version::HTTP_11;
+        *request.uri_mut() = self.origin_form();
+        *request.headers_mut() = self.parts.headers.clone();
+        request
+            .headers_mut()
+            .insert(header::HOST, value(&endpoint.authority));
+        request
+    }
+
+    /// Path and query only: what an origin server is asked for.
+    fn origin_form(&self) -> http::Uri {
+        if self.parts.uri.authority().is_none() {
+            return self.parts.uri.clone();
+        }
+        self.parts
+            .uri
+            .path_and_query()
+            .map_or_else(http::Uri::default, |pq| http::Uri::from(pq.clone()))
+    }
+}
+
+/// The address under which an engine's KV transfer is found, for ids that name a pair.
+fn kv_name(endpoint: &Endpoint) -> String {
+    let port = endpoint.labels.get(KV_PORT_LABEL).unwrap_or(KV_PORT);
+    format!("{}:{port}", endpoint.address.ip())
+}

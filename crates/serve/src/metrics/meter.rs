@@ -1,0 +1,261 @@
+//! What one request adds to the counts, from its decision to its end.
+
+use std::sync::Arc;
+
+use pointsman_core::contract::table::Table;
+use pointsman_core::exchange::event::{Effect, End, Outcome};
+use pointsman_core::model::pool::Snapshot;
+use pointsman_core::model::request::InferenceRequest;
+use pointsman_core::model::slots::Slots;
+use pointsman_core::schedule::plan::Plan;
+use pointsman_core::time::Tick;
+
+use crate::metrics::cells::{ERROR_CODES, LaneCells, ModelCells, PD_WORDS, Tables};
+use crate::metrics::probe;
+
+/// The term by which a scorer says when it expects the first token.
+const PREDICTED_TTFT: &str = "ttftMs";
+
+/// A decision as the meter sees it.
+pub struct Decided<'a> {
+    /// The plan that decided.
+    pub plan: &'a Plan,
+    /// The candidates.
+    pub snapshot: &'a Snapshot,
+    /// What was asked for.
+    pub request: &'a InferenceRequest<'a>,
+    /// The slabs behind the readings.
+    pub slots: &'a Slots,
+    /// How it was decided.
+    pub table: &'a Table,
+    /// What was decided.
+    pub effect: &'a Effect,
+    /// When the request arrived.
+    pub arrived: Tick,
+    /// When deciding began.
+    pub began: Tick,
+    /// When it ended.
+    pub ended: Tick,
+}
+
+/// One request's meter.
+#[derive(Default)]
+pub struct Meter {
+    model: Option<Arc<ModelCells>>,
+    streamed: bool,
+    arrived: Tick,
+    picked_at: Tick,
+    row: Option<usize>,
+    /// Prompt tokens that the picked endpoint is believed to hold.
+    predicted_tokens: Option<u64>,
+    predicted_ttft: Option<f64>,
+    first_part: Option<Tick>,
+    last_part: Tick,
+    bytes: u64,
+}
+
+impl Meter {
+    /// The request was decided, for the first time or again after a failed attempt.
+    pub fn decided(&mut self, cells: &LaneCells, decided: &Decided<'_>) {
+        let again = self.model.is_some();
+        let model = match self.model.take() {
+            Some(model) => model,
+            None => cells.model(decided.request.model),
+        };
+        cells
+            .scheduling
+            .observe(decided.ended.since(decided.began).as_secs_f64());
+        if !again {
+            self.streamed = decided.request.stream;
+            self.arrived = decided.arrived;
+            model.begun.add(1);
+            let processing = decided.ended.since(decided.arrived);
+            cells.request_processing.observe(processing.as_secs_f64());
+        }
+        if let Effect::Forward { row, pd, .. } = *decided.effect {
+            self.row = Some(row);
+            self.picked_at = decided.ended;
+            if !again {
+                model.scheduled.add(1);
+                let bytes = decided.request.prompt_bytes as f64;
+                model.request_size.observe(bytes);
+            }
+            let word = pd.and_then(|pd| PD_WORDS.iter().position(|word| *word == pd.word));
+            if let Some(at) = word {
+                model.pd[at].add(1);
+            }
+            let mut tables = cells.tables.lock();
+            tables.picked(&decided.snapshot.endpoints[row], &model.name);
+            self.predict(&mut tables, decided, row);
+            probe::sample(&mut tables, decided);
+        } else {
+            model.unpicked.add(1);
+        }
+        self.model = Some(model);
+    }
+
+    /// Notes what was believed of the picked row.
+    fn predict(&mut self, tables: &mut Tables, decided: &Decided<'_>, row: usize) {
+        self.predicted_tokens = None;
+        for (named, found) in decided
+            .plan
+            .producers
+            .iter()
+            .zip(decided.table.produced.prefixes())
+        {
+            let matched = found.matched.get(row).copied().unwrap_or(0);
+            let tokens = u64::from(matched) * u64::from(found.block_tokens);
+            let _ = self.predicted_tokens.get_or_insert(tokens);
+            if found.total > 0
+                && let Some(cells) = tables.producer(&named.name, named.kind)
+            {
+                let share = f64::from(matched) / f64::from(found.total);
+                cells.ratio.observe(share);
+                cells.bytes.observe(tokens as f64 * 4.0);
+            }
+        }
+        self.predicted_ttft = predicted_ttft(decided, row);
+    }
+
+    /// Whether the moment of the next part matters.
+    pub fn wants_time(&self) -> bool {
+        self.model.is_some() && (self.streamed || self.first_part.is_none())
+    }
+
+    /// A part of the answer's body passed at `now`, if that was asked for.
+    pub fn passed(&mut self, bytes: usize, now: Option<Tick>) {
+        self.bytes += bytes as u64;
+        let (Some(now), Some(model)) = (now.filter(|_| bytes > 0), &self.model) else {
+            return;
+        };
+        if self.first_part.is_none() {
+            self.first_part = Some(now);
+        } else if self.streamed {
+            let gap = now.since(self.last_part);
+            model.between_tokens.observe(gap.as_secs_f64());
+        }
+        self.last_part = now;
+    }
+
+    /// The request is over.
+    pub fn ended(&mut self, cells: &LaneCells, snapshot: &Snapshot, outcome: &Outcome) {
+        let error = error_of(outcome);
+        let model = match self.model.take() {
+            Some(model) => {
+                model.ended.add(1);
+                model
+            }
+            // It never came to a decision: there is no model to count it under, only that it was refused.
+            None => match error.filter(|_| outcome.end == End::Rejected) {
+                Some(at) => return cells.model("").errors[at].add(1),
+                None => return,
+            },
+        };
+        if let Some(at) = error {
+            model.errors[at].add(1);
+        }
+        if !matches!(outcome.end, End::Served | End::Broken) {
+            return;
+        }
+        let total = outcome.total.as_secs_f64();
+        model.duration.observe(total);
+        model.response_size.observe(self.bytes as f64);
+        if let Some(first) = self.first_part {
+            let since = first.since(self.arrived).as_secs_f64();
+            model.first_token[usize::from(self.streamed)].observe(since);
+        }
+        self.compare_times(cells, outcome);
+        let Some(usage) = outcome.usage else { return };
+        for (tokens, histogram) in [
+            (usage.prompt_tokens, &model.input_tokens),
+            (usage.completion_tokens, &model.output_tokens),
+            (usage.cached_tokens, &model.cached_tokens),
+        ] {
+            if tokens > 0 {
+                histogram.observe(f64::from(tokens));
+            }
+        }
+        let generated = f64::from(usage.completion_tokens);
+        if usage.completion_tokens > 0 {
+            model.per_token.observe(total / generated);
+        }
+        if let Some(first) = self.first_part.filter(|_| self.streamed)
+            && usage.completion_tokens > 1
+        {
+            let after_first = self.last_part.since(first).as_secs_f64();
+            model
+                .streamed_per_token
+                .observe(after_first / (generated - 1.0));
+        }
+        self.compare_hits(cells, snapshot, u64::from(usage.cached_tokens));
+    }
+
+    /// What followed an answer that ended at `end` is done.
+    pub fn written(&self, cells: &LaneCells, end: Tick, now: Tick) {
+        let took = now.since(end).as_secs_f64();
+        cells.response_processing.observe(took);
+    }
+
+    fn compare_times(&self, cells: &LaneCells, outcome: &Outcome) {
+        let (Some(predicted), Some(first)) = (self.predicted_ttft, outcome.first_byte) else {
+            return;
+        };
+        let after_pick = (self.arrived + first).since(self.picked_at).as_secs_f64();
+        let off = after_pick - predicted;
+        if off >= 0.0 {
+            cells.late.observe(off);
+        } else {
+            cells.early.observe(-off);
+        }
+    }
+
+    fn compare_hits(&self, cells: &LaneCells, snapshot: &Snapshot, actual: u64) {
+        let (Some(row), Some(predicted)) = (self.row, self.predicted_tokens) else {
+            return;
+        };
+        let endpoint = &snapshot.endpoints[row];
+        let mut tables = cells.tables.lock();
+        if let Some(cells) = tables.endpoint(endpoint.slot, endpoint) {
+            cells.predicted += predicted;
+            cells.actual += actual;
+            cells.false_hits += u64::from(predicted > 0 && actual == 0);
+        }
+    }
+}
+
+/// The time to the first token that a scorer of the plan expected of the picked row, in seconds.
+fn predicted_ttft(decided: &Decided<'_>, row: usize) -> Option<f64> {
+    let runs = decided.table.runs();
+    let run = runs
+        .iter()
+        .rfind(|run| run.picks.first() == Some(&(row as u32)))?;
+    let mut at = 0;
+    for weighted in &decided.plan.profiles.get(run.profile)?.scorers {
+        let terms = weighted.scorer.plugin.terms();
+        if let Some(found) = terms.iter().position(|term| *term == PREDICTED_TTFT) {
+            return Some(run.terms.get(at + found)?.get(row)? / 1e3);
+        }
+        at += terms.len();
+    }
+    None
+}
+
+/// Which error a request ended in, as a place in [`ERROR_CODES`].
+fn error_of(outcome: &Outcome) -> Option<usize> {
+    let code = match outcome.end {
+        End::Served if outcome.status.is_some_and(|status| status >= 400) => "ModelServerError",
+        End::Served => return None,
+        End::Broken => "ModelServerError",
+        End::ClientGone => "Unknown",
+        End::Rejected => match outcome.reason.unwrap_or_default() {
+            "malformed" | "body-too-large" => "BadRequest",
+            "no-route" | "method-not-allowed" => "NotFound",
+            "filtered-out" | "saturated" => "ResourceExhausted",
+            "no-endpoints" | "ttl-expired" | "shutting-down" => "ServiceUnavailable",
+            "upstream-unreachable" | "upstream-timeout" | "upstream-broke" => "ModelServerError",
+            "client-gone" => "Unknown",
+            _ => "Internal",
+        },
+    };
+    ERROR_CODES.iter().position(|known| *known == code)
+}

@@ -1,0 +1,124 @@
+//! Who picks: the router's own plan, or one of a few built-in rules to compare it with.
+//!
+//! Built-in rules bypass the plan; their requests are counted in flight all the same.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pointsman_core::rng::{Rng, Seeds};
+use pointsman_core::schedule::plan::Plan;
+use pointsman_core::time::Tick;
+
+use crate::engine::request::EngineRequest;
+use crate::fleet::host::Host;
+use crate::fleet::oracle::Oracle;
+
+/// A rule that needs no plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltIn {
+    /// Knows everything but the future: see [`crate::fleet::oracle`].
+    Oracle,
+    /// One after the other.
+    RoundRobin,
+    /// Any.
+    Random,
+    /// Fewest requests under way; of equals any.
+    LeastInFlight,
+}
+
+impl BuiltIn {
+    /// All of them, in the order of the manual.
+    pub const ALL: [Self; 4] = [
+        Self::Oracle,
+        Self::RoundRobin,
+        Self::Random,
+        Self::LeastInFlight,
+    ];
+
+    /// Its name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Oracle => "oracle",
+            Self::RoundRobin => "round-robin",
+            Self::Random => "random",
+            Self::LeastInFlight => "least-in-flight",
+        }
+    }
+}
+
+/// What picks in a fleet.
+#[derive(Clone)]
+pub enum Router {
+    /// The plan of a configuration.
+    Plan(Arc<Plan>),
+    /// A built-in rule.
+    BuiltIn(BuiltIn),
+}
+
+impl From<Arc<Plan>> for Router {
+    fn from(plan: Arc<Plan>) -> Self {
+        Self::Plan(plan)
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(_) => f.write_str("Plan(..)"),
+            Self::BuiltIn(rule) => write!(f, "BuiltIn({rule:?})"),
+        }
+    }
+}
+
+/// A built-in rule at work.
+#[derive(Debug)]
+pub struct Chooser {
+    chance: Rng,
+    turn: usize,
+    best: Vec<usize>,
+    oracle: Oracle,
+}
+
+impl Chooser {
+    /// One that draws from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            chance: Rng::from_seed(Seeds::new(seed, 4).next_seed()),
+            turn: 0,
+            best: Vec::new(),
+            oracle: Oracle::default(),
+        }
+    }
+
+    /// The row that `rule` picks; `None` without engines.
+    pub fn choose(
+        &mut self,
+        rule: BuiltIn,
+        hosts: &[Host],
+        now: Tick,
+        request: &EngineRequest<'_>,
+    ) -> Option<usize> {
+        if hosts.is_empty() {
+            return None;
+        }
+        match rule {
+            BuiltIn::Oracle => self
+                .oracle
+                .choose(hosts, now, request, &mut self.chance)
+                // Nobody takes it: whoever refuses it will do.
+                .or(Some(0)),
+            BuiltIn::RoundRobin => {
+                self.turn = (self.turn + 1) % hosts.len();
+                Some(self.turn)
+            }
+            BuiltIn::Random => Some(self.chance.below(hosts.len())),
+            BuiltIn::LeastInFlight => {
+                let least = hosts.iter().map(|host| host.load(now)).min()?;
+                self.best.clear();
+                self.best
+                    .extend((0..hosts.len()).filter(|&row| hosts[row].load(now) == least));
+                Some(self.best[self.chance.below(self.best.len())])
+            }
+        }
+    }
+}

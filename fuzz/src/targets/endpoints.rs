@@ -1,0 +1,78 @@
+//! Endpoints files: any text is a list of endpoints that can be used, or of faults.
+
+use pointsman_feeds::discovery::file::parse;
+
+use crate::shape::Shape;
+use crate::target::Target;
+
+/// The target.
+pub const TARGET: Target = Target {
+    name: "endpoints",
+    what: "endpoints files",
+    run,
+    words: &[
+        "endpoints:\n",
+        "- name: ",
+        "  address: ",
+        "  port: ",
+        "\"8000\"",
+        "  namespace: ",
+        "  labels:\n",
+        "    a: b\n",
+        "  kvEventsPort: ",
+        "  kvReplayPort: ",
+        "- {name: a, address: 10.0.0.1, port: 1}\n",
+        "'::1'",
+        "65536",
+        "-1",
+        "0",
+        "[",
+        "]",
+        "{",
+        "}",
+        "&a ",
+        "*a",
+        "<<: ",
+        "null",
+        "---\n",
+        "\t",
+        "!!int ",
+    ],
+    also: &[],
+};
+
+fn run(input: &[u8]) -> u64 {
+    let mut shape = Shape::default();
+    let Ok(text) = std::str::from_utf8(input) else {
+        return shape.done();
+    };
+    let read = parse(text);
+    assert_eq!(read, parse(text), "read again it is another");
+    match read {
+        Ok(found) => {
+            let mut names: Vec<&str> = found
+                .iter()
+                .map(|endpoint| endpoint.name.as_str())
+                .collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), found.len(), "a name twice");
+            for endpoint in &found {
+                assert!(
+                    endpoint.port > 0 && !endpoint.host.is_empty() && endpoint.name.contains('/'),
+                    "{endpoint:?}"
+                );
+            }
+            shape.size(found.len());
+            shape.size(found.iter().map(|endpoint| endpoint.labels.len()).sum());
+        }
+        Err(faults) => {
+            assert!(!faults.is_empty(), "refused without a fault");
+            for fault in faults.iter().take(3) {
+                assert!(!fault.message.is_empty());
+                shape.message(&fault.message);
+            }
+        }
+    }
+    shape.done()
+}
