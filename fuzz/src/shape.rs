@@ -27,9 +27,8 @@ impl Shape {
 
     /// Adds a message: its first and last words, without what it quotes and without numbers.
     pub fn message(&mut self, message: &str) {
-        let line = message.lines().next().unwrap_or_default();
-        let before = line.split(['\'', '"', '`']).next().unwrap_or_default();
-        let after = line.rsplit(['\'', '"', '`']).next().unwrap_or_default();
+        let before = message.split(['\'', '"', '`']).next().unwrap_or_default();
+        let after = message.rsplit(['\'', '"', '`']).next().unwrap_or_default();
         for part in [before, after] {
             let plain: String = part
                 .chars()

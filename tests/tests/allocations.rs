@@ -16,6 +16,7 @@ use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::{Deciding, Effect, Event};
 use pointsman_core::exchange::life::Life;
 use pointsman_core::fixture::pool;
+use pointsman_core::model::prompt::Prompt;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_core::time::Tick;
 use pointsman_serve::record::ring::{Facts, Ring};
@@ -69,9 +70,12 @@ fn a_warm_decision_allocates_nothing() {
             let line = |n: usize| format!("e{n} inFlight={} llm-d.ai/kv-backend=nvlink", n % 3);
             let pool = pool(&(0..rows).map(line).collect::<Vec<_>>().join("\n"));
             let (mut table, mut ring) = (Table::default(), Ring::new(1 << 20));
+            let text = "The quick brown fox jumps over the lazy dog. ".repeat(100);
+            let prompt = text.as_bytes();
             let request = InferenceRequest {
                 id: "id",
                 model: "model",
+                prompt: Some(Prompt(&prompt)),
                 prompt_bytes: 200,
                 ..Default::default()
             };

@@ -177,8 +177,8 @@ fn take(router: &Router, file: &str, change: Change) {
                 remark(&format!("warning: {line}"));
             }
             let old = router.plan.load();
-            if old.discovery != resolved.plan.discovery || old.metrics != resolved.plan.metrics {
-                remark("warning: a change of dataLayer takes effect at the next start");
+            if old.discovery != resolved.plan.discovery {
+                remark("warning: a change of dataLayer.discovery takes effect at the next start");
             }
             let line = in_a_line(&resolved.plan);
             let number = resolved.plan.generation;

@@ -1,4 +1,5 @@
-//! What one warm decision costs: the scheduler over a pool, with the receipt ring on.
+//! What one warm decision costs: prompt hashed and looked up, the table filled, the pick made and learned, the
+//! receipt written into the ring.
 //!
 //! `cargo bench -p pointsman-serve --bench decision`
 
@@ -11,15 +12,24 @@ use pointsman_core::config::presets::preset;
 use pointsman_core::config::resolved::resolve;
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;
+use pointsman_core::exchange::event::{Deciding, Event};
+use pointsman_core::exchange::life::Life;
 use pointsman_core::fixture::{NOW, pool};
-use pointsman_core::index::row_set::RowSet;
+use pointsman_core::model::prompt::Prompt;
 use pointsman_core::model::request::InferenceRequest;
-use pointsman_core::schedule::scheduler::{Question, decide};
 use pointsman_serve::record::ring::{Facts, Ring};
+
+/// Size of the prompt, which is the same each time: a warm prefix.
+const PROMPT_BYTES: usize = 4096;
 
 fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision");
-    for name in ["proxy-performance", "proxy-performance-by-backend"] {
+    for name in [
+        "default",
+        "balanced",
+        "proxy-performance",
+        "proxy-performance-by-backend",
+    ] {
         let written = preset(name).expect("the preset exists");
         let registry = Registry::new(pointsman_plugins::ALL);
         let resolved = resolve(&written, &Basis::new(&registry, Generation::G1, name));
@@ -34,27 +44,29 @@ fn decisions(criterion: &mut Criterion) {
             };
             let pool = pool(&(0..rows).map(line).collect::<Vec<_>>().join("\n"));
             let (mut table, mut ring) = (Table::default(), Ring::new(16 << 20));
+            let text = "The quick brown fox jumps over the lazy dog. ".repeat(100);
+            let prompt = &text.as_bytes()[..PROMPT_BYTES];
             let request = InferenceRequest {
                 id: "id",
                 model: "model",
-                prompt_bytes: 200,
+                prompt: Some(Prompt(&prompt)),
+                prompt_bytes: PROMPT_BYTES,
                 ..Default::default()
             };
-            let tried = RowSet::default();
             let mut seed = 0;
             group.bench_function(BenchmarkId::new(name, rows), |bencher| {
                 bencher.iter(|| {
                     seed += 1;
-                    let question = Question {
+                    let mut life = Life::begin(NOW);
+                    let deciding = Deciding {
                         plan: &plan,
                         snapshot: &pool.snapshot,
                         slots: &pool.slots,
                         request: &request,
-                        tried: &tried,
-                        now: NOW,
+                        table: &mut table,
                         seed,
                     };
-                    let row = decide(&question, &mut table);
+                    let effect = life.on(Event::Ready(deciding), NOW);
                     let facts = Facts {
                         request_id: "5f0c5b2e-7d0d-4d0e-9a77-3a3f1d1c9b10",
                         model: request.model,
@@ -65,7 +77,7 @@ fn decisions(criterion: &mut Criterion) {
                         pd: None,
                     };
                     black_box(ring.record(&facts, &plan, &pool.snapshot, &table));
-                    black_box(row)
+                    black_box(effect)
                 });
             });
         }

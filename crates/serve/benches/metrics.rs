@@ -19,7 +19,8 @@ use pointsman_core::model::usage::Usage;
 use pointsman_core::schedule::scheduler::{Question, decide};
 use pointsman_core::time::Span;
 use pointsman_serve::metrics::cells::LaneCells;
-use pointsman_serve::metrics::meter::{Decided, Meter};
+use pointsman_serve::metrics::decided::Decided;
+use pointsman_serve::metrics::meter::Meter;
 
 fn counting(criterion: &mut Criterion) {
     let name = "proxy-performance";

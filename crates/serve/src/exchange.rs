@@ -16,7 +16,8 @@ use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::Tick;
 use pointsman_wire::receipt::Meta;
 
-use crate::metrics::meter::{Decided, Meter};
+use crate::metrics::decided::Decided;
+use crate::metrics::meter::Meter;
 use crate::record::log::{PrettyLine, Tickets};
 use crate::record::ring::{Facts, RecordId};
 use crate::router::{Counts, Lane};

@@ -9,6 +9,7 @@ pub mod buckets;
 
 pub mod catalogue;
 
+pub mod decided;
 pub mod histogram;
 
 pub mod names;

@@ -63,7 +63,10 @@ fn passes<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (usize, Option<Vec<u8>>
             Err(good) => {
                 assert!(good <= piece.len(), "more than there is");
                 let poison = calm.poison();
-                assert!(!poison.is_empty() && poison.len() % 9 == 0, "no frames");
+                assert!(
+                    !poison.is_empty() && poison.len().is_multiple_of(9),
+                    "no frames"
+                );
                 return (passed + good, Some(poison));
             }
         }

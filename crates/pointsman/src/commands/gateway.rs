@@ -62,7 +62,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0)]
     workers: usize,
     /// Time between two scrapes of an endpoint's metrics, in milliseconds; 0 switches scraping off.
-    #[arg(long, value_name = "MS", default_value_t = 200)]
+    #[arg(long, value_name = "MS", default_value_t = 50)]
     scrape_interval: u64,
     /// Seed of all random choices; drawn from the system when left out.
     #[arg(long)]

@@ -2,41 +2,16 @@
 
 use std::sync::Arc;
 
-use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::{Effect, End, Outcome};
 use pointsman_core::model::pool::Snapshot;
-use pointsman_core::model::request::InferenceRequest;
-use pointsman_core::model::slots::Slots;
-use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::Tick;
 
 use crate::metrics::cells::{ERROR_CODES, LaneCells, ModelCells, PD_WORDS, Tables};
+use crate::metrics::decided::Decided;
 use crate::metrics::probe;
 
 /// The term by which a scorer says when it expects the first token.
 const PREDICTED_TTFT: &str = "ttftMs";
-
-/// A decision as the meter sees it.
-pub struct Decided<'a> {
-    /// The plan that decided.
-    pub plan: &'a Plan,
-    /// The candidates.
-    pub snapshot: &'a Snapshot,
-    /// What was asked for.
-    pub request: &'a InferenceRequest<'a>,
-    /// The slabs behind the readings.
-    pub slots: &'a Slots,
-    /// How it was decided.
-    pub table: &'a Table,
-    /// What was decided.
-    pub effect: &'a Effect,
-    /// When the request arrived.
-    pub arrived: Tick,
-    /// When deciding began.
-    pub began: Tick,
-    /// When it ended.
-    pub ended: Tick,
-}
 
 /// One request's meter.
 #[derive(Default)]

@@ -16,8 +16,8 @@ use pointsman_core::schedule::plan::{Profile, Weighted};
 
 use crate::metrics::buckets;
 use crate::metrics::cells::{PluginCells, Tables};
+use crate::metrics::decided::Decided;
 use crate::metrics::histogram::Histogram;
-use crate::metrics::meter::Decided;
 
 /// One of so many decisions is looked at.
 const EVERY: u32 = 256;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::prometheus::lexicon::{Field, Lexicon, Means, Wanted};
+use crate::prometheus::readings::{NotExposition, Readings};
 use crate::prometheus::series::{Series, is_sample, number};
-use crate::prometheus::{NotExposition, Readings};
 
 /// Longest line that may lie across frames; longer ones are no series of ours and are passed over.
 const MAX_KEPT_LINE: usize = 64 * 1024;

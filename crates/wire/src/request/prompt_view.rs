@@ -25,11 +25,10 @@ use std::ops::{ControlFlow, Range};
 
 use pointsman_core::model::prompt::{Form, Piece, PromptView};
 
-use crate::json::fault::JsonFault;
 use crate::json::scanner::{Kind, Scanner};
 use crate::json::text::Str;
 use crate::request::prompt::{Parts, Shape};
-use crate::request::prompt_view::outlet::{Flow, Outlet, Sink};
+use crate::request::prompt_view::outlet::{Flow, Outlet, Sink, valid};
 use crate::request::prompt_view::string::{quoted, text};
 use crate::request::prompt_view::value::value;
 
@@ -145,14 +144,6 @@ impl<F> fmt::Debug for BodyPrompt<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The text of a prompt is never printed.
         f.write_str("BodyPrompt(..)")
-    }
-}
-
-/// What was read of a body that is known to be valid; other frames than those it was read from end the walk.
-fn valid<T>(read: Result<T, JsonFault>) -> ControlFlow<(), T> {
-    match read {
-        Ok(value) => ControlFlow::Continue(value),
-        Err(_) => ControlFlow::Break(()),
     }
 }
 

@@ -16,6 +16,9 @@ use crate::router::{Lane, Router};
 /// The fairness id and the priority of requests that name none; nothing sets others yet.
 pub(crate) const NO_FLOW: [&str; 2] = ["default-flow", "0"];
 
+/// Which histogram of some cells.
+type Of<T> = fn(&T) -> &Histogram;
+
 /// Writes the families.
 pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
     let lanes = router.lanes();
@@ -29,7 +32,7 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
     let models = Models(models);
     models.counts(page, &family::REQUESTS, |cells| cells.scheduled.get());
     models.errors(page);
-    let histograms: [(&Family, fn(&ModelCells) -> &Histogram); 7] = [
+    let histograms: [(&Family, Of<ModelCells>); 7] = [
         (&family::REQUEST_DURATION, |cells| &cells.duration),
         (&family::REQUEST_SIZE, |cells| &cells.request_size),
         (&family::RESPONSE_SIZE, |cells| &cells.response_size),
@@ -70,7 +73,7 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
     });
     models.pd(page, plan);
     producers(page, &lanes);
-    let directions: [(&str, fn(&Lane) -> &Histogram); 2] = [
+    let directions: [(&str, Of<Lane>); 2] = [
         ("late", |lane| &lane.cells.late),
         ("early", |lane| &lane.cells.early),
     ];

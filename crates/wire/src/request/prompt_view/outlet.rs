@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use pointsman_core::model::prompt::Piece;
 
+use crate::json::fault::JsonFault;
+
 /// Whether the receiver wants more.
 pub(crate) type Flow = ControlFlow<()>;
 
@@ -76,5 +78,13 @@ impl Sink for Outlet<'_> {
         self.collected[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
         self.filled += bytes.len();
         Flow::Continue(())
+    }
+}
+
+/// What was read of a body that is known to be valid; other frames than those it was read from end the walk.
+pub(crate) fn valid<T>(read: Result<T, JsonFault>) -> ControlFlow<(), T> {
+    match read {
+        Ok(value) => ControlFlow::Continue(value),
+        Err(_) => ControlFlow::Break(()),
     }
 }

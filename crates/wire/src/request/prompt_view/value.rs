@@ -12,9 +12,8 @@ use smallvec::SmallVec;
 use crate::json::cursor::pieces;
 use crate::json::scanner::{Kind, Scanner};
 use crate::json::text::Str;
-use crate::request::prompt_view::outlet::{Flow, Outlet, Sink};
+use crate::request::prompt_view::outlet::{Flow, Outlet, Sink, valid};
 use crate::request::prompt_view::string::quoted;
-use crate::request::prompt_view::valid;
 
 /// Levels of objects and lists that are written anew.
 const DEEPEST: usize = 16;
