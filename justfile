@@ -20,6 +20,10 @@ generate:
 bench:
     cargo xtask bench
 
+# Throws changed inputs at every parser.
+fuzz:
+    cargo xtask fuzz
+
 # The lab on this machine.
 up:
     cargo run --release

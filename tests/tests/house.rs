@@ -140,9 +140,11 @@ fn no_import_cycle_between_files() {
 #[test]
 fn files_are_short_and_say_what_they_are() {
     let mut faults = Vec::new();
-    let roots = crates()
-        .into_iter()
-        .chain([workspace().join("tests"), workspace().join("xtask")]);
+    let roots = crates().into_iter().chain([
+        workspace().join("tests"),
+        workspace().join("xtask"),
+        workspace().join("fuzz"),
+    ]);
     for file in roots.flat_map(|root| sources(&root)) {
         let text = fs::read_to_string(&file).unwrap();
         let shown = file

@@ -6,13 +6,12 @@
 )]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use pointsman_core::config::basis::{Basis, Registry};
 use pointsman_core::config::fault::Fault;
 use pointsman_core::config::resolved::resolve;
 use pointsman_core::config::written::Written;
-use pointsman_core::contract::pages::{markdown, page_of, summary_of};
+use pointsman_core::contract::pages::page_of;
 use pointsman_core::contract::spec::{Generation, PluginSpec, Role};
 use pointsman_core::fixture::{pool, run_filter, run_picker, run_scorer};
 use pointsman_plugins::ALL;
@@ -111,48 +110,6 @@ fn profiles_for(spec: &PluginSpec) -> &'static str {
     } else {
         ""
     }
-}
-
-/// Pages are rewritten when `POINTSMAN_GENERATE` is set, and compared otherwise.
-#[test]
-fn generated_pages_are_what_the_code_says() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/plugins");
-    let mut index = String::from("# Plugins\n\n| type | role | what it does |\n|---|---|---|\n");
-    let mut pages = Vec::new();
-    for spec in ALL {
-        index += &format!(
-            "| [{0}]({0}.md) | {1} | {2} |\n",
-            spec.kind,
-            spec.role.word(),
-            summary_of(spec.source)
-        );
-        pages.push((format!("{}.md", spec.kind), markdown(spec)));
-    }
-    pages.push(("README.md".to_owned(), index));
-    let expected: BTreeSet<String> = pages.iter().map(|(name, _)| name.clone()).collect();
-    let write = std::env::var_os("POINTSMAN_GENERATE").is_some();
-    if write {
-        std::fs::create_dir_all(&folder).unwrap();
-    }
-    for (name, page) in pages {
-        let path = folder.join(&name);
-        if write {
-            std::fs::write(&path, &page).unwrap();
-        }
-        let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(
-            found, page,
-            "docs/plugins/{name} is stale; run `cargo xtask generate`"
-        );
-    }
-    let found = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|f| f.unwrap().file_name().into_string().unwrap());
-    assert_eq!(
-        found.collect::<BTreeSet<_>>(),
-        expected,
-        "pages without a plugin"
-    );
 }
 
 fn lines() -> impl Strategy<Value = Vec<String>> {

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use pointsman_core::config::presets::preset;
 use pointsman_core::config::basis::{Basis, Registry};
+use pointsman_core::config::presets::preset;
 use pointsman_core::config::resolved::resolve;
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;

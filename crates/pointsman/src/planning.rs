@@ -7,7 +7,6 @@ use clap::ValueEnum;
 use pointsman_core::config::basis::Registry;
 use pointsman_core::config::compat::Compat;
 use pointsman_core::config::fault::{Fault, Severity};
-use pointsman_core::config::presets::{BALANCED, LAB};
 use pointsman_core::config::resolved::Resolved;
 use pointsman_core::contract::staleness::Policy;
 use pointsman_core::schedule::plan::Plan;
@@ -61,15 +60,6 @@ pub(crate) fn registry() -> Registry {
         ]
         .concat(),
     )
-}
-
-/// The profile of a gateway when none is named: our own, in a build that has its scorer.
-pub(crate) fn own_profile() -> &'static str {
-    if registry().find("expected-ttft-scorer").is_some() {
-        BALANCED
-    } else {
-        LAB
-    }
 }
 
 /// The plan that the flags ask for, and the file to follow.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use pointsman_core::config::basis::{Basis, Registry};
-use pointsman_core::config::presets::preset;
+use pointsman_core::config::presets::{BALANCED, preset};
 use pointsman_core::config::resolved::resolve;
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;
@@ -26,13 +26,18 @@ fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision");
     for name in [
         "default",
-        "balanced",
+        BALANCED,
         "proxy-performance",
         "proxy-performance-by-backend",
     ] {
         let written = preset(name).expect("the preset exists");
         let registry = Registry::new(pointsman_plugins::ALL);
-        let resolved = resolve(&written, &Basis::new(&registry, Generation::G1, name));
+        let generation = if name == BALANCED {
+            Generation::G2
+        } else {
+            Generation::G1
+        };
+        let resolved = resolve(&written, &Basis::new(&registry, generation, name));
         let plan = Arc::new(resolved.unwrap_or_else(|faults| panic!("{faults:?}")).plan);
         for rows in [4, 10, 100, 1_000, 10_000] {
             let line = |n: usize| {

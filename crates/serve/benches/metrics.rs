@@ -62,7 +62,7 @@ fn counting(criterion: &mut Criterion) {
         usage: Some(Usage {
             prompt_tokens: 1024,
             completion_tokens: 128,
-            cached_tokens: 512,
+            cached_tokens: Some(512),
         }),
         first_byte: Some(Span::from_millis(40)),
         total: Span::from_millis(900),

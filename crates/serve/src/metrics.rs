@@ -19,3 +19,4 @@ pub mod cells;
 pub mod meter;
 
 pub mod probe;
+pub mod windows;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pointsman_core::contract::table::Table;
+use pointsman_core::model::slots::Slot;
 use pointsman_core::rng::{Rng, Seeds};
 use pointsman_core::schedule::plan::Plan;
 use pointsman_feeds::clock::Clock;
@@ -20,6 +21,7 @@ use pointsman_http::client::{ClientOptions, Pool};
 use crate::door::route::Routes;
 use crate::metrics::cells::LaneCells;
 use crate::metrics::names::Names;
+use crate::metrics::windows::{HitWindows, Hits, Look};
 use crate::record::log::Log;
 use crate::record::ring::{Recorded, Ring};
 use crate::reloads::Reloads;
@@ -42,6 +44,8 @@ pub struct Router {
     pub counts: Counts,
     /// What scraping counts.
     pub scrapes: Arc<Tally>,
+    /// Cache hits of the last minute, five minutes and hour.
+    pub hits: Mutex<HitWindows>,
     /// Model names that are counted by themselves.
     names: Arc<Names>,
     seed: u64,
@@ -111,6 +115,7 @@ impl Router {
             log,
             counts: Counts::default(),
             scrapes: Arc::default(),
+            hits: Mutex::default(),
             names: Arc::default(),
             seed,
             lanes: Mutex::default(),
@@ -137,6 +142,21 @@ impl Router {
         });
         lanes.push(Arc::clone(&lane));
         lane
+    }
+
+    /// Takes this second's look at the cache hits of all workers.
+    pub fn look_at_hits(&self) {
+        let mut look = Look::default();
+        for lane in self.lanes() {
+            for (slot, cells) in &lane.cells.tables.lock().endpoints {
+                look.entry(Slot(*slot)).or_default().add(Hits {
+                    prompt: cells.prompt,
+                    predicted: cells.predicted,
+                    actual: cells.actual,
+                });
+            }
+        }
+        self.hits.lock().look(look);
     }
 
     /// All workers' lanes.

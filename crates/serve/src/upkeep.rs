@@ -26,6 +26,9 @@ fn round(router: &Router) {
     for producer in &plan.producers {
         producer.plugin.maintain(now, &snapshot, slots);
     }
+    if !plan.producers.is_empty() {
+        router.look_at_hits();
+    }
     for (_, _, learner) in plan.learners() {
         learner.maintain(now, &snapshot, slots);
     }

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pointsman_core::config::presets::preset;
 use pointsman_core::config::basis::{Basis, Registry};
+use pointsman_core::config::presets::preset;
 use pointsman_core::config::resolved::resolve;
 use pointsman_core::contract::spec::Generation;
 use pointsman_sim::engine::config::{EngineConfig, Timing};

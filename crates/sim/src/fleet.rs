@@ -239,7 +239,7 @@ impl Fleet {
                 let usage = Some(Usage {
                     prompt_tokens: summary.prompt_tokens,
                     completion_tokens: summary.output_tokens,
-                    cached_tokens: summary.cached_tokens,
+                    cached_tokens: Some(summary.cached_tokens),
                 });
                 let effect = life.on(Event::End { usage }, event.at);
                 self.note_served(row, key, effect, &summary);

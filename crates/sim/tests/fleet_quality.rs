@@ -92,3 +92,20 @@ fn equal_arguments_give_equal_tables() {
     };
     assert_eq!(table(), table());
 }
+
+/// One cell of the table in the benchmarks: what is promised of our own profile beside an omniscient rule.
+#[test]
+fn balanced_stays_near_the_oracle() {
+    let policies = [
+        BuiltIn::Oracle.into(),
+        profile("balanced"),
+        profile("default"),
+    ];
+    let rows = cell("shared", 0.8, 4_000, &policies);
+    let [oracle, balanced, default] = rows.as_slice() else {
+        panic!("three policies give three rows");
+    };
+    assert!(balanced.mean_ms <= 1.15 * oracle.mean_ms);
+    assert!(balanced.p95_ms <= 1.25 * oracle.p95_ms);
+    assert!(3.0 * balanced.p95_ms < default.p95_ms);
+}

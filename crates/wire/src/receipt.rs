@@ -181,7 +181,8 @@ pub struct OutcomeFacts {
 pub struct UsageFacts {
     pub prompt_tokens: u32,
     pub completion_tokens: u32,
-    pub cached_tokens: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u32>,
 }
 
 /// Where the time went, in milliseconds.
@@ -293,7 +294,7 @@ fn prediction(
     let first_byte = outcome.and_then(|o| o.first_byte);
     let cached = outcome
         .and_then(|o| o.usage)
-        .map(|usage| usage.cached_tokens);
+        .and_then(|usage| usage.cached_tokens);
     let actual = [
         ("ttftMs", first_byte.map(|span| span.as_millis_f64())),
         ("cachedTokens", cached.map(f64::from)),

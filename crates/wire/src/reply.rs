@@ -285,7 +285,7 @@ mod tests {
             let usage = Usage {
                 prompt_tokens: 7,
                 completion_tokens: 4,
-                cached_tokens: 2,
+                cached_tokens: Some(2),
             };
             assert_eq!(facts.usage, Some(usage));
             assert!(facts.done_seen);

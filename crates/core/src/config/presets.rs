@@ -78,11 +78,12 @@ fn proxy_performance(by_backend: bool) -> Written {
     document(API_VERSIONS[0], &plugins)
 }
 
-/// The expected time to the first token, and nothing else.
+/// The expected time to the first token, with what each engine's own cache is believed to hold.
 fn balanced() -> Written {
     document(
         API_VERSIONS[1],
         &[
+            ("engine-prefix-cache-producer", None, None, None),
             ("expected-ttft-scorer", None, None, Some(1.0)),
             ("max-score-picker", None, None, None),
             ("single-profile-handler", None, None, None),
@@ -98,7 +99,7 @@ type Line = (
     Option<f64>,
 );
 
-/// A document with one profile of all these plugins but the handler.
+/// A document with one profile of all these plugins but handlers and producers, which belong to the whole plan.
 fn document(api_version: &str, lines: &[Line]) -> Written {
     let plugin = |(kind, name, parameters, _): &Line| WrittenPlugin {
         name: name.map(str::to_owned),
@@ -110,7 +111,8 @@ fn document(api_version: &str, lines: &[Line]) -> Written {
         plugin_ref: name.unwrap_or(kind).to_owned(),
         weight: *weight,
     };
-    let in_profile = lines.iter().filter(|line| !line.0.ends_with("-handler"));
+    let of_plan = |kind: &str| kind.ends_with("-handler") || kind.ends_with("-producer");
+    let in_profile = lines.iter().filter(|line| !of_plan(line.0));
     Written {
         api_version: Some(api_version.to_owned()),
         kind: Some(KIND.to_owned()),

@@ -7,6 +7,6 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Tokens generated.
     pub completion_tokens: u32,
-    /// Tokens of the prompt found in the engine's prefix cache.
-    pub cached_tokens: u32,
+    /// Tokens of the prompt found in the engine's prefix cache; `None` where the engine does not say.
+    pub cached_tokens: Option<u32>,
 }

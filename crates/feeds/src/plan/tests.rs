@@ -100,19 +100,15 @@ fn the_presets_resolve_and_say_what_they_are() {
 #[test]
 fn the_balanced_profile_is_ours_and_follows_the_second_generation() {
     let registry = registry();
-    match from_preset(BALANCED, &Terms::new(&registry)) {
-        Ok(resolved) => {
-            assert_eq!(resolved.plan.compat, Generation::G2);
-            let scorer = &resolved.plan.profiles[0].scorers[0].scorer;
-            assert_eq!(scorer.kind, "expected-ttft-scorer");
-        }
-        Err(faults) => {
-            assert!(
-                registry.find("expected-ttft-scorer").is_none(),
-                "{faults:?}"
-            );
-        }
-    }
+    let resolved = from_preset(BALANCED, &Terms::new(&registry)).ok().unwrap();
+    assert_eq!(resolved.plan.compat, Generation::G2);
+    assert_eq!(resolved.warnings, []);
+    let scorer = &resolved.plan.profiles[0].scorers[0].scorer;
+    assert_eq!(scorer.kind, "expected-ttft-scorer");
+    assert_eq!(
+        resolved.plan.producers[0].kind,
+        "engine-prefix-cache-producer"
+    );
 }
 
 #[test]

@@ -24,6 +24,11 @@ const OLD: Span = Span::from_millis(5_000);
 /// Share of a new sample in the count of requests that others sent.
 const FOREIGN_SHARE: f64 = 0.1;
 
+/// How long an endpoint without answers keeps its speed, and the share of the way back to the fleet's that it goes
+/// in each second then.
+const UNUSED: Span = Span::from_millis(20_000);
+const RELAX: f64 = 0.005;
+
 /// A worked out wait stays good for this share of it, in milliseconds at least and at most.
 const GOOD: (f64, f64, f64) = (0.1, 1.0, 20.0);
 
@@ -41,6 +46,10 @@ pub struct Inner {
     /// When something was learned of its speed last.
     pub learned_at: Tick,
     foreign: f64,
+    /// Whether requests waited when the gauges were looked at last.
+    waited: bool,
+    /// When its speed was brought nearer to the fleet's last.
+    relaxed: Tick,
     /// The gauges that were looked at last.
     scraped: Tick,
 }
@@ -62,6 +71,9 @@ pub struct Endpoint {
     pub prefill: Number,
     /// Factor on times between tokens.
     pub pace: Number,
+    /// What slow prefills of cached prompts have cost here beyond a middling endpoint, in milliseconds; see
+    /// [`crate::expected_ttft::estimate`].
+    pub surcharge: Number,
     /// Prompt tokens that are being worked on.
     pub ahead: Number,
     /// The first token that is due first: since when it is worked on, and how long that should take at most.
@@ -99,6 +111,7 @@ impl Endpoint {
                 queue: std::mem::take(&mut inner.queue),
                 ..Inner::default()
             };
+            self.surcharge.set(0.0);
             self.publish(&inner);
             self.epoch.store(epoch.wrapping_add(1), Ordering::Release);
         }
@@ -141,11 +154,13 @@ impl Endpoint {
             return;
         }
         inner.scraped = taken;
-        if waiting > 0.0 {
+        // One look may meet requests that an engine is just about to let in; two in a row are a queue.
+        if waiting > 0.0 && inner.waited {
             inner.seats.full(running, now);
         } else {
             inner.seats.runs(running);
         }
+        inner.waited = waiting > 0.0;
         // On average over the moments of scrapes what is ours cancels out.
         let others = running + waiting - f64::from(slots.in_flight(slot));
         inner.foreign += (others - inner.foreign) * FOREIGN_SHARE;
@@ -155,6 +170,15 @@ impl Endpoint {
             0.0
         };
         self.foreign.set(others);
+    }
+
+    /// Lets what was learned of the speed of an endpoint that is not used fade.
+    pub fn relax(inner: &mut Inner, now: Tick) {
+        let since = now.since(inner.relaxed.max(inner.learned_at + UNUSED));
+        inner.relaxed = now;
+        if inner.queue.entries().is_empty() {
+            inner.speed.relax((since.as_secs_f64() * RELAX).min(0.5));
+        }
     }
 
     /// Whether the engine's gauges have been seen.

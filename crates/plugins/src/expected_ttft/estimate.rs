@@ -4,6 +4,10 @@
 //!  wait    = 0 while requests under way < seats, else until the (under way − seats + 1)-th of them ends
 //!  prefill = model(uncached, ahead, load) × speed of the endpoint
 //! ```
+//! A prompt that a slow endpoint holds would be sent there for ever, as each time it is a little faster than to have it
+//! prefilled elsewhere. So what such requests lose to a middling endpoint adds up to a surcharge on the slow one;
+//! the request that goes elsewhere for it clears it. The prompt is then held elsewhere, and all together have lost at
+//! most as much again as that took.
 
 use pointsman_core::contract::context::Ctx;
 use pointsman_core::contract::produced::PrefixMatch;
@@ -19,6 +23,12 @@ const BLOCK_TOKEN_BYTES: f64 = 4.0;
 
 /// A first token is overdue after so many times the time that an uncached prompt takes.
 const PATIENCE: f64 = 1.25;
+
+/// An endpoint with a factor above this is slow.
+const SLOW: f64 = 1.25;
+
+/// Share of what requests lose at a slow endpoint that is held against it.
+const SHARE: f64 = 0.5;
 
 /// No cost is below this, so that shares of it mean something.
 const LEAST: f64 = 0.1;
@@ -36,9 +46,18 @@ pub struct Estimate {
     pub cached: f64,
     /// Milliseconds of a prefill if nothing were cached.
     pub patience: f64,
+    /// Milliseconds that count against the endpoint besides.
+    pub surcharge: f64,
+    /// Milliseconds that this request would add to that.
+    pub loss: f64,
 }
 
 impl Estimate {
+    /// What candidates are compared by.
+    pub fn cost(&self) -> f64 {
+        self.ttft() + self.surcharge
+    }
+
     /// Milliseconds to the first token.
     pub fn ttft(&self) -> f64 {
         self.wait + self.prefill
@@ -111,6 +130,7 @@ impl<'a> Pricing<'a> {
                 work,
                 cached,
                 patience: self.patience(work, 1.0),
+                ..Estimate::default()
             };
         };
         let under_way = self.in_flight[row] + endpoint.foreign.get();
@@ -125,12 +145,22 @@ impl<'a> Pricing<'a> {
         };
         let speed = endpoint.prefill.get();
         let prefill = self.coefficients.millis(&work) * speed * endpoint.lateness(self.ctx.now);
+        let (surcharge, loss) = if cached > 0.0 && speed > SLOW {
+            (
+                endpoint.surcharge.get(),
+                SHARE * prefill * (1.0 - 1.0 / speed),
+            )
+        } else {
+            (0.0, 0.0)
+        };
         Estimate {
             wait,
             prefill: prefill.max(LEAST),
             work,
             cached,
             patience: self.patience(work, speed),
+            surcharge,
+            loss,
         }
     }
 

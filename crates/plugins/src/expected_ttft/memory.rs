@@ -4,6 +4,7 @@
 //! locks. The first model stands for all: one that has not been seen often enough is predicted by it.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pointsman_core::contract::learner::Taught;
 use pointsman_core::model::pool::Snapshot;
@@ -34,9 +35,9 @@ const EAGER_THERE: f64 = 3.0;
 /// Answers with fewer tokens tell nothing of the time between them.
 const FEW: u32 = 4;
 
-/// Share of the way back to the fleet's speed that an endpoint without answers goes each second, after so many.
-const RELAX: f64 = 0.02;
-const RELAX_AFTER_SECONDS: f64 = 20.0;
+/// Seats that engines are taken to have at least where none has shown how many. More show at once; too few cost little,
+/// as one of four ends soon.
+const SEATS: f64 = 4.0;
 
 /// The factors of endpoints are brought back to a median of 1 when it has moved by this share.
 const MOVED: f64 = 0.02;
@@ -50,6 +51,8 @@ pub struct Memory {
     pub seats: Number,
     /// The most requests that have been seen to run at once at any endpoint.
     most: Number,
+    /// Whether there ever was a surcharge.
+    surcharges: AtomicBool,
 }
 
 impl Default for Memory {
@@ -59,6 +62,7 @@ impl Default for Memory {
             pages: (0..PAGES).map(|_| OnceLock::new()).collect(),
             seats: Number::default(),
             most: Number::default(),
+            surcharges: AtomicBool::new(false),
         };
         memory.models[0].get_or_init(|| Box::new(Model::new("")));
         memory
@@ -122,6 +126,11 @@ impl Memory {
         let mut inner = endpoint.at(slots.epoch(slot));
         let now = entry.sent;
         endpoint.look(&mut inner, slot, slots, now);
+        if entry.loss > 0.0 {
+            self.surcharges.store(true, Ordering::Relaxed);
+            let surcharge = endpoint.surcharge.get() + entry.loss;
+            endpoint.surcharge.set(surcharge.min(entry.patience));
+        }
         let number = inner.queue.push(entry);
         self.settle(endpoint, &mut inner, now);
         Some(number)
@@ -132,7 +141,7 @@ impl Memory {
     pub fn seats_elsewhere(&self, at_least: f64) -> f64 {
         match (self.seats.get(), self.most.get()) {
             (fleet, _) if fleet > 0.0 => fleet.max(at_least),
-            (_, most) if most > 0.0 => most,
+            (_, most) if most > 0.0 => most.max(SEATS),
             _ => f64::INFINITY,
         }
     }
@@ -264,11 +273,11 @@ impl Memory {
 
     /// Tokens of the prompt that were not cached, as reported where that is known to be done, else as believed.
     fn uncached(&self, inner: &mut Inner, entry: &Entry, usage: &Usage) -> f64 {
-        inner.reports_cached |= usage.cached_tokens > 0;
-        let cached = if inner.reports_cached {
-            f64::from(usage.cached_tokens)
-        } else {
-            entry.cached
+        // Some engines write a zero where they look at nothing.
+        inner.reports_cached |= usage.cached_tokens.is_some_and(|tokens| tokens > 0);
+        let cached = match usage.cached_tokens {
+            Some(tokens) if inner.reports_cached => f64::from(tokens),
+            _ => entry.cached,
         };
         (f64::from(usage.prompt_tokens) - cached).max(1.0)
     }
@@ -302,6 +311,18 @@ impl Memory {
         }
     }
 
+    /// Whether any endpoint may have a surcharge.
+    pub fn has_surcharges(&self) -> bool {
+        self.surcharges.load(Ordering::Relaxed)
+    }
+
+    /// A request that would have been answered sooner at this endpoint goes elsewhere.
+    pub fn clear_surcharge(&self, slot: Slot) {
+        if let Some(endpoint) = self.endpoint(slot) {
+            endpoint.surcharge.set(0.0);
+        }
+    }
+
     /// Looks at all gauges, and lets what is old fade.
     pub fn maintain(&self, now: Tick, snapshot: &Snapshot, slots: &Slots) {
         let (mut seats, mut prefills, mut paces) = (Vec::new(), Vec::new(), Vec::new());
@@ -317,10 +338,7 @@ impl Memory {
             if inner.speed.samples() > 0.0 {
                 prefills.push(inner.speed.prefill());
                 paces.push(inner.speed.pace());
-                let idle = now.since(inner.learned_at).as_secs_f64();
-                if idle > RELAX_AFTER_SECONDS && inner.queue.entries().is_empty() {
-                    inner.speed.relax(RELAX);
-                }
+                Endpoint::relax(&mut inner, now);
             }
             endpoint.publish(&inner);
         }

@@ -52,6 +52,8 @@ pub struct Entry {
     pub prefill: f64,
     /// The prefill that would be expected if nothing were cached, in milliseconds.
     pub patience: f64,
+    /// Milliseconds that its prefill loses to a middling endpoint.
+    pub loss: f64,
     /// While a wait is worked out: when it would begin, in milliseconds from now.
     pub begins: f64,
 }
@@ -160,7 +162,11 @@ impl Queue {
     /// many milliseconds that would take.
     pub fn due(&self) -> Option<(Tick, f64)> {
         let open = |e: &&Entry| e.streams && e.head.is_none();
-        let due = self.entries.iter().filter(open).filter_map(|e| Some((e.begun?, e.patience)));
+        let due = self
+            .entries
+            .iter()
+            .filter(open)
+            .filter_map(|e| Some((e.begun?, e.patience)));
         due.min_by(|a, b| (a.0.0 as f64 + a.1 * 1e6).total_cmp(&(b.0.0 as f64 + b.1 * 1e6)))
     }
 

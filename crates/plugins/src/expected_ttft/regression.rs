@@ -112,9 +112,9 @@ impl<const N: usize> Regression<N> {
         for i in 0..N {
             matrix[i][i] += self.shrink[i] * self.squares[i][i] / self.samples.max(1.0);
             if !used[i] || matrix[i][i] <= 0.0 {
-                for j in 0..N {
-                    matrix[i][j] = 0.0;
-                    matrix[j][i] = 0.0;
+                matrix[i] = [0.0; N];
+                for row in &mut matrix {
+                    row[i] = 0.0;
                 }
                 (matrix[i][i], right[i]) = (1.0, 0.0);
             }
@@ -138,8 +138,9 @@ impl<const N: usize> Regression<N> {
             right.swap(column, pivot);
             for row in column + 1..N {
                 let factor = matrix[row][column] / matrix[column][column];
-                for j in column..N {
-                    matrix[row][j] -= factor * matrix[column][j];
+                let above = matrix[column];
+                for (value, pivot) in matrix[row].iter_mut().zip(above).skip(column) {
+                    *value -= factor * pivot;
                 }
                 right[row] -= factor * right[column];
             }

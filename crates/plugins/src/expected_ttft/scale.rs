@@ -62,7 +62,7 @@ mod tests {
             let mut out: Vec<f64> = costs.iter().map(|(cost, _)| *cost).collect();
             scores(&rows, |row| f64::from(costs[row].1), &mut out);
             prop_assert!(out.iter().all(|s| (0.0..=1.0).contains(s)));
-            prop_assert!(out.iter().any(|s| *s == 1.0));
+            prop_assert!(out.contains(&1.0));
             for (a, x) in costs.iter().zip(&out) {
                 for (b, y) in costs.iter().zip(&out) {
                     prop_assert!(a.0 * TIE >= b.0 || x > y, "{a:?} {x} {b:?} {y}");

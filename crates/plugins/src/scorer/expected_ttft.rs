@@ -12,7 +12,8 @@
 //! endpoint is not believed to hold, tokens `ahead` in other prompts that it works on, `n` requests there. `a` to
 //! `e`, tokens per byte and lengths of answers are learned per model; the speed, for prefills and for tokens, and
 //! the seats per endpoint. The least cost gets 1, a cost `k` times as high `0.98 / k`; within 2 % of the least the
-//! candidates with the fewest requests under way get 1. Before the first answer the cost is the number of
+//! candidates with the fewest requests under way get 1. A slow endpoint that holds the prompt has a `surcharge` besides:
+//! what such requests have lost there so far, until one goes elsewhere for it. Before the first answer the cost is the number of
 //! requests under way.
 //!
 //! # Reads
@@ -136,7 +137,7 @@ impl ExpectedTtft {
             if pricing.informed {
                 let estimate = pricing.at(row);
                 note(row, &estimate);
-                out[row] = estimate.ttft();
+                out[row] = estimate.cost();
             } else {
                 out[row] = 1.0 + pricing.in_flight(row);
             }
@@ -157,6 +158,7 @@ impl Scorer for ExpectedTtft {
             "ttftMs",
             "uncachedTokens",
             "cachedTokens",
+            "surchargeMs",
         ]
     }
 
@@ -174,6 +176,7 @@ impl Scorer for ExpectedTtft {
                 estimate.ttft(),
                 estimate.work.uncached,
                 estimate.cached,
+                estimate.surcharge,
             ];
             for (term, value) in terms.iter_mut().zip(values) {
                 term[row] = value;
@@ -198,8 +201,17 @@ fn parts(lesson: Lesson) -> (Slot, u32) {
 }
 
 impl Learner for ExpectedTtft {
-    fn picked(&self, ctx: &Ctx<'_>, _: &ProfileRun, row: usize) -> Lesson {
-        let estimate = Pricing::new(ctx, &self.memory, &self.producer, self.seats).at(row);
+    fn picked(&self, ctx: &Ctx<'_>, run: &ProfileRun, row: usize) -> Lesson {
+        let pricing = Pricing::new(ctx, &self.memory, &self.producer, self.seats);
+        let estimate = pricing.at(row);
+        if self.memory.has_surcharges() {
+            run.alive.for_each(|other| {
+                let there = pricing.at(other);
+                if there.surcharge > 0.0 && there.ttft() < estimate.ttft() {
+                    self.memory.clear_surcharge(ctx.snapshot.slots()[other]);
+                }
+            });
+        }
         let slot = ctx.snapshot.slots()[row];
         let entry = Entry {
             sent: ctx.now,
@@ -214,6 +226,7 @@ impl Learner for ExpectedTtft {
             wait: estimate.wait,
             prefill: estimate.prefill,
             patience: estimate.patience,
+            loss: estimate.loss,
             ..Entry::default()
         };
         match self.memory.sent(ctx.slots, slot, ctx.request.model, entry) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::builder::PossibleValuesParser;
+use pointsman_core::config::presets::BALANCED;
 use pointsman_core::config::presets::NAMES;
 use pointsman_core::rng::splitmix;
 use pointsman_feeds::clock::Clock;
@@ -20,7 +21,7 @@ use pointsman_serve::router::Router;
 
 use crate::arguments::LogArgs;
 use crate::console::{complain, refused};
-use crate::planning::{PlanArgs, follow, in_a_line, own_profile};
+use crate::planning::{PlanArgs, follow, in_a_line};
 use crate::serving::{
     Control, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway,
 };
@@ -110,8 +111,7 @@ impl Bounds {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
     let limits = args.bounds.limits()?;
-    let own = own_profile();
-    let profile = args.profile.as_deref().unwrap_or(own);
+    let profile = args.profile.as_deref().unwrap_or(BALANCED);
     let chosen = args.plan.choose(profile)?;
     let routes = routes(args.routes.as_deref())?.unwrap_or_else(Routes::all_to_pool);
     let discovery = chosen.plan.discovery.clone();

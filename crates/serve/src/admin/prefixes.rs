@@ -15,6 +15,7 @@ use pointsman_wire::receipt::SCHEMA_VERSION;
 use pointsman_wire::request::openai::{classify, read};
 use serde_json::{Value, json};
 
+use crate::metrics::windows::{Hits, Window};
 use crate::router::Router;
 
 /// Endpoints listed per producer, those with the most entries first.
@@ -45,14 +46,19 @@ pub fn holdings(router: &Router) -> String {
                 "bytes": held.bytes,
                 "expired": expired,
                 "totalEndpoints": held.endpoints.len(),
-                "endpoints": held.endpoints.iter().take(LISTED).map(|one| endpoint(one, &snapshot, now)).collect::<Vec<_>>(),
+                "endpoints": held.endpoints.iter().take(LISTED).map(|one| endpoint(router, one, &snapshot, now)).collect::<Vec<_>>(),
             })
         })
         .collect();
     json!({"schemaVersion": SCHEMA_VERSION, "producers": producers}).to_string()
 }
 
-fn endpoint(held: &Held, snapshot: &Snapshot, now: Tick) -> Value {
+fn endpoint(router: &Router, held: &Held, snapshot: &Snapshot, now: Tick) -> Value {
+    let hits = router.hits.lock();
+    let windows: serde_json::Map<String, Value> = Window::ALL
+        .into_iter()
+        .map(|(window, name)| (name.to_owned(), rates(hits.within(window, held.slot))))
+        .collect();
     let age = |at: Option<Tick>| at.map(|at| now.since(at).as_millis_f64().round());
     json!({
         "endpoint": name_of(snapshot, held.slot),
@@ -60,6 +66,17 @@ fn endpoint(held: &Held, snapshot: &Snapshot, now: Tick) -> Value {
         "capacity": held.capacity,
         "oldestAgeMs": age(held.oldest),
         "newestAgeMs": age(held.newest),
+        "hitRate": windows,
+    })
+}
+
+/// Shares of the prompt tokens; null without any.
+fn rates(hits: Hits) -> Value {
+    let share = |part: u64| (hits.prompt > 0).then(|| part as f64 / hits.prompt as f64);
+    json!({
+        "promptTokens": hits.prompt,
+        "predicted": share(hits.predicted),
+        "actual": share(hits.actual),
     })
 }
 

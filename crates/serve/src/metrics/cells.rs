@@ -118,6 +118,8 @@ pub struct EndpointCells {
     pub port: u16,
     /// Picks by model.
     pub picks: Vec<(Arc<str>, u64)>,
+    /// Prompt tokens of its answers.
+    pub prompt: u64,
     /// Prompt tokens it was believed to hold.
     pub predicted: u64,
     /// Prompt tokens it held.
@@ -234,6 +236,7 @@ impl Tables {
             name: Arc::clone(&endpoint.name),
             port: endpoint.address.port(),
             picks: Vec::new(),
+            prompt: 0,
             predicted: 0,
             actual: 0,
             false_hits: 0,

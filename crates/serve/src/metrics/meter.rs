@@ -144,7 +144,7 @@ impl Meter {
         for (tokens, histogram) in [
             (usage.prompt_tokens, &model.input_tokens),
             (usage.completion_tokens, &model.output_tokens),
-            (usage.cached_tokens, &model.cached_tokens),
+            (usage.cached_tokens.unwrap_or(0), &model.cached_tokens),
         ] {
             if tokens > 0 {
                 histogram.observe(f64::from(tokens));
@@ -162,7 +162,10 @@ impl Meter {
                 .streamed_per_token
                 .observe(after_first / (generated - 1.0));
         }
-        self.compare_hits(cells, snapshot, u64::from(usage.cached_tokens));
+        if let Some(cached) = usage.cached_tokens {
+            let tokens = (usage.prompt_tokens.into(), cached.into());
+            self.compare_hits(cells, snapshot, tokens);
+        }
     }
 
     /// What followed an answer that ended at `end` is done.
@@ -184,13 +187,14 @@ impl Meter {
         }
     }
 
-    fn compare_hits(&self, cells: &LaneCells, snapshot: &Snapshot, actual: u64) {
+    fn compare_hits(&self, cells: &LaneCells, snapshot: &Snapshot, (prompt, actual): (u64, u64)) {
         let (Some(row), Some(predicted)) = (self.row, self.predicted_tokens) else {
             return;
         };
         let endpoint = &snapshot.endpoints[row];
         let mut tables = cells.tables.lock();
         if let Some(cells) = tables.endpoint(endpoint.slot, endpoint) {
+            cells.prompt += prompt;
             cells.predicted += predicted;
             cells.actual += actual;
             cells.false_hits += u64::from(predicted > 0 && actual == 0);

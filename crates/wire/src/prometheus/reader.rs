@@ -173,6 +173,9 @@ impl Page {
         let block_size = usable(Field::BlockSize, 1.0, most);
         let num_blocks = usable(Field::NumBlocks, 1.0, most);
         let start_time = usable(Field::StartTime, 0.0, 1e12);
+        // Finite counts may have a sum that is not.
+        let served = self.served.filter(|sum| sum.is_finite());
+        problems += u32::from(served.is_none() && self.served.is_some());
         Ok(Readings {
             waiting: waiting.map(f64::trunc),
             running: running.map(f64::trunc),
@@ -180,7 +183,7 @@ impl Page {
             block_size: block_size.map(|size| size as u32),
             num_blocks: num_blocks.map(|blocks| blocks as u32),
             start_time,
-            served: self.served,
+            served,
             problems,
         })
     }

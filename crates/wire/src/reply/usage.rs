@@ -86,8 +86,8 @@ fn believable(prompt: Count, completion: Count, cached: Count) -> Option<Usage> 
         Count::Bad => return None,
     };
     let cached_tokens = match cached {
-        Count::Absent => 0,
-        Count::Is(tokens) => tokens,
+        Count::Absent => None,
+        Count::Is(tokens) => Some(tokens),
         Count::Bad => return None,
     };
     Some(Usage {
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(value: &str, expected: Look<Option<(u32, u32, u32)>>) {
+    fn check(value: &str, expected: Look<Option<(u32, u32, Option<u32>)>>) {
         let text = format!("\"usage\" : {value}");
         let got = usage_at(text.as_bytes());
         let expected = match expected {
@@ -164,22 +164,22 @@ mod tests {
     #[test]
     fn counts_are_believed_or_not() {
         let both = r#"{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}"#;
-        check(both, Look::Found(Some((5, 3, 0))));
+        check(both, Look::Found(Some((5, 3, None))));
         check(
             r#"{"prompt_tokens":5,"completion_tokens":3,"prompt_tokens_details":{"audio":0,"cached_tokens":4}}"#,
-            Look::Found(Some((5, 3, 4))),
+            Look::Found(Some((5, 3, Some(4)))),
         );
         check(
             r#"{"input_tokens":5,"input_tokens_details":{"cached_tokens":0},"output_tokens":3.0}"#,
-            Look::Found(Some((5, 3, 0))),
+            Look::Found(Some((5, 3, Some(0)))),
         );
         check(
             r#"{"prompt_tokens":5,"total_tokens":5}"#,
-            Look::Found(Some((5, 0, 0))),
+            Look::Found(Some((5, 0, None))),
         );
         check(
             r#"{"prompt_tokens":5,"completion_tokens":3,"prompt_tokens_details":null}"#,
-            Look::Found(Some((5, 3, 0))),
+            Look::Found(Some((5, 3, None))),
         );
         check("null", Look::Nothing);
         check("{}", Look::Nothing);

@@ -73,7 +73,7 @@ fn serve(lane: &Arc<Lane>, model: &str) {
     let usage = Usage {
         prompt_tokens: 20,
         completion_tokens: 2,
-        cached_tokens: 16,
+        cached_tokens: Some(16),
     };
     exchange.end(Some(usage), None);
 }
