@@ -146,7 +146,8 @@ impl Pool {
                 Err(unanswered) => request = again(addr, unanswered, spare)?,
             }
         }
-        let wire = self.connect(addr, host).await?;
+        // Boxed: connecting is rare and needs much room, which every request's future would have to carry.
+        let wire = Box::pin(self.connect(addr, host)).await?;
         match wire.send(request).await {
             Ok(response) => Ok(response.map(Body::Upstream)),
             Err(unanswered) => Err(answerless(addr, unanswered.error)),

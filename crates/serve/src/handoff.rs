@@ -147,10 +147,10 @@ pub async fn carry(
     decode: Engine<'_>,
 ) -> Result<Carried, HandoffFailure> {
     if order.dialect.is_concurrent() {
-        return together(order, prefill, decode).await;
+        return Box::pin(together(order, prefill, decode)).await;
     }
     if order.dialect.asks_decode_first(order.body.as_slice())?
-        && let Some(carried) = ask_first(order, decode).await?
+        && let Some(carried) = Box::pin(ask_first(order, decode)).await?
     {
         return Ok(carried);
     }
@@ -174,7 +174,8 @@ pub async fn carry(
         let params = match params {
             Ok(params) => params,
             Err(lacking) => {
-                let carried = carry_locally(order, decode, Mishap::MissingParams).await?;
+                let local = carry_locally(order, decode, Mishap::MissingParams);
+                let carried = Box::pin(local).await?;
                 return Ok(Carried {
                     missing: Some(lacking),
                     redone,

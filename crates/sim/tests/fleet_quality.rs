@@ -101,7 +101,9 @@ fn balanced_stays_near_the_oracle() {
         profile("balanced"),
         profile("default"),
     ];
-    let rows = cell("shared", 0.8, 4_000, &policies);
+    let scenario = Scenario::by_name("shared").unwrap();
+    let rows = compare(&scenario, 0.8, 4_000, &[1, 2, 3, 4, 5], &policies);
+    println!("{}", markdown(&rows));
     let [oracle, balanced, default] = rows.as_slice() else {
         panic!("three policies give three rows");
     };

@@ -18,6 +18,9 @@ use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use crate::model::prompt::{Form, Piece, PromptView};
 
+/// Up to this size a block is copied beside the hash before it: cheaper than hashing in two steps.
+const SMALL: usize = 128;
+
 /// Bytes of a token id.
 const ID: usize = 4;
 /// Bytes of a block that is copied next to the hash before it.
@@ -71,6 +74,12 @@ impl Scheme {
             // Hashed in one go, which is three times as fast as in two parts.
             Self::Bytes { .. } if block.len() <= SHORT => {
                 let mut both = [0; SHORT + 8];
+                both[..block.len()].copy_from_slice(block);
+                both[block.len()..block.len() + 8].copy_from_slice(&before.to_le_bytes());
+                xxh64(&both[..block.len() + 8], 0)
+            }
+            Self::Bytes { .. } if block.len() <= SMALL => {
+                let mut both = [0; SMALL + 8];
                 both[..block.len()].copy_from_slice(block);
                 both[block.len()..block.len() + 8].copy_from_slice(&before.to_le_bytes());
                 xxh64(&both[..block.len() + 8], 0)

@@ -26,10 +26,11 @@ pub(crate) struct Field {
     admin: SocketAddr,
     endpoints: PathBuf,
     sut_cpu: usize,
+    profile: String,
 }
 
 impl Field {
-    pub(crate) fn lay(sut_cpu: usize) -> anyhow::Result<Self> {
+    pub(crate) fn lay(sut_cpu: usize, profile: &str) -> anyhow::Result<Self> {
         let first = free_ports(6)?;
         let at = |offset: u16| SocketAddr::from(([127, 0, 0, 1], first + offset));
         let mocks: Vec<SocketAddr> = (0..4).map(at).collect();
@@ -51,6 +52,7 @@ impl Field {
             admin: at(5),
             endpoints,
             sut_cpu,
+            profile: profile.to_owned(),
         })
     }
 
@@ -95,7 +97,7 @@ impl Field {
             "gateway".to_owned(),
             format!("--listen={}", self.listen),
             format!("--admin={}", self.admin),
-            "--profile=proxy-performance".to_owned(),
+            format!("--profile={}", self.profile),
             format!("--endpoints={}", self.endpoints.display()),
         ];
         Ok(vec![

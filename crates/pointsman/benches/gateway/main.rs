@@ -52,6 +52,9 @@ struct Args {
     /// Only scenarios whose name contains one of these
     #[arg(long, value_delimiter = ';')]
     scenarios: Vec<String>,
+    /// Profile of the gateway
+    #[arg(long, default_value = "default")]
+    profile: String,
     /// CPU of load and mock
     #[arg(long, default_value_t = 0)]
     load_cpu: usize,
@@ -110,7 +113,7 @@ fn start() -> anyhow::Result<bool> {
 
 /// Runs everything, prints the report and says whether all goals were met.
 async fn compare(args: &Args) -> anyhow::Result<bool> {
-    let field = Field::lay(args.sut_cpu)?;
+    let field = Field::lay(args.sut_cpu, &args.profile)?;
     let backend = Backend::start(field.mocks[0], 4, Some(args.load_cpu)).await?;
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
     let seconds = args.seconds.unwrap_or(if args.quick { 1.0 } else { 3.0 });

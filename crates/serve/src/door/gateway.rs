@@ -125,7 +125,8 @@ async fn serve(
             return Err(Reject::NoEndpoints);
         }
         let tried = exchange.snapshot().len();
-        let merged = models::merged(exchange, &lane.pool)
+        // Boxed, so that it takes no room in the future of every other request.
+        let merged = Box::pin(models::merged(exchange, &lane.pool))
             .await
             .ok_or(Reject::UpstreamUnreachable { tried })?;
         exchange.head(200);
@@ -171,11 +172,11 @@ async fn serve(
         }
         (_, Target::Pool) => {
             let rows = (0..exchange.snapshot().len()).collect();
-            sending.least_busy(exchange, rows).await
+            Box::pin(sending.least_busy(exchange, rows)).await
         }
         (_, Target::Service(service)) => {
             let rows = rows_of_service(exchange.snapshot(), &service).collect();
-            sending.least_busy(exchange, rows).await
+            Box::pin(sending.least_busy(exchange, rows)).await
         }
     }
 }

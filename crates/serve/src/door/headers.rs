@@ -152,6 +152,7 @@ pub fn value(text: &str) -> HeaderValue {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::collections::BTreeSet;
 
     #[track_caller]
     fn check(given: &[(&str, &str)], left: &[&str]) {
@@ -164,10 +165,9 @@ mod tests {
         }
         strip_hop_by_hop(&mut headers);
         strip_steering(&mut headers);
-        assert_eq!(
-            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
-            left
-        );
+        // A map that something was removed from is not in the order of its making.
+        let names: BTreeSet<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, left.iter().copied().collect());
     }
 
     #[test]

@@ -107,10 +107,10 @@ impl Proxy {
                     refusal::method_not_allowed()
                 }
             }
-            "/health" if head_or_get => health::health(&inner.asking()).await,
+            "/health" if head_or_get => Box::pin(health::health(&inner.asking())).await,
             "/metrics" if head_or_get => {
                 let own = inner.config.tally.exposition();
-                health::metrics(&inner.asking(), own).await
+                Box::pin(health::metrics(&inner.asking(), own)).await
             }
             _ => inner.pass(request, peer, &self.0).await,
         }

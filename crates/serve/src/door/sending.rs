@@ -201,7 +201,8 @@ impl Sending<'_> {
                 .min(self.limits.first_byte)
         });
         if let (Some(prefill), Some(dialect)) = (prefill, self.carries()) {
-            return self.carry(dialect, prefill, endpoint, left).await;
+            // Boxed, because it is large: the future of a request is copied once, with room for every way it can go.
+            return Box::pin(self.carry(dialect, prefill, endpoint, left)).await;
         }
         timeout(left, self.send(endpoint, prefill))
             .await

@@ -249,7 +249,7 @@ pub async fn answer(
 ) -> Result<Response<Body>, LegFailure> {
     request.headers_mut().insert(HOST, place.authority());
     match (place, place.literal()) {
-        (Place::Named(target), None) => send_to_any(pool, target, request).await,
+        (Place::Named(target), None) => Box::pin(send_to_any(pool, target, request)).await,
         (_, Some(addr)) => pool.send(addr, request).await.map_err(from_send),
         (Place::Fixed { addr, .. }, None) => pool.send(addr, request).await.map_err(from_send),
     }

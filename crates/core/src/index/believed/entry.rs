@@ -30,6 +30,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// The next newer entry, or [`NONE`].
+    #[inline]
+    pub(crate) const fn after(self) -> u32 {
+        self.after
+    }
+
     pub(crate) const LOOSE: Self = Self {
         before: NONE,
         after: NONE,
@@ -69,6 +75,26 @@ impl List {
             last => link(&mut entries[last]).after = at,
         }
         self.last = at;
+    }
+
+    /// Moves a run of neighbours, from `first` to `last`, to the end.
+    #[inline]
+    pub(crate) fn renew(&mut self, entries: &mut Slab<Entry>, link: Pick, first: u32, last: u32) {
+        let after = link(&mut entries[last]).after;
+        if after == NONE {
+            return;
+        }
+        let before = link(&mut entries[first]).before;
+        match before {
+            NONE => self.first = after,
+            before => link(&mut entries[before]).after = after,
+        }
+        link(&mut entries[after]).before = before;
+        // The run does not hold the end, since something stands after it.
+        link(&mut entries[first]).before = self.last;
+        link(&mut entries[self.last]).after = first;
+        link(&mut entries[last]).after = NONE;
+        self.last = last;
     }
 
     /// Takes an entry out.

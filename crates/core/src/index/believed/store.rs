@@ -234,9 +234,53 @@ impl Store {
             return;
         }
         self.latest = self.latest.max(now);
-        for &hash in hashes {
-            self.put(to.slot.0, insertion, hash);
+        let mut rest = hashes;
+        while let Some((&hash, others)) = rest.split_first() {
+            rest = match self.renew(to.slot.0, insertion, rest) {
+                0 => {
+                    self.put(to.slot.0, insertion, hash);
+                    others
+                }
+                renewed => &rest[renewed..],
+            };
         }
+    }
+
+    /// Makes a run of blocks the newest that stands in this order in both lists already, as what was inserted together
+    /// does; how many of `hashes` that were. The same as [`Store::put`] for each of them, and much cheaper.
+    fn renew(&mut self, slot: u32, insertion: u32, hashes: &[u64]) -> usize {
+        let held = &self.held[slot as usize];
+        if held.len > held.capacity {
+            // The capacity has shrunk, and each insertion may evict what the next one inserts.
+            return 0;
+        }
+        let Some(block) = self.block(hashes[0]) else {
+            return 0;
+        };
+        let Ok(place) = block.slots.binary_search(&slot) else {
+            return 0;
+        };
+        let first = block.entries[place];
+        if self.entries[first].overflow {
+            return 0;
+        }
+        let (mut last, mut length) = (first, 0);
+        loop {
+            let entry = &mut self.entries[last];
+            entry.at = self.latest;
+            entry.insertion = insertion;
+            length += 1;
+            let next = entry.of_slot.after();
+            let follows = next != NONE && next == entry.of_all.after() && length < hashes.len();
+            if !follows || self.blocks[self.entries[next].block].hash != hashes[length] {
+                break;
+            }
+            last = next;
+        }
+        let list = &mut self.held[slot as usize].list;
+        list.renew(&mut self.entries, OF_SLOT, first, last);
+        self.all.renew(&mut self.entries, OF_ALL, first, last);
+        length
     }
 
     fn put(&mut self, slot: u32, insertion: u32, hash: u64) {

@@ -115,7 +115,8 @@ impl Attempts<'_> {
                 "prefill failed, decode computes the prompt itself",
                 &failure,
             );
-            return carry_locally(&order, decode.engine(), failure.mishap()).await;
+            let local = carry_locally(&order, decode.engine(), failure.mishap());
+            return Box::pin(local).await;
         }
     }
 
