@@ -21,7 +21,7 @@ fn receipts_show_what_was_expected_and_what_came() {
     let text = "The quick brown fox jumps over the lazy dog. ".repeat(40);
     for _ in 0..6 {
         let answer = chat_stream(&text, 4).open(gateway.address).unwrap();
-        assert_eq!(answer.status, 200);
+        assert_eq!(answer.head.status, 200);
         let (_, done) = Events::of(answer.body).rest();
         assert!(done);
     }
@@ -33,8 +33,9 @@ fn receipts_show_what_was_expected_and_what_came() {
     let prediction = &receipt["prediction"];
     let predicted = |term: &str| prediction["predicted"][term].as_f64().unwrap();
     assert!(predicted("ttftMs") > 0.0, "{prediction}");
-    assert!(predicted("cachedTokens") > 300.0, "{prediction}");
-    assert!(predicted("uncachedTokens") < 100.0, "{prediction}");
+    // 1,800 bytes, four to a token until an answer says otherwise.
+    let tokens = predicted("cachedTokens") + predicted("uncachedTokens");
+    assert!((300.0..600.0).contains(&tokens), "{prediction}");
     assert!(predicted("waitMs") == 0.0, "{prediction}");
     assert!(
         prediction["actual"]["ttftMs"].as_f64().unwrap() > 0.0,
