@@ -3,7 +3,7 @@
 
 use super::*;
 use pointsman_core::config::presets::{BALANCED, LAB_NAMES};
-use pointsman_core::contract::spec::Generation;
+use pointsman_core::contract::spec::{Generation, PluginSpec};
 
 fn registry() -> Registry {
     Registry::new(
@@ -329,6 +329,30 @@ fn rule_weights_of_zero_and_below_warn_in_both() {
                 told.len() == 1 && told[0].contains("use a number above 0"),
                 "{told:?}"
             );
+        }
+    }
+}
+
+#[test]
+fn rule_alpha_plugins_are_taken_with_a_warning_in_both() {
+    // A type that the reference calls Alpha, with something else behind it.
+    static ALPHA: PluginSpec = PluginSpec {
+        kind: "session-affinity-scorer",
+        ..pointsman_plugins::scorer::queue_depth::SPEC
+    };
+    let registry = Registry::new(&[pointsman_plugins::ALL, &[&ALPHA]].concat());
+    for compat in [Compat::G1, Compat::G2] {
+        for (experimental, expected) in [(false, 1), (true, 0)] {
+            let terms = Terms {
+                compat,
+                experimental,
+                ..Terms::new(&registry)
+            };
+            let text = "plugins:\n- type: session-affinity-scorer\n";
+            let resolved = from_text(text, "t", &terms).ok().unwrap();
+            let told = resolved.warnings.iter().map(shown);
+            let told: Vec<String> = told.filter(|w| w.contains("Alpha stability")).collect();
+            assert_eq!(told.len(), expected, "{compat:?}: {told:?}");
         }
     }
 }
