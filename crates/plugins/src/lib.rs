@@ -12,6 +12,7 @@ pub mod picker;
 pub mod producer;
 pub mod profile;
 pub mod scorer;
+mod spread;
 
 /// Every plugin, in the order of the manual.
 pub static ALL: &[&PluginSpec] = &[

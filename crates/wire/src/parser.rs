@@ -22,7 +22,6 @@ pub static OPENAI: PluginSpec = PluginSpec {
     stability: Stability::Stable,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: concat!(
         "//! Reads OpenAI-style JSON bodies: model, prompt, bounds and cache salt.\n//!\n",
         "//! # When to use\n//! Always, unless bodies are to pass unread; it is on when nothing is named.\n//!\n",

@@ -6,6 +6,7 @@ use pointsman_core::model::prompt::{Form, Piece, PromptView};
 use pointsman_wire::json::fault::MAX_DEPTH;
 use pointsman_wire::request::error::RequestError;
 use pointsman_wire::request::openai::{ApiKind, RequestFacts, read};
+use pointsman_wire::request::prompt::PromptSpans;
 use serde_json::Value;
 use std::ops::ControlFlow;
 
@@ -152,11 +153,11 @@ fn bad(input: &[u8], error: &RequestError) {
     }
 }
 
-/// The prompts in both forms, the raw parts, and the hashes.
+/// The prompts in both forms, where they lie, and the hashes.
 #[derive(PartialEq, Debug)]
 struct Seen {
     prompts: [Vec<Vec<u8>>; 2],
-    segments: Vec<u8>,
+    spans: PromptSpans,
     hashes: [Vec<u64>; 3],
 }
 
@@ -166,7 +167,7 @@ impl Seen {
         let mut hashes = PromptHashes::default();
         Self {
             prompts: [Form::Json, Form::Text].map(|form| walked(&view, form)),
-            segments: facts.prompt_segments(frames).flatten().copied().collect(),
+            spans: facts.prompt.clone(),
             hashes: SCHEMES.map(|scheme| {
                 hashes.compute(scheme, &facts.model, "", &view);
                 hashes.all().to_vec()

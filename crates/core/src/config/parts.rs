@@ -146,8 +146,8 @@ impl Parts {
         (source.unwrap_or_default(), extractor.unwrap_or_default())
     }
 
-    /// Whether some plugin tells the decode endpoint who prefills.
-    pub fn prefill_header(&self) -> bool {
-        self.prefill_header.is_some()
+    /// The profile whose pick some plugin tells the decode endpoint.
+    pub fn prefill_header(&self) -> Option<&str> {
+        self.prefill_header.as_deref()
     }
 }

@@ -51,6 +51,8 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
     let (Some(handler), false) = (handler, refuses(&resolver.faults)) else {
         return Err(resolver.faults);
     };
+    let prefill_header =
+        resolver.tells_prefill(parts.prefill_header(), handler.plugin.as_ref(), &profiles);
     let plan = Plan {
         source: basis.source.to_owned(),
         generation: basis.previous.map_or(1, |plan| plan.generation + 1),
@@ -61,7 +63,7 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
         handler,
         producers: parts.producers(),
         added: resolver.added,
-        prefill_header: parts.prefill_header(),
+        prefill_header,
         parsers,
         metrics,
         staleness: resolver.own.staleness_or(basis.staleness),

@@ -219,6 +219,11 @@ pub trait ProfileHandler: Send + Sync {
     /// Why it cannot work with these profiles, and what would be right.
     fn bind(&mut self, binding: &Binding<'_>) -> Result<(), String>;
 
+    /// The profile whose pick is the one that prefills, as an index into the plan's profiles, once bound.
+    fn prefill_profile(&self) -> Option<usize> {
+        None
+    }
+
     /// The port of the picked endpoint that requests are sent to, where it is not the endpoint's own; which endpoint
     /// behind that port is meant stands in a header then.
     fn primary_port(&self) -> Option<u16> {

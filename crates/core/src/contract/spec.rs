@@ -103,8 +103,6 @@ pub struct PluginSpec {
     pub reads: &'static [Reading],
     /// What it needs from a producer, given its parameters.
     pub requires: fn(&Params<'_>) -> Vec<Requirement>,
-    /// What it produces.
-    pub produces: Option<DataKey>,
     /// The plugin's own source file; its `//!` page is the manual page.
     pub source: &'static str,
     /// The schema of its parameters.
@@ -137,6 +135,17 @@ impl DataKey {
     pub const fn default_producer(self) -> &'static str {
         match self {
             Self::PrefixMatch => "approx-prefix-cache-producer",
+        }
+    }
+}
+
+impl DataKey {
+    /// The producer's name that a parameter gives; empty means the default one's.
+    pub fn producer_named(self, name: &str) -> &str {
+        if name.is_empty() {
+            self.default_producer()
+        } else {
+            name
         }
     }
 }

@@ -49,7 +49,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("file.rs"),
     schema: schema_of::<Parameters>,
     build,

@@ -334,6 +334,25 @@ fn rule_weights_of_zero_and_below_warn_in_both() {
 }
 
 #[test]
+fn the_prefill_header_tells_the_pick_of_the_profile_it_names() {
+    let text = |told: &str| {
+        format!(
+            "plugins:\n- type: pd-profile-handler\n- type: prefill-header-handler\n  parameters: {{prefillProfile: {told}}}\n\
+             schedulingProfiles: [{{name: decode, plugins: []}}, {{name: prefill, plugins: []}}]\n"
+        )
+    };
+    let resolved = plan_of(&text("prefill"), Compat::G1).ok().unwrap();
+    assert!(resolved.plan.prefill_header && resolved.warnings.is_empty());
+    let resolved = plan_of(&text("decode"), Compat::G1).ok().unwrap();
+    assert!(!resolved.plan.prefill_header);
+    let told = resolved.warnings.iter().map(shown).collect::<String>();
+    assert!(
+        told.contains("tells the pick of profile 'decode'"),
+        "{told}"
+    );
+}
+
+#[test]
 fn rule_alpha_plugins_are_taken_with_a_warning_in_both() {
     // A type that the reference calls Alpha, with something else behind it.
     static ALPHA: PluginSpec = PluginSpec {

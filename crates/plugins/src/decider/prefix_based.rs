@@ -41,7 +41,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires,
-    produces: None,
     source: include_str!("prefix_based.rs"),
     schema: schema_of::<Parameters>,
     build,
@@ -60,10 +59,7 @@ struct Parameters {
 
 impl Parameters {
     fn producer(&self) -> &str {
-        match self.prefix_match_info_producer_name.as_str() {
-            "" => DataKey::PrefixMatch.default_producer(),
-            name => name,
-        }
+        DataKey::PrefixMatch.producer_named(&self.prefix_match_info_producer_name)
     }
 }
 

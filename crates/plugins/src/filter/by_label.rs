@@ -37,7 +37,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("by_label.rs"),
     schema: schema_of::<Parameters>,
     build,

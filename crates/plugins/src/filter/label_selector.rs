@@ -44,7 +44,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("label_selector.rs"),
     schema: schema_of::<Parameters>,
     build,

@@ -41,7 +41,6 @@ pub static DECODE: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("role.rs"),
     schema: schema_of::<Parameters>,
     build: decode,

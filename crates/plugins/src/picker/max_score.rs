@@ -35,7 +35,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("max_score.rs"),
     schema: schema_of::<Parameters>,
     build,

@@ -33,7 +33,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("random.rs"),
     schema: schema_of::<Parameters>,
     build,

@@ -28,7 +28,7 @@
 
 use pointsman_core::contract::roles::Built;
 use pointsman_core::contract::spec::{
-    DataKey, ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
+    ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -43,7 +43,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: Some(DataKey::PrefixMatch),
     source: include_str!("approx_prefix_cache.rs"),
     schema: schema_of::<Parameters>,
     build,

@@ -26,7 +26,7 @@
 
 use pointsman_core::contract::roles::Built;
 use pointsman_core::contract::spec::{
-    DataKey, ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
+    ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -41,7 +41,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: Some(DataKey::PrefixMatch),
     source: include_str!("engine_cache.rs"),
     schema: schema_of::<Parameters>,
     build,

@@ -47,7 +47,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("prefill_decode.rs"),
     schema: schema_of::<Parameters>,
     build,
@@ -223,6 +222,10 @@ impl ProfileHandler for PrefillDecode {
             }
         }
         Ok(())
+    }
+
+    fn prefill_profile(&self) -> Option<usize> {
+        self.prefill
     }
 
     fn primary_port(&self) -> Option<u16> {

@@ -34,7 +34,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Stable,
     reads: &[],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("single.rs"),
     schema: schema_of::<Parameters>,
     build,

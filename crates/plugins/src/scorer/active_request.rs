@@ -43,7 +43,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[Reading::InFlight],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("active_request.rs"),
     schema: schema_of::<Parameters>,
     build,

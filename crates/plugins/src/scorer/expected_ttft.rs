@@ -63,7 +63,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[Reading::InFlight],
     requires,
-    produces: None,
     source: include_str!("expected_ttft.rs"),
     schema: schema_of::<Parameters>,
     build,

@@ -36,7 +36,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[Reading::KvUsage],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("kv_cache_utilization.rs"),
     schema: schema_of::<Parameters>,
     build,

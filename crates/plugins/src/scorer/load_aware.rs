@@ -40,7 +40,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[Reading::Waiting],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("load_aware.rs"),
     schema: schema_of::<Parameters>,
     build,

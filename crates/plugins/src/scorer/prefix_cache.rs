@@ -43,7 +43,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[],
     requires,
-    produces: None,
     source: include_str!("prefix_cache.rs"),
     schema: schema_of::<Parameters>,
     build,
@@ -84,10 +83,7 @@ impl Default for Parameters {
 
 impl Parameters {
     fn producer(&self) -> &str {
-        match self.prefix_match_info_producer_name.as_str() {
-            "" => DataKey::PrefixMatch.default_producer(),
-            name => name,
-        }
+        DataKey::PrefixMatch.producer_named(&self.prefix_match_info_producer_name)
     }
 }
 

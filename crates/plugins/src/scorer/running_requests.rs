@@ -27,6 +27,8 @@ use pointsman_core::model::slots::Reading;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::spread::from_least;
+
 /// The plugin as the registry knows it.
 pub static SPEC: PluginSpec = PluginSpec {
     kind: "running-requests-size-scorer",
@@ -35,7 +37,6 @@ pub static SPEC: PluginSpec = PluginSpec {
     stability: Stability::Beta,
     reads: &[Reading::Running],
     requires: needs_nothing,
-    produces: None,
     source: include_str!("running_requests.rs"),
     schema: schema_of::<Parameters>,
     build,
@@ -52,19 +53,7 @@ fn build(_: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
 
 impl Scorer for RunningRequests {
     fn score(&self, ctx: &Ctx<'_>, rows: &RowSet, out: &mut [f64]) {
-        let counts = ctx.readings.values(Reading::Running);
-        let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
-        rows.for_each(|row| {
-            least = least.min(counts[row]);
-            most = most.max(counts[row]);
-        });
-        rows.for_each(|row| {
-            out[row] = if most > least {
-                (most - counts[row]) / (most - least)
-            } else {
-                1.0
-            };
-        });
+        from_least(ctx.readings.values(Reading::Running), rows, out);
     }
 }
 

@@ -3,6 +3,8 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pointsman_core::rng::Rng;
 
+use crate::handoff::unique::Unique;
+
 /// The request-id header, on requests and answers.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -118,29 +120,8 @@ pub fn request_id(headers: &HeaderMap, rng: &mut Rng) -> String {
         .filter(valid)
     {
         Some(id) => id.to_owned(),
-        None => uuid(rng),
+        None => Unique::draw(rng).dashed(),
     }
-}
-
-/// A random (version 4) UUID.
-pub fn uuid(rng: &mut Rng) -> String {
-    let high = rng.next_u64() & 0xffff_ffff_ffff_0fff | 0x4000;
-    let low = rng.next_u64() & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
-    let mut text = String::with_capacity(36);
-    for (at, byte) in high
-        .to_be_bytes()
-        .into_iter()
-        .chain(low.to_be_bytes())
-        .enumerate()
-    {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 0xf] {
-            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-        }
-    }
-    text
 }
 
 /// A header value from text that is known to be plain ASCII.

@@ -8,7 +8,7 @@
 use crate::json::scanner::{Kind, Scanner};
 use crate::json::text::Str;
 use crate::request::error::RequestError;
-use crate::request::prompt::{Parts, PromptSpans, Segments, Shape};
+use crate::request::prompt::{Parts, PromptSpans, Shape};
 use crate::request::prompt_view::BodyPrompt;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -80,11 +80,6 @@ pub struct RequestFacts<'a> {
 }
 
 impl RequestFacts<'_> {
-    /// The canonical bytes of the prompt in `frames`, the frames that were read.
-    pub fn prompt_segments<'f, F: AsRef<[u8]>>(&'f self, frames: &'f [F]) -> Segments<'f, F> {
-        self.prompt.segments(frames)
-    }
-
     /// The prompt as hashing sees it, over the frames that were read.
     pub fn prompt_view<'f, F: AsRef<[u8]> + Sync>(&'f self, frames: &'f [F]) -> BodyPrompt<'f, F> {
         BodyPrompt::new(frames, &self.parts)

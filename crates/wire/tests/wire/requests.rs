@@ -19,7 +19,9 @@ fn frames(text: &[u8], size: usize) -> Vec<Bytes> {
 
 /// What was read, in one line: `model|prompt|max_tokens|stream|include_usage|cache_salt`.
 fn told(facts: &RequestFacts<'_>, frames: &[Bytes]) -> String {
-    let prompt: Vec<u8> = facts.prompt_segments(frames).flatten().copied().collect();
+    let (body, spans) = (frames.concat(), facts.prompt.ranges());
+    let prompt = spans.iter().flat_map(|span| body[span.clone()].to_vec());
+    let prompt: Vec<u8> = prompt.collect();
     assert_eq!(prompt.len(), facts.prompt.len());
     format!(
         "{}|{}|{}|{}|{}|{}",

@@ -35,6 +35,26 @@ impl Resolver<'_> {
         }]
     }
 
+    /// Whether the decode endpoint is told who prefills: the handler's pick comes from the profile that is to be told.
+    pub fn tells_prefill(
+        &mut self,
+        told: Option<&str>,
+        handler: &dyn ProfileHandler,
+        profiles: &[WrittenProfile],
+    ) -> bool {
+        let (Some(told), Some(at)) = (told, handler.prefill_profile()) else {
+            return false;
+        };
+        let picked = &profiles[at].name;
+        if picked != told {
+            let message = format!(
+                "prefill-header-handler tells the pick of profile '{told}', and who prefills is picked by profile '{picked}'; no header is written, so name that one in prefillProfile"
+            );
+            self.warning("plugins", message);
+        }
+        picked == told
+    }
+
     /// The one handler, acquainted with its profiles.
     pub fn handler(
         &mut self,
