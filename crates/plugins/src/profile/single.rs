@@ -68,4 +68,8 @@ impl ProfileHandler for Single {
             )),
         }
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }

@@ -120,6 +120,10 @@ impl Scorer for ActiveRequest {
             };
         });
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
