@@ -28,12 +28,7 @@ impl AdminArgs {
     /// # Errors
     /// A sentence that says what to do about it.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let target = Target::parse(&self.admin).map_err(|_| {
-            anyhow!(
-                "--admin '{}' is no address; write http://host:port",
-                self.admin
-            )
-        })?;
+        let target = target(&self.admin, "--admin")?;
         let (status, body) = fetch(&target, path).await.with_context(|| {
             format!(
                 "the admin port {} cannot be asked; is a pointsman running there? (--admin names another)",
@@ -50,6 +45,18 @@ impl AdminArgs {
         }
         Ok(answer)
     }
+}
+
+/// The address that a flag gives: `http://host:port`, or `host:port`, as servers take it under the same variable.
+pub(crate) fn target(text: &str, flag: &str) -> anyhow::Result<Target> {
+    let bare = !text.contains("://") && text.contains(':');
+    let url = if bare {
+        format!("http://{text}")
+    } else {
+        text.to_owned()
+    };
+    Target::parse(&url)
+        .map_err(|_| anyhow!("{flag} '{text}' is no address; write http://host:port"))
 }
 
 async fn fetch(target: &Target, path: &str) -> anyhow::Result<(StatusCode, Frames)> {
@@ -84,6 +91,15 @@ pub(crate) fn in_path(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_may_lack_its_scheme_but_not_its_port() {
+        let url = |text: &str| target(text, "--admin").map(|t| t.url().to_owned()).ok();
+        let expected = Some("http://127.0.0.1:9090".to_owned());
+        assert_eq!(url("http://127.0.0.1:9090/"), expected);
+        assert_eq!(url("127.0.0.1:9090"), expected);
+        assert_eq!((url("9090"), url("https://a:1")), (None, None));
+    }
 
     #[test]
     fn an_id_cannot_leave_its_place_in_the_path() {

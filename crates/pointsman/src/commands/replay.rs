@@ -90,6 +90,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             args.receipts.display()
         );
     }
+    if let Some(why) = &found.broken {
+        complain(&format!("warning: {why}\n"));
+    }
     let chosen = args
         .plan
         .choose(args.profile.as_deref().unwrap_or(NAMES[0]))?;
