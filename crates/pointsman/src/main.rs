@@ -10,6 +10,7 @@ mod planning;
 mod receipts;
 mod remote;
 mod serving;
+mod verify;
 
 use std::process::ExitCode;
 

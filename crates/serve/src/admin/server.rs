@@ -22,7 +22,7 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
 }
 
-const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/endpoints, /debug/plan, /debug/prefixes, /debug/learned";
+const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/endpoints, /debug/plan, /debug/routes, /debug/prefixes, /debug/learned";
 
 /// Where a request is explained, by POST.
 const EXPLAIN: &str = "/debug/prefixes/explain";
@@ -87,6 +87,7 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
         }
         "/debug/decisions" => json(debug::decisions(&admin.router, query)),
         "/debug/endpoints" => json(debug::endpoints(&admin.router)),
+        "/debug/routes" => json(admin.router.routes.view().to_string()),
         "/debug/plan" => json(plan::in_force(&admin.router)),
         "/debug/prefixes" => json(prefixes::holdings(&admin.router)),
         "/debug/learned" => json(prefixes::learned(&admin.router)),

@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderName, Method};
 use pointsman_core::config::duration::parse_duration;
 use pointsman_core::config::fault::Fault;
 use pointsman_core::model::pool::Snapshot;
+use pointsman_wire::receipt::SCHEMA_VERSION;
 use regex_lite::Regex;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The lab's routes: a header that names a pair bypasses the picker, everything else goes to the pool.
 pub const LAB_ROUTES: &str = include_str!("lab-routes.yaml");
@@ -136,6 +137,12 @@ impl Routes {
         })
     }
 
+    /// The rules in order of precedence, each with what it matches and where it leads.
+    pub fn view(&self) -> Value {
+        let rules: Vec<Value> = self.matches.iter().map(Match::view).collect();
+        json!({"schemaVersion": SCHEMA_VERSION, "rules": rules})
+    }
+
     /// Whether some rule sends requests to the picker.
     pub fn uses_picker(&self) -> bool {
         self.matches
@@ -150,17 +157,19 @@ pub fn rows_of_service<'a>(
     snapshot: &'a Snapshot,
     service: &'a str,
 ) -> impl Iterator<Item = usize> + 'a {
-    let belongs = move |name: &str| {
-        let short = name.rsplit('/').next().unwrap_or(name);
-        let base = without_number(short, "-rank-").unwrap_or(short);
-        base == service || without_number(base, "-") == Some(service)
-    };
     snapshot
         .endpoints
         .iter()
         .enumerate()
-        .filter(move |(_, e)| belongs(&e.name))
+        .filter(move |(_, e)| belongs_to_service(&e.name, service))
         .map(|(row, _)| row)
+}
+
+/// Whether an endpoint of this name belongs to a Service; see [`rows_of_service`].
+pub fn belongs_to_service(endpoint: &str, service: &str) -> bool {
+    let short = endpoint.rsplit('/').next().unwrap_or(endpoint);
+    let base = without_number(short, "-rank-").unwrap_or(short);
+    base == service || without_number(base, "-") == Some(service)
 }
 
 fn without_number<'a>(name: &'a str, separator: &str) -> Option<&'a str> {
@@ -169,6 +178,41 @@ fn without_number<'a>(name: &'a str, separator: &str) -> Option<&'a str> {
 }
 
 impl Match {
+    fn view(&self) -> Value {
+        let (kind, path) = match &self.path {
+            Path::Exact(path) => ("Exact", path),
+            Path::Prefix(path) => ("PathPrefix", path),
+        };
+        let headers: Vec<Value> = self
+            .headers
+            .iter()
+            .map(|(name, test)| {
+                let (kind, value) = match test {
+                    HeaderTest::Exact(value) => ("Exact", value.as_str()),
+                    HeaderTest::Regex(regex) => ("RegularExpression", regex.as_str()),
+                };
+                json!({"type": kind, "name": name.as_str(), "value": value})
+            })
+            .collect();
+        let backends: Vec<Value> = self
+            .backends
+            .iter()
+            .map(|(target, weight)| match target {
+                Target::Pool => json!({"kind": "InferencePool", "weight": weight}),
+                Target::Service(name) => {
+                    json!({"kind": "Service", "name": name, "weight": weight})
+                }
+            })
+            .collect();
+        json!({
+            "path": {"type": kind, "value": path},
+            "method": self.method.as_ref().map(Method::as_str),
+            "headers": headers,
+            "backends": backends,
+            "timeoutMs": self.timeout.map(|t| t.as_millis() as u64),
+        })
+    }
+
     fn precedence(&self) -> (bool, usize, bool, usize) {
         let (exact, length) = match &self.path {
             Path::Exact(path) => (true, path.len()),
