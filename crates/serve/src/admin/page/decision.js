@@ -112,9 +112,9 @@ function profileCard(profile, receipt) {
   const head = el("tr", {},
     el("th", { scope: "col" }, "Endpoint"),
     readings.map((name) => el("th", { scope: "col", class: "num" }, READINGS[name] ?? name)),
-    scorers.map((scorer) => el("th", { scope: "col", class: "num score", title: scorer.type ?? scorer.name }, scorer.name, " ", weight(scorer))),
+    scorers.map((scorer) => el("th", { scope: "col", class: "num score", title: scorer.name }, scorer.name.replace(/-scorer$/, ""), " ", weight(scorer))),
     terms.map((name) => el("th", { scope: "col", class: "num" }, name)),
-    el("th", { scope: "col", class: "num" }, "Total"));
+    el("th", { scope: "col", class: "num total" }, "Total"));
   return el("section", { class: "profile" },
     el("h3", {}, "Profile ", el("span", { class: "mono" }, profile.name), profile.picker?.name && el("small", {}, ` ${profile.picker.name}`)),
     sentence(profile, receipt),

@@ -1,6 +1,6 @@
 // The plan in force: what runs in which order, with which weights, and where it comes from.
 
-import { ask, bar, byId, el, many, number } from "./dom.js";
+import { ask, bar, byId, el, number } from "./dom.js";
 
 // While it is looked at, what became of reloads is asked for again this often.
 const EVERY = 5000;
@@ -34,8 +34,7 @@ async function refresh() {
 
 function told(plan) {
   return [
-    el("div", { class: "cards" }, plan.profiles.map((profile) => profileCard(profile, plan.profiles.length > 1))),
-    el("div", { class: "cards" }, [source(plan), beside(plan), settings(plan)]),
+    el("div", { class: "cards" }, plan.profiles.map(profileCard), source(plan), beside(plan), settings(plan)),
   ];
 }
 
@@ -52,6 +51,12 @@ function profileCard(profile) {
       step("Picker", plugin(profile.picker))));
 }
 
+/** Settings of a group that are set, by name. */
+function plain(group) {
+  const set = Object.entries(group).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return set.map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(" ") || "none" : typeof value === "number" ? number(value) : value}`).join(", ") || "as the door has them";
+}
+
 const facts = (rows) => el("dl", { class: "facts" }, rows.filter(Boolean).map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))));
 
 function source(plan) {
@@ -62,7 +67,7 @@ function source(plan) {
     ["Reads as", `${plan.compat}: ${plan.compatReason}`],
     ["Hash", el("span", { class: "mono" }, plan.hash)],
     ["Routes", plan.usesPicker ? "lead to the picker" : "do not lead to the picker"],
-    ...reloads.map(([name, value]) => [`Reloads: ${name}`, typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)]),
+    ...reloads.filter(([, value]) => value !== null).map(([name, value]) => [`Reloads: ${name}`, typeof value === "object" ? JSON.stringify(value) : String(value)]),
   ]));
 }
 
@@ -71,7 +76,7 @@ function beside(plan) {
     ["Profile handler", plugin(plan.profileHandler)],
     ["Producers", plan.producers.length ? plan.producers.map(plugin) : "none"],
     ["Parsers", plan.parsers.join(", ") || "none"],
-    ["Metrics", plan.metrics ? `${plan.metrics.scheme} ${plan.metrics.path}, ${plan.metrics.engines.join(", ")}` : "not scraped"],
+    ["Metrics", plan.metrics ? `${[`${plan.metrics.scheme} ${plan.metrics.path}`, ...plan.metrics.engines].join(", ")}` : "not scraped"],
     ["Discovery", plan.discovery ? `${plan.discovery.path}${plan.discovery.watch ? ", watched" : ""}` : "given at the start"],
     ["Added by itself", plan.added?.length ? plan.added.map((one) => (typeof one === "string" ? one : JSON.stringify(one))).join(", ") : "nothing"],
   ]));
@@ -82,10 +87,10 @@ function settings(plan) {
   const seconds = (ms) => (ms === null || ms === undefined ? "none" : `${number(ms / 1000)} s`);
   return el("section", { class: "card pad" }, el("h3", {}, "Settings"), facts([
     ["Stale readings", `older than ${seconds(staleness.maxAgeMs)}: ${staleness.policy}`],
-    ["Retries", `${many(retries.max, "time")} at most, budget ${number(retries.budget)}`],
+    ["Retries", plain(retries)],
     ["First byte within", seconds(timeouts.firstByteMs)],
     ["Answer idle for", seconds(timeouts.answerIdleMs)],
-    ["Largest body", `${number(limits.maxBody / 1048576)} MiB`],
+    ["Largest body", limits.maxBody ? `${number(limits.maxBody / 1048576)} MiB` : "as the flag says"],
     ["Receipts in memory", `${number(receipts.memory / 1048576)} MiB`],
   ]));
 }

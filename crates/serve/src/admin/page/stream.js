@@ -1,10 +1,12 @@
 // The stream of decisions: what is kept, what is shown, which row is under the cursor.
 
-import { bar, byId, clock, el, many, millis, named, number, say } from "./dom.js";
+import { byId, clock, el, many, millis, named, number, say } from "./dom.js";
 
 // Decisions kept to filter in, and rows in the document: both bounded whatever the traffic.
 const KEPT = 1000;
 const SHOWN = 120;
+// More new rows than this at once are a flood, and none of them is lit.
+const LIT = 12;
 
 const body = byId("stream");
 const kept = [];
@@ -52,7 +54,7 @@ export function take(answer) {
   for (const gone of kept.splice(KEPT)) if (gone.key !== opened) byKey.delete(gone.key);
   leftOut = Math.max(0, answer.happened - answer.decisions.length);
   if (held) waiting += answer.happened;
-  else render(fresh.length < SHOWN ? new Set(fresh.map((one) => one.key)) : new Set());
+  else render(fresh.length <= LIT ? new Set(fresh.map((one) => one.key)) : new Set());
   note();
 }
 
@@ -158,7 +160,7 @@ function cells(one) {
     el("td", { class: "c-why" }, why(one)),
     el("td", { class: "c-status" }, status(one)),
     el("td", { class: "num c-first" }, millis(end?.firstByteMs)),
-    el("td", { class: "num c-total" }, millis(end?.totalMs), bar(end ? end.totalMs / 2000 : 0)),
+    el("td", { class: "num c-total" }, millis(end?.totalMs)),
   ];
 }
 
