@@ -556,10 +556,7 @@ fn light_dark_and_a_phone_are_readable() {
         "p2p=2,fs=2",
     ]);
     burst(36, 9, |number| {
-        let prompt = format!(
-            "Say in one sentence why the sky is blue, variation {}",
-            number % 5
-        );
+        let prompt = format!("Question {} of today: why is the sky blue?", number % 12);
         let request = chat(&prompt, 12).header("x-request-id", &format!("chat-{number:03}"));
         assert_eq!(request.answered(lab.address).status, 200);
     });

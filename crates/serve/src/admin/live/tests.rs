@@ -57,6 +57,13 @@ fn begin(lane: &Arc<Lane>, id: &str) -> Exchange {
     exchange
 }
 
+/// One that was served at once.
+fn served(lane: &Arc<Lane>, id: &str) {
+    let mut exchange = begin(lane, id);
+    exchange.head(200);
+    exchange.end(None, None);
+}
+
 fn asked(router: &Router, query: &str) -> Value {
     serde_json::from_str(&live(router, query)).unwrap()
 }
@@ -72,7 +79,7 @@ fn decisions_come_once_and_their_ends_when_asked_for() {
     let first = asked(&router, "");
     assert_eq!(first["happened"], 0);
     let mut open = begin(&lanes[0], "one");
-    begin(&lanes[1], "two").end(None, None);
+    served(&lanes[1], "two");
     let since = format!("since={}", first["cursor"].as_str().unwrap());
     let second = asked(&router, &since);
     assert_eq!(
@@ -109,7 +116,7 @@ fn decisions_come_once_and_their_ends_when_asked_for() {
 fn where_more_happened_the_newest_are_listed_and_all_are_counted() {
     let (router, lanes) = router();
     for n in 0..150 {
-        begin(&lanes[n % 2], &format!("r{n}")).end(None, None);
+        served(&lanes[n % 2], &format!("r{n}"));
     }
     let all = asked(&router, "");
     assert_eq!(all["happened"], 150);
@@ -128,7 +135,7 @@ fn where_more_happened_the_newest_are_listed_and_all_are_counted() {
 #[test]
 fn a_cursor_of_another_run_begins_anew() {
     let (router, lanes) = router();
-    begin(&lanes[0], "one").end(None, None);
+    served(&lanes[0], "one");
     for cursor in ["0.5.5", "x", "", "-1"] {
         let answer = asked(&router, &format!("since={cursor}"));
         assert_eq!(
@@ -143,7 +150,7 @@ fn a_cursor_of_another_run_begins_anew() {
 #[test]
 fn names_come_only_to_a_page_that_lacks_them() {
     let (router, lanes) = router();
-    begin(&lanes[1], "one").end(None, None);
+    served(&lanes[1], "one");
     let answer = asked(&router, "");
     assert_eq!(answer["pool"]["names"], serde_json::json!(["ns/a", "ns/b"]));
     let generation = &answer["pool"]["generation"];
@@ -165,7 +172,7 @@ fn names_come_only_to_a_page_that_lacks_them() {
 #[test]
 fn of_equal_ids_the_key_opens_each() {
     let (router, lanes) = router();
-    begin(&lanes[0], "same").end(None, None);
+    served(&lanes[0], "same");
     let mut second = begin(&lanes[0], "same");
     second.head(503);
     second.end(None, None);

@@ -150,7 +150,7 @@ function colour(name) {
 }
 
 function heat() {
-  byId("heat-card").hidden = names.length <= SMALL;
+  byId("heat-card").hidden = byId("load-metric").parentElement.hidden = names.length <= SMALL;
   if (names.length <= SMALL || !visible) return;
   const metric = METRICS.find(({ name }) => name === byId("load-metric").value);
   const width = byId("heat-card").clientWidth - 32;
@@ -186,7 +186,7 @@ function heat() {
     paint.fill();
   }
   paint.globalAlpha = 1;
-  const text = `${many(names.length, "endpoint")} in the order of the pool, coloured by ${metric.head.toLowerCase()}: none to ${metric.shown(top)}. Point at one to read it; a click filters.`;
+  const text = `${many(names.length, "endpoint")} in the order of the pool, coloured by ${metric.head}: none to ${metric.shown(top)}. Point at one to read it; a click filters.`;
   say(byId("heat-caption"), text);
   canvas.setAttribute("aria-label", text);
 }

@@ -51,12 +51,6 @@ function profileCard(profile) {
       step("Picker", plugin(profile.picker))));
 }
 
-/** Settings of a group that are set, by name. */
-function plain(group) {
-  const set = Object.entries(group).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return set.map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(" ") || "none" : typeof value === "number" ? number(value) : value}`).join(", ") || "as the door has them";
-}
-
 const facts = (rows) => el("dl", { class: "facts" }, rows.filter(Boolean).map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))));
 
 function source(plan) {
@@ -87,7 +81,7 @@ function settings(plan) {
   const seconds = (ms) => (ms === null || ms === undefined ? "none" : `${number(ms / 1000)} s`);
   return el("section", { class: "card pad" }, el("h3", {}, "Settings"), facts([
     ["Stale readings", `older than ${seconds(staleness.maxAgeMs)}: ${staleness.policy}`],
-    ["Retries", plain(retries)],
+    ["Retries", [`at most ${number(retries.max)}`, retries.budget !== null && `budget ${number(retries.budget)}`, retries.onStatus && "also on 408, 429 and 5xx"].filter(Boolean).join(", ")],
     ["First byte within", seconds(timeouts.firstByteMs)],
     ["Answer idle for", seconds(timeouts.answerIdleMs)],
     ["Largest body", limits.maxBody ? `${number(limits.maxBody / 1048576)} MiB` : "as the flag says"],
