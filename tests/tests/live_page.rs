@@ -301,6 +301,12 @@ fn removed_candidates_and_an_idle_picker_are_said_loudly() {
         "!document.getElementById('warnings').textContent.includes('picker is idle')",
     );
     check_calm(&mut browser, &lab);
+
+    drop(lab);
+    browser.until(
+        "the warning of a server that has gone",
+        "document.getElementById('warnings').textContent.includes('The server does not answer')",
+    );
 }
 
 #[test]
@@ -564,6 +570,10 @@ fn light_dark_and_a_phone_are_readable() {
     browser.until(
         "the stream",
         "document.querySelectorAll('#stream .chip.good').length >= 36",
+    );
+    browser.until(
+        "a rate",
+        "document.getElementById('pulse-rate').textContent !== '–'",
     );
     // New rows are lit for a moment.
     browser

@@ -8,7 +8,8 @@
 //! - `pending`: keys of decisions that had not ended when they were listed, at most 100; `ended` lists those that have
 //!   ended since. `key` names one record of this run, also where a request id was used twice; open it with
 //!   `/debug/decisions/<id>?key=<key>`.
-//! - `pool`: the generation of the membership whose names the page has; `names` is left out when it is still that one.
+//! - `pool`: the generation of the membership whose names the page has from this run; `names` is left out when it is
+//!   still that one.
 //!
 //! `endpoints` holds one array per number, parallel to `names`: `inFlight`, `waiting`, `running`, `kvUsage`, `ageMs` (of
 //! the oldest of those three; null: never scraped), `scrape` (index into `scrapeWords`) and `picks` (since the start).
@@ -199,7 +200,7 @@ pub fn live(router: &Router, query: &str) -> String {
         pool: PoolNow {
             generation: snapshot.generation,
             size: snapshot.len(),
-            names: (asked.pool != Some(snapshot.generation))
+            names: (before.is_none() || asked.pool != Some(snapshot.generation))
                 .then(|| snapshot.endpoints.iter().map(|e| e.name.as_ref()).collect()),
         },
         endpoints: endpoints(router, &snapshot),

@@ -154,7 +154,15 @@ fn names_come_only_to_a_page_that_lacks_them() {
     let answer = asked(&router, "");
     assert_eq!(answer["pool"]["names"], serde_json::json!(["ns/a", "ns/b"]));
     let generation = &answer["pool"]["generation"];
-    let again = asked(&router, &format!("pool={generation}"));
+    let cursor = answer["cursor"].as_str().unwrap();
+    for query in [
+        format!("since={cursor}&pool=99"),
+        format!("since=0.1.1&pool={generation}"),
+    ] {
+        let names = asked(&router, &query)["pool"]["names"].clone();
+        assert_eq!(names[1], "ns/b", "{query}");
+    }
+    let again = asked(&router, &format!("since={cursor}&pool={generation}"));
     assert!(again["pool"]["names"].is_null());
     for name in [
         "inFlight", "waiting", "running", "kvUsage", "ageMs", "scrape", "picks",

@@ -45,7 +45,15 @@ export async function open(one, focus) {
   panel.dataset.key = one.key;
   panel.setAttribute("aria-busy", "false");
   if (focus) { panel.focus({ preventScroll: true }); panel.scrollTop = 0; }
-  if (receipt && !receipt.outcome) again = setTimeout(() => key === one.key && !document.hidden && open(one, false), 1000);
+  if (receipt && !receipt.outcome) lookAgain(one);
+}
+
+function lookAgain(one) {
+  again = setTimeout(() => {
+    if (key !== one.key) return;
+    if (document.hidden) lookAgain(one);
+    else open(one, false);
+  }, 1000);
 }
 
 function heading(one, receipt) {

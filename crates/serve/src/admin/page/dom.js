@@ -23,11 +23,11 @@ export function say(node, text) {
   if (node.textContent !== wanted) node.textContent = wanted;
 }
 
-/** A name with its namespace stepping back. */
+/** A name whose namespace and rank step back; narrow lists leave them out, the title never. */
 export function named(name) {
-  const cut = name.lastIndexOf("/") + 1;
+  const [, space, own, rank] = /^(.*\/)?(.*?)(-rank-\d+)?$/s.exec(name);
   return el("span", { class: "name", title: name },
-    cut > 0 && el("span", { class: "ns" }, name.slice(0, cut)), name.slice(cut));
+    space && el("span", { class: "ns" }, space), own, rank && el("span", { class: "rank" }, rank));
 }
 
 /** A small bar, `share` from 0 to 1. */
@@ -95,7 +95,7 @@ export function parse(text) {
 
 /** Asks this page's own server; an error says what it answered. */
 export async function ask(path) {
-  const response = await fetch(path, { cache: "no-store" });
+  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(10_000) });
   const text = await response.text();
   if (!response.ok) {
     let said = text;
