@@ -115,12 +115,7 @@ fn check_tables(browser: &mut Browser, receipt: &Value) {
             assert_eq!(row["picked"], picked.contains(name), "{row}");
             let shown = |column: String| row["cells"][&column].as_str().unwrap_or_default();
             assert!(shown("endpoint".into()).starts_with(name.as_str().unwrap()));
-            check_near(
-                &shown("total".into()).to_owned(),
-                &candidate["total"],
-                0.0006,
-                "total",
-            );
+            check_near(shown("total".into()), &candidate["total"], 0.0006, "total");
             check_readings(row, candidate);
             let scores = candidate["scores"].as_object().unwrap();
             assert!(!scores.is_empty(), "{candidate}");

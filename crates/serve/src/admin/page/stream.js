@@ -179,7 +179,7 @@ function why(one) {
 /** How it stands, in a word and a colour. */
 export function status(one) {
   const end = one.outcome;
-  if (!end) return el("span", { class: "chip wait" }, "under way");
+  if (!end) return el("span", { class: "chip wait", title: "under way" }, "open");
   const good = end.kind === "served" && end.status < 400;
   const text = end.kind === "served" ? String(end.status) : end.status ? `${end.kind} ${end.status}` : end.kind;
   const retried = end.failedAttempts > 0 ? `, ${many(end.failedAttempts, "retry", "retries")}` : "";
