@@ -88,11 +88,17 @@ pub struct Recorded {
 }
 
 impl Ring {
-    /// A ring that uses about `bytes` bytes. Pages are reserved now and touched when used.
+    /// A ring that uses about `bytes` bytes, of which 0 means that nothing is recorded. Pages are reserved now and
+    /// touched when used.
     pub fn new(bytes: usize) -> Self {
         // A quarter for the entries' fixed part, the rest for tables.
-        let max_entries = (bytes / 4 / size_of::<Entry>()).max(8);
-        let words = (bytes / 4 * 3 / 8).max(4096);
+        let (max_entries, words) = match bytes {
+            0 => (0, 0),
+            _ => (
+                (bytes / 4 / size_of::<Entry>()).max(8),
+                (bytes / 4 * 3 / 8).max(4096),
+            ),
+        };
         Self {
             arena: Vec::with_capacity(words),
             max_words: words,
@@ -113,6 +119,9 @@ impl Ring {
         snapshot: &Arc<Snapshot>,
         table: &Table,
     ) -> Option<RecordId> {
+        if self.max_words == 0 {
+            return None;
+        }
         self.list_rows(table);
         let words = self.words_needed(facts, table);
         let Some(start) = self.make_room(words) else {
