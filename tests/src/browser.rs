@@ -24,7 +24,7 @@ pub struct Browser {
     next: u64,
     session: String,
     // In this order: the process ends before its profile goes.
-    _process: Process,
+    process: Process,
     _profile: Scratch,
 }
 
@@ -109,7 +109,7 @@ impl Browser {
             events: Vec::new(),
             next: 1,
             session: String::new(),
-            _process: process,
+            process,
             _profile: profile,
         };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
@@ -264,6 +264,19 @@ impl Browser {
                 Err(RecvTimeoutError::Timeout) => panic!("{method}: no answer"),
                 Err(RecvTimeoutError::Disconnected) => panic!("{method}: the browser has gone"),
             }
+        }
+    }
+}
+
+impl Drop for Browser {
+    /// Lets it end by itself, so that its own children are gone before its profile is removed.
+    fn drop(&mut self) {
+        let _ = self
+            .input
+            .write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.process.ended().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
