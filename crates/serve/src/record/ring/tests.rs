@@ -114,6 +114,15 @@ fn what_is_read_back_is_what_was_decided() {
 }
 
 #[test]
+fn without_memory_nothing_is_recorded() {
+    let plan = plan("proxy-performance");
+    let (snapshot, table, _) = decided(&plan, 3, 1);
+    let mut ring = Ring::new(0);
+    assert!(ring.record(&facts("x"), &plan, &snapshot, &table).is_none());
+    assert!(ring.is_empty() && ring.latest(1).is_empty() && ring.lost() == 0);
+}
+
+#[test]
 fn of_a_large_pool_the_best_are_kept() {
     let plan = plan("proxy-performance");
     let (snapshot, table, row) = decided(&plan, 1000, 5);
