@@ -25,6 +25,12 @@ pub type State = Arc<dyn Any + Send + Sync>;
 pub trait Filter: Send + Sync {
     /// Removes rows from `rows`; must never add one.
     fn filter(&self, ctx: &Ctx<'_>, rows: &mut RowSet);
+
+    /// What a candidate must carry to stay, in words and with the names of its labels, as in `tier in (gold)`; empty
+    /// where the parameters say nothing about it.
+    fn wants(&self) -> String {
+        String::new()
+    }
 }
 
 /// Rates candidates.

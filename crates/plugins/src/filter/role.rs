@@ -94,6 +94,15 @@ impl Filter for ByRole {
             role.map_or(self.without, |role| self.roles.contains(&role))
         });
     }
+
+    fn wants(&self) -> String {
+        let without = if self.without {
+            " or no such label"
+        } else {
+            ""
+        };
+        format!("{LABEL} in ({}){without}", self.roles.join(", "))
+    }
 }
 
 #[cfg(test)]

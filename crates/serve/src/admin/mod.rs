@@ -3,4 +3,5 @@ pub mod debug;
 pub mod metrics;
 pub mod plan;
 pub mod prefixes;
+pub mod routes;
 pub mod server;

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use pointsman_http::{Body, collect};
 use pointsman_wire::status::error_body;
 
-use crate::admin::{debug, metrics, plan, prefixes};
+use crate::admin::{debug, metrics, plan, prefixes, routes};
 use crate::router::Router;
 
 /// What the admin port answers from.
@@ -22,7 +22,7 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
 }
 
-const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/endpoints, /debug/plan, /debug/prefixes, /debug/learned";
+const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/endpoints, /debug/plan, /debug/routes, /debug/prefixes, /debug/learned";
 
 /// Where a request is explained, by POST.
 const EXPLAIN: &str = "/debug/prefixes/explain";
@@ -88,6 +88,7 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
         "/debug/decisions" => json(debug::decisions(&admin.router, query)),
         "/debug/endpoints" => json(debug::endpoints(&admin.router)),
         "/debug/plan" => json(plan::in_force(&admin.router)),
+        "/debug/routes" => json(routes::in_force(&admin.router)),
         "/debug/prefixes" => json(prefixes::holdings(&admin.router)),
         "/debug/learned" => json(prefixes::learned(&admin.router)),
         _ => match path.strip_prefix("/debug/decisions/") {
