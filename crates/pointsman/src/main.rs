@@ -7,6 +7,7 @@ mod findings;
 mod lab;
 mod planning;
 mod serving;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@ mod proxy;
 mod sim;
 mod up;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,7 +20,8 @@ Examples:
   pointsman gateway --endpoints pool.yaml               the gateway for your own backends
   pointsman proxy --kind fs --prefill http://p:8000 --decode http://d:8000
   pointsman sim --model my-model --port 8000            one simulated model server
-  pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it";
+  pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
+  pointsman verify                                      whether a running gateway picks as it should";
 
 /// Performance-aware router for disaggregated (prefill/decode) LLM serving.
 ///
@@ -44,6 +46,8 @@ enum Command {
     Sim(sim::Args),
     /// Check configurations and route files, and show the plan that they mean.
     Validate(validate::Args),
+    /// Prove a running gateway, or say what is wrong with it.
+    Verify(verify::Args),
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
@@ -63,19 +67,24 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Up(args) => up::run(args),
-        Command::Gateway(args) => gateway::run(args),
-        Command::Proxy(args) => proxy::run(args),
-        Command::Sim(args) => sim::run(args),
-        Command::Validate(args) => validate::run(args),
+        Command::Up(args) => up::run(args).map(good),
+        Command::Gateway(args) => gateway::run(args).map(good),
+        Command::Proxy(args) => proxy::run(args).map(good),
+        Command::Sim(args) => sim::run(args).map(good),
+        Command::Validate(args) => validate::run(args).map(good),
+        Command::Verify(args) => verify::run(args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&format!("error: {error:#}\n"));
             ExitCode::from(1)
         }
     }
+}
+
+fn good((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 /// The arguments, where every flag without a variable of its own can also be given as `POINTSMAN_<FLAG>`.

@@ -204,7 +204,9 @@ impl Match {
                     HeaderTest::Regex(regex) => {
                         // As written: without what makes the whole value match.
                         let regex = regex.as_str();
-                        let inner = regex.strip_prefix("^(?:").and_then(|r| r.strip_suffix(")$"));
+                        let inner = regex
+                            .strip_prefix("^(?:")
+                            .and_then(|r| r.strip_suffix(")$"));
                         (name.as_str(), "RegularExpression", inner.unwrap_or(regex))
                     }
                 })

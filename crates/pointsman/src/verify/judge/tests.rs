@@ -1,0 +1,1 @@
+//! The judges, without a network.
