@@ -87,15 +87,25 @@ pub(crate) async fn observe(aim: &Aim, seen: &mut Seen, tell: impl Fn(&str)) {
     if !matches!(seen.reached, Some(Ok(()))) {
         return;
     }
+    // Who hangs would be waited for again and again.
+    let serving: Vec<Candidate> = asked
+        .into_iter()
+        .filter(|candidate| serves(seen, &candidate.name))
+        .collect();
     tell("trying the header routes");
-    seen.headers = Some(header_routes(&prober, &views, &asked).await);
-    bursts(&prober, &asked, seen, &tell).await;
+    seen.headers = Some(header_routes(&prober, &views, &serving).await);
+    bursts(&prober, &serving, seen, &tell).await;
     // What failed in the bursts fails under load too.
     let bursts = seen.bursts.as_ref();
     if bursts.is_some_and(|bursts| bursts.probes().all(Probe::is_good)) {
         tell("putting one candidate under load");
         seen.load = Some(put_under_load(&prober, &views, seen).await);
     }
+}
+
+fn serves(seen: &Seen, name: &str) -> bool {
+    let mut direct = seen.direct.iter().flatten();
+    direct.any(|d| d.endpoint == name && d.probe.is_good())
 }
 
 async fn views(prober: &Prober) -> Result<Views, String> {
@@ -159,16 +169,18 @@ async fn directly(prober: &Prober, asked: &[Candidate]) -> Vec<Direct> {
         async move {
             let address: SocketAddr = candidate.address.parse().ok()?;
             let began = Instant::now();
-            let probe = own.at((address, &candidate.address), &[], PROBE_TIME).await;
-            let took_ms = began.elapsed().as_millis() as u64;
-            let page = own
-                .client
-                .page(get(&candidate.address, "/metrics")?, PAGE_TIME);
+            let completion = async {
+                let probe = own.at((address, &candidate.address), &[], PROBE_TIME).await;
+                (probe, began.elapsed().as_millis() as u64)
+            };
+            let page = get(&candidate.address, "/metrics")?;
+            let page = own.client.page(page, PAGE_TIME);
+            let ((probe, took_ms), page) = tokio::join!(completion, page);
             Some(Direct {
                 endpoint: candidate.name,
                 probe,
                 took_ms,
-                metrics: page.await.map(|page| page.status),
+                metrics: page.map(|page| page.status),
             })
         }
     });
@@ -219,12 +231,12 @@ async fn header_routes(prober: &Prober, views: &Views, asked: &[Candidate]) -> V
 async fn bursts(prober: &Prober, asked: &[Candidate], seen: &mut Seen, tell: &impl Fn(&str)) {
     let served_before = served(prober, asked).await;
     let before = counters(prober).await;
-    let mut bursts = Bursts::default();
+    let bursts = seen.bursts.insert(Bursts::default());
     for (at, (count, at_once)) in BURSTS.into_iter().enumerate() {
         tell(&format!("sending {count} requests, {at_once} at once"));
         let probes = prober.burst(count, at_once, PROBE_TIME).await;
         let probes = prober.with_receipts(probes).await;
-        let good = probes.iter().all(|probe| probe.is_good());
+        let good = probes.iter().all(Probe::is_good);
         bursts.run.push((count, at_once, probes));
         if !good {
             bursts.left_out = BURSTS[at + 1..].to_vec();
@@ -242,7 +254,7 @@ async fn bursts(prober: &Prober, asked: &[Candidate], seen: &mut Seen, tell: &im
         }
         tokio::time::sleep(PAUSE).await;
     }
-    seen.bursts = Some(bursts);
+    bursts.done = true;
 }
 
 async fn counters(prober: &Prober) -> Option<Counters> {

@@ -131,6 +131,8 @@ pub(crate) struct Bursts {
     pub(crate) left_out: Vec<(usize, usize)>,
     /// The gateway's counters before and after.
     pub(crate) counters: Option<(Counters, Counters)>,
+    /// Whether all was looked at that belongs to them.
+    pub(crate) done: bool,
     /// By candidate: by how much its own count of served requests grew; `None` where it has none.
     pub(crate) growth: Vec<(String, Option<f64>)>,
 }

@@ -14,7 +14,11 @@ const IDLE: &str = "picker idle while traffic flows";
 
 fn bursts_of<'a>(seen: &'a Seen, roots: &Roots, title: Title) -> Result<&'a Bursts, Check> {
     roots.views(seen, title)?;
-    seen.bursts.as_ref().ok_or_else(|| roots.not_seen(title))
+    // Half a burst would make counters and shares look wrong.
+    let bursts = seen.bursts.as_ref();
+    bursts
+        .filter(|b| b.done || b.probes().any(|p| !p.is_good()))
+        .ok_or_else(|| roots.not_seen(title))
 }
 
 /// All are answered 200, and no candidate that filters leave is at zero.
@@ -41,6 +45,9 @@ pub(crate) fn bursts(seen: &Seen, roots: &Roots) -> Check {
             "{detail}; {} bursts left out after this",
             bursts.left_out.len()
         );
+    }
+    if !bursts.done {
+        detail = format!("{detail}; the time was over before the end");
     }
     let failed: Vec<&Probe> = bursts.probes().filter(|p| !p.is_good()).collect();
     if let Some(first) = failed.first() {
@@ -411,6 +418,9 @@ pub(crate) fn counter(seen: &Seen, roots: &Roots) -> Check {
         Ok(bursts) => bursts,
         Err(check) => return check,
     };
+    if !bursts.done {
+        return COUNTER.not_reached();
+    }
     let Some((before, after)) = bursts.counters else {
         return COUNTER.bad(
             "the counters cannot be read",
