@@ -27,10 +27,10 @@ impl FromStr for Place {
         if uri.host().is_empty() || rest.contains('@') {
             return Err(wrong());
         }
-        let authority = match (uri.port(), uri.port_u16()) {
-            (None, _) => format!("{}:80", uri.host()),
-            (Some(_), Some(_)) => rest.to_owned(),
-            (Some(_), None) => return Err(wrong()),
+        let authority = match uri.port_u16() {
+            Some(_) => rest.to_owned(),
+            None if uri.host() == rest => format!("{rest}:80"),
+            None => return Err(wrong()),
         };
         Ok(Self { authority })
     }
