@@ -188,7 +188,7 @@ pub(crate) fn pair_of(id: &str) -> Option<&str> {
 /// The profile that decided who serves: that of the decode where there is one.
 pub(crate) fn run_of(receipt: &Receipt) -> Option<&ProfileFacts> {
     let decode = receipt.profiles.iter().find(|run| run.name == "decode");
-    decode.or(receipt.profiles.first())
+    decode.or_else(|| receipt.profiles.first())
 }
 
 /// The last part of a candidate's name.
