@@ -75,22 +75,26 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Up(args) => up::run(args),
-        Command::Gateway(args) => gateway::run(args),
-        Command::Proxy(args) => proxy::run(args),
-        Command::Sim(args) => sim::run(args),
-        Command::Validate(args) => validate::run(args),
+        Command::Up(args) => up::run(args).map(good),
+        Command::Gateway(args) => gateway::run(args).map(good),
+        Command::Proxy(args) => proxy::run(args).map(good),
+        Command::Sim(args) => sim::run(args).map(good),
+        Command::Validate(args) => validate::run(args).map(good),
         Command::Verify(args) => verify::run(args),
-        Command::Explain(args) => explain::run(args),
-        Command::Replay(args) => replay::run(args),
+        Command::Explain(args) => explain::run(args).map(good),
+        Command::Replay(args) => replay::run(args).map(good),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&format!("error: {error:#}\n"));
             ExitCode::from(1)
         }
     }
+}
+
+fn good((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 /// The arguments, where every flag without a variable of its own can also be given as `POINTSMAN_<FLAG>`.

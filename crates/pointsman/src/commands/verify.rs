@@ -1,50 +1,50 @@
-//! `pointsman verify`: proves a running gateway, or says what is wrong and what mends it.
+//! `pointsman verify`: proves a running gateway, or says what is wrong with it.
 
 use std::io::IsTerminal;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::ValueEnum;
 use pointsman_core::config::duration::parse_duration;
-use tokio::time::Instant;
 
 use crate::commands::gateway::random_seed;
-use crate::console::{complain, say};
-use crate::remote::{AdminArgs, target};
+use crate::console::{complain, say, stdout_has_colour};
 use crate::serving::runtime;
-use crate::verify::ask::Asker;
-use crate::verify::judge::check::Check;
-use crate::verify::judge::judge;
-use crate::verify::observe::observe;
+use crate::verify::judge::{all_good, judge};
+use crate::verify::observe::{Aim, observe};
+use crate::verify::place::Place;
 use crate::verify::report;
+use crate::verify::seen::Seen;
 
 const EXAMPLES: &str = "\
 Examples:
-  pointsman verify                                   the lab, or a gateway on the usual ports
-  pointsman verify --target http://gw:8080 --admin http://gw:9090
-  pointsman verify -o json
+  pointsman verify
+  pointsman verify --target http://127.0.0.1:18080 --admin http://127.0.0.1:19090
+  pointsman verify -o json | jq '.checks[] | select(.ok | not)'
+  POINTSMAN_TARGET=http://gateway:8080 POINTSMAN_ADMIN=http://gateway:9090 pointsman verify
 
-It sends about 150 short requests through the gateway, one to each candidate directly, and a few long ones that it
-gives up again. Exit code: 0 all good, 1 a check failed, 2 wrong usage.";
+It sends about 150 short completions and, for a few seconds, some long ones.
+Exit code: 0 every check holds, 1 one does not, 2 wrong usage, 130 interrupted.";
 
 /// Flags of `pointsman verify`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The gateway, as clients reach it.
+    /// The gateway, where clients connect.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    target: String,
-    #[command(flatten)]
-    admin: AdminArgs,
-    /// The model to ask for; the first one that the gateway lists when left out.
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// Time for everything; what is not reached by then counts as failed.
-    #[arg(long, value_name = "DURATION", default_value = "28s", value_parser = duration)]
-    timeout: Duration,
+    target: Place,
+    /// Its admin port.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    admin: Place,
     /// How the report looks.
     #[arg(short = 'o', long, value_enum, default_value = "table")]
     output: Output,
+    /// Time for everything; checks that were not reached by then fail.
+    #[arg(long, value_name = "TIME", default_value = "28s", value_parser = time)]
+    timeout: Duration,
+    /// The model that probes ask for [default: the first that a candidate lists].
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
 }
 
 /// How the report looks.
@@ -56,51 +56,51 @@ enum Output {
     Json,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    match parse_duration(text)? {
-        span if span.0 == 0 => Err("needs more than no time at all".to_owned()),
-        span => Ok(Duration::from_nanos(span.0)),
+fn time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(span) if span.0 > 0 => Ok(Duration::from_nanos(span.0)),
+        Ok(_) => Err("use a time above 0, such as 28s".to_owned()),
+        Err(message) => Err(message),
     }
 }
 
-/// Looks, judges and reports.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let gateway = target(&args.target, "--target")?;
-    let admin = target(&args.admin.admin, "--admin")?;
-    let asker = Asker::new(
-        Instant::now() + args.timeout,
-        "unknown".to_owned(),
-        format!("{:08x}", random_seed() as u32),
-    );
-    let shows_progress = std::io::stderr().is_terminal();
-    let progress = move |what: &str| {
-        if shows_progress {
-            complain(&format!("verify: {what}\n"));
+/// Looks, judges, reports.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut seen = Seen {
+        target: args.target.authority.clone(),
+        admin: args.admin.authority.clone(),
+        ..Seen::default()
+    };
+    let aim = Aim {
+        target: args.target,
+        admin: args.admin,
+        model: args.model,
+        run: random_seed(),
+    };
+    let watched = std::io::stderr().is_terminal();
+    let tell = |text: &str| {
+        if watched {
+            complain(&format!("  {text}\n"));
         }
     };
-    let seen = runtime()?.block_on(async {
+    let interrupted = runtime()?.block_on(async {
         tokio::select! {
-            seen = observe(asker, &gateway, &admin, args.model.as_deref(), &progress) => seen,
-            _ = tokio::signal::ctrl_c() => std::process::exit(130),
+            _ = tokio::time::timeout(args.timeout, observe(&aim, &mut seen, tell)) => Ok(false),
+            pressed = tokio::signal::ctrl_c() => pressed.map(|()| true),
         }
-    });
-    let checks = match &seen.unreachable {
-        Some(why) => vec![Check::bad(
-            "reach",
-            "gateway and admin port answer",
-            why.clone(),
-            why.clone(),
-            "start pointsman, or name where it runs with --target and --admin",
-        )],
-        None => judge(&seen),
-    };
-    say(&match args.output {
-        Output::Table => report::text(&checks),
-        Output::Json => report::json(&checks),
-    });
-    let failed: Vec<&str> = checks.iter().filter(|c| !c.ok).map(|c| c.id).collect();
-    if !failed.is_empty() {
-        bail!("verify failed: {}", failed.join(", "));
+    })?;
+    if interrupted {
+        return Ok(ExitCode::from(130));
     }
-    Ok(())
+    let checks = judge(&seen);
+    let ok = all_good(&checks);
+    say(&match args.output {
+        Output::Table => report::text(&checks, ok, stdout_has_colour()),
+        Output::Json => report::json(&checks, ok),
+    });
+    Ok(if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }

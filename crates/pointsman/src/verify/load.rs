@@ -1,191 +1,211 @@
-//! One endpoint kept busy by long answers, and short probes that should go elsewhere.
-//!
-//! The picker itself spreads the long answers; those that did not land on the busiest endpoint are given up again. What
-//! remains is a pool in which one endpoint is loaded and the others idle: a case in which round robin and chance go
-//! on sending the loaded one its share, and a picker that sees load does not.
+//! A case that turns and chance cannot pass: some candidates are kept busy with long streams, and short requests
+//! must go past them.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
+use http_body::Body as _;
 use pointsman_http::Body;
-use pointsman_serve::handoff::target::Target;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
-use crate::verify::ask::{Asker, Wanted};
-use crate::verify::burst::{receipt, with_receipts};
-use crate::verify::judge::odds::avoids;
-use crate::verify::observe::endpoints;
-use crate::verify::seen::{Answer, LoadSeen};
+use crate::verify::client::Call;
+use crate::verify::probe::{PATH, Prober, some_at_once};
+use crate::verify::seen::{Load, NotTried, Seen, Views, run_of};
+use crate::verify::views::{Candidate, Pool};
 
-/// Long answers that are opened for each candidate. A policy that goes by expected times need not mind a few, so more
-/// are tried until the picks mind them.
-const LEVELS: [usize; 3] = [4, 16, 64];
+/// Short requests that are sent meanwhile, and how many at once.
+pub(crate) const PROBES: usize = 24;
+const AT_ONCE: usize = 2;
 
-/// Long answers at most; a level that would need more is left out.
-const MOST_HELD: usize = 256;
+/// Above so many candidates half of them are put under load: one would get too few of the probes by chance alone.
+const ONE_VICTIM: usize = 5;
 
-/// Tokens of a long answer; given up long before the last.
-const LONG: u32 = 1500;
+/// Streams opened for each candidate, in all at most, and tokens asked for by each.
+const EACH: usize = 6;
+const MOST: usize = 192;
+const TOKENS: u32 = 1200;
 
-/// Probes for each candidate; at least, and at most.
-const PROBES_PER_CANDIDATE: usize = 6;
-const PROBES: std::ops::RangeInclusive<usize> = 24..=96;
+/// Longest wait for a stream's head, and for a probe.
+const LIMIT: Duration = Duration::from_secs(4);
 
-/// How long the loaded endpoint is looked at before the probes, so that scraped readings know of it as well.
-const SETTLE: Duration = Duration::from_millis(1200);
+/// How often the gateway is asked until it shows the load and nothing else, and the pause between.
+const LOOKS: u32 = 60;
+const PAUSE: Duration = Duration::from_millis(50);
 
-struct Held {
-    endpoint: String,
-    reading: AbortHandle,
-}
-
-/// Loads one of `candidates` endpoints, more and more, until the probes avoid it.
-pub(crate) async fn loaded(
-    asker: &Asker,
-    gateway: SocketAddr,
-    admin: &Target,
-    candidates: usize,
-) -> Vec<LoadSeen> {
-    let mut levels = Vec::new();
-    let fits = |level: &&usize| **level * candidates <= MOST_HELD || **level == LEVELS[0];
-    for level in LEVELS.iter().filter(fits) {
-        if asker.is_over() {
-            break;
-        }
-        let most = (level * candidates).min(MOST_HELD);
-        let seen = level_of(asker, gateway, admin, (candidates, most)).await;
-        let go_on = seen.victim.is_ok() && !avoids(&seen, candidates);
-        levels.push(seen);
-        if !go_on {
-            break;
-        }
-    }
-    levels
-}
-
-/// One level of load: up to `most` long answers, then probes.
-async fn level_of(
-    asker: &Asker,
-    gateway: SocketAddr,
-    admin: &Target,
-    (candidates, most): (usize, usize),
-) -> LoadSeen {
-    let mut held = hold(asker, gateway, admin, most).await;
-    let mut seen = LoadSeen {
-        victim: Err("no long answer could be kept open".to_owned()),
-        held: 0,
-        held_to_the_end: 0,
-        probes: Vec::new(),
+/// Tries it, if there is something to compare.
+pub(crate) async fn put_under_load(prober: &Prober, views: &Views, seen: &Seen) -> Load {
+    let competing = match competing(views, seen) {
+        Ok(names) => names,
+        Err(why) => return not_tried(why),
     };
-    let mut per: BTreeMap<&str, usize> = BTreeMap::new();
-    for one in &held {
-        *per.entry(&one.endpoint).or_default() += 1;
-    }
-    let busiest = per.into_iter().max_by_key(|&(_, count)| count);
-    let Some((victim, count)) = busiest.map(|(name, count)| (name.to_owned(), count)) else {
-        return seen;
+    let mut load = Load {
+        candidates: competing.len(),
+        ..Load::default()
     };
-    held.retain(|one| {
-        let stays = one.endpoint == victim;
+    let mut streams = open(prober, (EACH * competing.len()).min(MOST)).await;
+    let mut on: BTreeMap<String, usize> = BTreeMap::new();
+    for stream in &streams {
+        *on.entry(stream.endpoint.clone()).or_default() += 1;
+    }
+    if on.is_empty() {
+        return not_tried(NotTried::NoStreams("none was answered 200".to_owned()));
+    }
+    let mut busiest: Vec<(usize, String)> = on.into_iter().map(|(name, n)| (n, name)).collect();
+    busiest.sort_by(|(one, a), (other, b)| other.cmp(one).then_with(|| a.cmp(b)));
+    let victims = match competing.len() {
+        n if n <= ONE_VICTIM => 1,
+        n => n / 2,
+    };
+    load.victims = busiest
+        .into_iter()
+        .take(victims)
+        .map(|(_, name)| name)
+        .collect();
+    streams.retain(|stream| {
+        let stays = load.victims.contains(&stream.endpoint);
         if !stays {
-            one.reading.abort();
+            stream.reading.abort();
         }
         stays
     });
-    seen.held = count;
-    seen.victim = settled(asker, admin, &victim, count as u64).await;
-    if seen.victim.is_ok() {
-        let wanted = (PROBES_PER_CANDIDATE * candidates).clamp(*PROBES.start(), *PROBES.end());
-        let answered = one_by_one(asker, gateway, wanted).await;
-        seen.held_to_the_end = held.iter().filter(|one| !one.reading.is_finished()).count();
-        seen.probes = with_receipts(asker, admin, answered).await;
+    load.streams = streams.len();
+    load.in_flight = settle(prober, &load.victims).await;
+    let mut probes = Vec::new();
+    if load.in_flight > 0 {
+        probes = prober.burst(PROBES, AT_ONCE, LIMIT).await;
     }
-    for one in &held {
-        one.reading.abort();
+    load.still_open = streams.iter().filter(|s| !s.reading.is_finished()).count();
+    for stream in &streams {
+        stream.reading.abort();
     }
-    seen
+    load.probes = prober.with_receipts(probes).await;
+    load
 }
 
-/// Short requests, one after the other, so that nothing but the held answers is in flight when one is decided.
-async fn one_by_one(asker: &Asker, gateway: SocketAddr, wanted: usize) -> Vec<(String, Answer)> {
-    let mut answered = Vec::with_capacity(wanted);
-    while answered.len() < wanted && !asker.is_over() {
-        let id = asker.next_id();
-        let short = Wanted {
-            max_tokens: 1,
-            ..Wanted::default()
-        };
-        let answer = asker.complete(gateway, &id, short).await;
-        let good = answer.is_good();
-        answered.push((id, answer));
-        if !good {
-            break;
-        }
+fn not_tried(why: NotTried) -> Load {
+    Load {
+        not_tried: Some(why),
+        ..Load::default()
     }
-    answered
 }
 
-async fn hold(asker: &Asker, gateway: SocketAddr, admin: &Target, most: usize) -> Vec<Held> {
-    let mut held = Vec::new();
-    while held.len() < most && !asker.is_over() {
-        let id = asker.next_id();
-        let long = Wanted {
-            max_tokens: LONG,
-            stream: true,
-            ..Wanted::default()
-        };
-        let Ok(response) = asker.begin(gateway, &id, long).await else {
-            break;
-        };
-        if response.status() != 200 {
-            break;
-        }
-        let reading = tokio::spawn(drain(response.into_body())).abort_handle();
-        let found = receipt(asker, admin, &id).await;
-        let endpoint = found.and_then(|r| r.profiles.first()?.picked.first().cloned());
-        match endpoint {
-            Some(endpoint) => held.push(Held { endpoint, reading }),
-            None => {
-                reading.abort();
-                break;
+/// The candidates that a probe could go to: not filtered, and not known to fail.
+fn competing(views: &Views, seen: &Seen) -> Result<Vec<String>, NotTried> {
+    if views.pool.endpoints.len() < 2 {
+        return Err(NotTried::OneInPool);
+    }
+    let bursts = seen.bursts.as_ref().ok_or(NotTried::NoReceipts)?;
+    let filtered: BTreeSet<(String, String)> = bursts
+        .probes()
+        .filter_map(|probe| probe.receipt.as_ref())
+        .filter_map(|receipt| run_of(receipt))
+        .flat_map(|run| &run.filtered)
+        .map(|f| (f.endpoint.clone(), f.by.clone()))
+        .collect();
+    if bursts.probes().all(|probe| probe.receipt.is_none()) {
+        return Err(NotTried::NoReceipts);
+    }
+    let left: Vec<String> = views
+        .pool
+        .endpoints
+        .iter()
+        .map(|e| e.name.clone())
+        .filter(|name| filtered.iter().all(|(struck, _)| struck != name))
+        .collect();
+    if left.len() < 2 {
+        return Err(NotTried::OneLeft(filtered.into_iter().collect()));
+    }
+    let fails = |name: &str| {
+        let direct = seen.direct.iter().flatten();
+        direct
+            .into_iter()
+            .any(|d| d.endpoint == name && !d.probe.is_good())
+    };
+    let serving: Vec<String> = left.into_iter().filter(|name| !fails(name)).collect();
+    match serving.len() {
+        0 | 1 => Err(NotTried::OneServes),
+        _ => Ok(serving),
+    }
+}
+
+/// A stream that is being read.
+struct Stream {
+    endpoint: String,
+    reading: JoinHandle<()>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // The gateway sees the end of the connection and cancels at the endpoint.
+        self.reading.abort();
+    }
+}
+
+/// Opens streams through the gateway and finds out where each went.
+async fn open(prober: &Prober, count: usize) -> Vec<Stream> {
+    let asks = (0..count).map(|_| {
+        let own = prober.clone();
+        async move {
+            let id = own.next_id();
+            let call = Call {
+                address: own.target.0,
+                authority: &own.target.1,
+                path: PATH,
+                headers: &[("x-request-id", &id)],
+                body: Some(own.body(&id, 40, TOKENS, true)),
+            };
+            let answer = own.client.open(call, LIMIT).await.ok()?;
+            if answer.status() != 200 {
+                return None;
             }
+            let reading = Stream {
+                endpoint: String::new(),
+                reading: tokio::spawn(drain(answer.into_body())),
+            };
+            let receipt = own.receipt(&id, false).await?;
+            let run = run_of(&receipt)?;
+            let endpoint = run.picked.first()?.clone();
+            let mut stream = reading;
+            stream.endpoint = endpoint;
+            Some(stream)
         }
-    }
-    held
+    });
+    some_at_once(asks, count)
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
-/// Takes in an answer until it ends or the task is aborted, which closes the connection.
 async fn drain(mut body: Body) {
-    while let Some(Ok(_)) = body.frame().await {}
+    while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
 }
 
-/// Waits until the gateway counts exactly the held answers on the victim and none elsewhere.
-async fn settled(asker: &Asker, admin: &Target, victim: &str, held: u64) -> Result<String, String> {
-    let mut last = String::new();
-    for _ in 0..20 {
-        tokio::time::sleep(SETTLE / 10).await;
-        if asker.is_over() {
+/// Waits until the gateway shows the load on the victims and none elsewhere, in flight and as their engines report
+/// it; gives what is in flight on the victims.
+async fn settle(prober: &Prober, victims: &[String]) -> u64 {
+    let mut shown = 0;
+    for _ in 0..LOOKS {
+        let page = prober
+            .admin_page("/debug/endpoints")
+            .await
+            .unwrap_or_default();
+        let pool: Pool = serde_json::from_str(&page).unwrap_or_default();
+        let (on, off): (Vec<_>, Vec<_>) = pool
+            .endpoints
+            .iter()
+            .partition(|e| victims.contains(&e.name));
+        let running = |e: &&Candidate| e.readings.get("running").and_then(|reading| reading.value);
+        shown = on.iter().map(|e| e.in_flight).sum();
+        let calm = off.iter().all(|e| e.in_flight == 0)
+            && off.iter().filter_map(running).all(|n| n == 0.0)
+            && on.iter().filter_map(running).all(|n| n > 0.0);
+        if shown > 0 && calm {
             break;
         }
-        let Ok(pool) = endpoints(asker, admin).await else {
-            continue;
-        };
-        let of_victim = pool.iter().find(|e| e.name == victim);
-        let elsewhere: u64 = pool
-            .iter()
-            .filter(|e| e.name != victim)
-            .map(|e| e.in_flight)
-            .sum();
-        let on_victim = of_victim.map_or(0, |e| e.in_flight);
-        if on_victim >= held && elsewhere == 0 {
-            tokio::time::sleep(SETTLE.min(asker.left())).await;
-            return Ok(victim.to_owned());
-        }
-        last = format!("{on_victim} in flight on {victim}, {elsewhere} elsewhere");
+        tokio::time::sleep(PAUSE).await;
     }
-    Err(format!(
-        "no endpoint could be kept busy alone ({last}); is there other traffic?"
-    ))
+    shown
 }

@@ -1,9 +1,15 @@
-//! Proves a running gateway, or says what is wrong: probes are sent, what is seen is written down, and pure
-//! functions judge it.
-pub(crate) mod ask;
-pub(crate) mod burst;
+//! Proving a running gateway: what is looked at, and what is made of it.
+//!
+//! Looking needs the network and judges nothing; judging is pure. Reading order: what can be seen, the looking, the
+//! judges, the report.
+pub(crate) mod chance;
+pub(crate) mod check;
+pub(crate) mod client;
 pub(crate) mod judge;
 pub(crate) mod load;
 pub(crate) mod observe;
+pub(crate) mod place;
+pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod seen;
+pub(crate) mod views;

@@ -1,286 +1,320 @@
-//! The order of looking: what the admin port shows, every candidate directly, routes by header, bursts, load.
+//! Looking at a gateway, step by step; whatever was seen stays when the time is over.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
-use pointsman_serve::handoff::target::Target;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::time::Instant;
 
-use crate::verify::ask::{Asker, Wanted, address};
-use crate::verify::burst::{BURSTS, TOKENS, bursts};
-use crate::verify::load::loaded;
-use crate::verify::seen::{Answer, Counters, Direct, Endpoint, HeaderProbe, PlanSeen, Rule, Seen};
+use crate::verify::client::{Call, Client};
+use crate::verify::load::put_under_load;
+use crate::verify::place::Place;
+use crate::verify::probe::{PAGE_TIME, PATH, Prober, some_at_once};
+use crate::verify::seen::{Bursts, Counters, Direct, HeaderProbe, Probe, Seen, Views};
+use crate::verify::views::Candidate;
 
-/// Candidates that are asked directly; of a larger pool the first ones.
-pub(crate) const DIRECTLY: usize = 64;
+/// Candidates that are asked directly, and how many at once.
+const DIRECTLY: usize = 64;
+const AT_ONCE: usize = 16;
 
-/// How long engines take at most to count a request that has ended.
-const COUNTED: Duration = Duration::from_millis(200);
+/// Longest wait for a probe.
+pub(crate) const PROBE_TIME: Duration = Duration::from_secs(4);
 
-/// Counters by which engines say how many requests they have served.
-const SERVED: [&str; 2] = ["vllm:request_success_total", "sglang:num_requests_total"];
+/// The bursts: how many requests, how many at once.
+pub(crate) const BURSTS: [(usize, usize); 3] = [(20, 5), (50, 20), (60, 12)];
 
-/// Looks at everything that time allows.
-pub(crate) async fn observe(
-    asker: Asker,
-    gateway: &Target,
-    admin: &Target,
-    model: Option<&str>,
-    progress: &dyn Fn(&str),
-) -> Seen {
-    let mut seen = Seen {
-        bursts_wanted: BURSTS.len(),
-        ..Seen::default()
-    };
-    if let Err(why) = from_admin(&asker, admin, &mut seen).await {
-        seen.unreachable = Some(format!(
-            "the admin port {} cannot be asked: {why:#}",
-            admin.url()
-        ));
-        return seen;
-    }
-    let target = match address(gateway).await {
+/// How often counters of engines are read again until they have caught up, and the pause between.
+const CATCH_UP: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Counts served requests on an engine's metrics page.
+const SERVED: &str = "vllm:request_success_total";
+
+/// What to look at.
+pub(crate) struct Aim {
+    /// The gateway.
+    pub(crate) target: Place,
+    /// Its admin port.
+    pub(crate) admin: Place,
+    /// The model, if it is given.
+    pub(crate) model: Option<String>,
+    /// Makes ids differ from those of other runs.
+    pub(crate) run: u64,
+}
+
+/// Looks at everything in turn and writes into `seen`; may be dropped at any time. `tell` is told what comes next.
+pub(crate) async fn observe(aim: &Aim, seen: &mut Seen, tell: impl Fn(&str)) {
+    let client = Client::new();
+    let admin = match aim.admin.resolve().await {
         Ok(address) => address,
         Err(why) => {
-            seen.unreachable = Some(format!("{}: {why:#}", gateway.url()));
-            return seen;
+            seen.views = Some(Err(why));
+            return;
         }
     };
-    let model = match model {
-        Some(model) => model.to_owned(),
-        None => match find_model(&asker, target, &seen.endpoints).await {
-            Ok(model) => model,
-            Err(why) => {
-                seen.unreachable = Some(format!(
-                    "the gateway {} cannot be asked: {why}",
-                    gateway.url()
-                ));
-                return seen;
-            }
-        },
-    };
-    let asker = Rc::new(asker.with_model(model));
-    progress("every candidate directly");
-    seen.direct = Some(directly(&asker, &seen.endpoints).await);
-    progress("routes by header");
-    seen.by_header = Some(by_header(&asker, target, &seen.routes).await);
-    let before = counters(&asker, admin).await;
-    let with_pages = with_pages(&seen);
-    let served_before = served_counts(&asker, &with_pages).await;
-    seen.bursts = Some(bursts(&asker, target, admin, progress).await);
-    // An engine counts a request a moment after its last byte.
-    tokio::time::sleep(COUNTED.min(asker.left())).await;
-    let served_after = served_counts(&asker, &with_pages).await;
-    for (name, after) in served_after {
-        if let Some(before) = served_before.get(&name) {
-            seen.served_counts.insert(name, (*before, after));
-        }
-    }
-    let candidates = seen.left_by_filters().len();
-    let all_came = seen.probes().all(|p| p.answer.is_good());
-    if candidates > 1 && all_came && !asker.is_over() {
-        progress("one endpoint under load");
-        seen.load = Some(loaded(&asker, target, admin, candidates).await);
-    }
-    if let (Ok(before), Ok(after)) = (before, counters(&asker, admin).await) {
-        seen.counters = Some((before, after));
-    }
-    seen
-}
-
-async fn from_admin(asker: &Asker, admin: &Target, seen: &mut Seen) -> anyhow::Result<()> {
-    seen.endpoints = endpoints(asker, admin).await?;
-    seen.plan = PlanSeen::deserialize(asker.json(admin, "/debug/plan").await?)?;
-    let mut routes = asker.json(admin, "/debug/routes").await?;
-    seen.routes = Vec::<Rule>::deserialize(routes["rules"].take())?;
-    Ok(())
-}
-
-/// The candidates as they are now.
-///
-/// # Errors
-/// The admin port does not say.
-pub(crate) async fn endpoints(asker: &Asker, admin: &Target) -> anyhow::Result<Vec<Endpoint>> {
-    let mut answer = asker.json(admin, "/debug/endpoints").await?;
-    Ok(Vec::deserialize(answer["endpoints"].take())?)
-}
-
-/// A model that the pool serves, from the gateway or else from a candidate.
-async fn find_model(
-    asker: &Asker,
-    gateway: SocketAddr,
-    endpoints: &[Endpoint],
-) -> Result<String, String> {
-    let first = |body: &[u8]| {
-        let list: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-        list["data"][0]["id"].as_str().map(str::to_owned)
-    };
-    let through = asker.get(gateway, "/v1/models").await;
-    let through = through.map_err(|why| format!("{why:#}"))?;
-    if let Some(model) = first(&through.1) {
-        return Ok(model);
-    }
-    for endpoint in endpoints.iter().take(4) {
-        if let Ok(address) = endpoint.address.parse()
-            && let Ok((200, body)) = asker.get(address, "/v1/models").await
-            && let Some(model) = first(&body)
-        {
-            return Ok(model);
-        }
-    }
-    // Whatever is asked for now, the checks will say why nobody serves it.
-    Ok("unknown".to_owned())
-}
-
-async fn directly(asker: &Rc<Asker>, endpoints: &[Endpoint]) -> Vec<Direct> {
-    let mut found = Vec::new();
-    LocalSet::new()
-        .run_until(async {
-            let mut asking = JoinSet::new();
-            for (at, endpoint) in endpoints.iter().take(DIRECTLY).cloned().enumerate() {
-                let asker = Rc::clone(asker);
-                asking.spawn_local(async move { (at, one_directly(&asker, &endpoint).await) });
-            }
-            while let Some(Ok(one)) = asking.join_next().await {
-                found.push(one);
-            }
-        })
-        .await;
-    found.sort_by_key(|(at, _)| *at);
-    found.into_iter().map(|(_, one)| one).collect()
-}
-
-async fn one_directly(asker: &Asker, endpoint: &Endpoint) -> Direct {
-    let Ok(address) = endpoint.address.parse::<SocketAddr>() else {
-        let why = format!("'{}' is no address", endpoint.address);
-        return Direct {
-            endpoint: endpoint.name.clone(),
-            answer: Answer::Failed(why.clone()),
-            metrics: Err(why),
-        };
-    };
-    let id = asker.next_id();
-    let wanted = Wanted {
-        max_tokens: TOKENS,
-        ..Wanted::default()
-    };
-    let (answer, metrics) = tokio::join!(
-        asker.complete(address, &id, wanted),
-        asker.get(address, "/metrics")
+    let target = aim.target.resolve().await;
+    let own = |address: SocketAddr, place: &Place| (address, place.authority.clone());
+    let mut prober = Prober::new(
+        client,
+        own(*target.as_ref().unwrap_or(&admin), &aim.target),
+        own(admin, &aim.admin),
+        aim.run,
     );
-    Direct {
-        endpoint: endpoint.name.clone(),
-        answer,
-        metrics: metrics
-            .map(|(status, _)| status)
-            .map_err(|why| format!("{why:#}")),
+    tell("reading the admin port");
+    let views = views(&prober).await;
+    seen.views = Some(views.clone());
+    seen.reached = Some(match target {
+        Ok(address) => knock(address).await,
+        Err(why) => Err(why),
+    });
+    let Ok(views) = views else { return };
+    let asked: Vec<Candidate> = views
+        .pool
+        .endpoints
+        .iter()
+        .take(DIRECTLY)
+        .cloned()
+        .collect();
+    seen.not_asked = views.pool.endpoints.len() - asked.len();
+    tell(&format!("asking {} candidates directly", asked.len()));
+    prober.model = match &aim.model {
+        Some(model) => model.clone(),
+        None => model_of(&prober, &asked).await.unwrap_or_default(),
+    };
+    seen.direct = Some(directly(&prober, &asked).await);
+    if !matches!(seen.reached, Some(Ok(()))) {
+        return;
+    }
+    // Who hangs would be waited for again and again.
+    let serving: Vec<Candidate> = asked
+        .into_iter()
+        .filter(|candidate| serves(seen, &candidate.name))
+        .collect();
+    tell("trying the header routes");
+    seen.headers = Some(header_routes(&prober, &views, &serving).await);
+    bursts(&prober, &serving, seen, &tell).await;
+    // What failed in the bursts fails under load too.
+    let bursts = seen.bursts.as_ref();
+    if bursts.is_some_and(|bursts| bursts.probes().all(Probe::is_good)) {
+        tell("putting one candidate under load");
+        seen.load = Some(put_under_load(&prober, &views, seen).await);
     }
 }
 
-async fn by_header(asker: &Asker, gateway: SocketAddr, routes: &[Rule]) -> Vec<HeaderProbe> {
+fn serves(seen: &Seen, name: &str) -> bool {
+    let mut direct = seen.direct.iter().flatten();
+    direct.any(|d| d.endpoint == name && d.probe.is_good())
+}
+
+async fn views(prober: &Prober) -> Result<Views, String> {
+    async fn read<T: DeserializeOwned>(prober: &Prober, path: &str) -> Result<T, String> {
+        let page = prober.admin_page(path).await?;
+        serde_json::from_str(&page).map_err(|e| format!("{path} is not as expected: {e}"))
+    }
+    Ok(Views {
+        pool: read(prober, "/debug/endpoints").await?,
+        plan: read(prober, "/debug/plan").await?,
+        routes: read(prober, "/debug/routes").await?,
+    })
+}
+
+async fn knock(address: SocketAddr) -> Result<(), String> {
+    let connected = tokio::net::TcpStream::connect(address);
+    match tokio::time::timeout(PAGE_TIME, connected).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("no connection to {address}: {error}")),
+        Err(_) => Err(format!(
+            "no connection to {address} within {} s",
+            PAGE_TIME.as_secs()
+        )),
+    }
+}
+
+/// The first model that a candidate lists.
+async fn model_of(prober: &Prober, asked: &[Candidate]) -> Option<String> {
+    let lists = asked.iter().map(|candidate| {
+        let (own, at) = (prober.clone(), candidate.address.clone());
+        async move {
+            let page = own
+                .client
+                .page(get(&at, "/v1/models")?, PAGE_TIME)
+                .await
+                .ok()?;
+            let list: Value = serde_json::from_str(&page.text).ok()?;
+            list["data"][0]["id"].as_str().map(str::to_owned)
+        }
+    });
+    some_at_once(lists, AT_ONCE)
+        .await
+        .into_iter()
+        .flatten()
+        .next()
+}
+
+fn get<'a>(address: &'a str, path: &'a str) -> Option<Call<'a>> {
+    Some(Call {
+        address: address.parse().ok()?,
+        authority: address,
+        path,
+        headers: &[],
+        body: None,
+    })
+}
+
+async fn directly(prober: &Prober, asked: &[Candidate]) -> Vec<Direct> {
+    let asks = asked.iter().map(|candidate| {
+        let (own, candidate) = (prober.clone(), candidate.clone());
+        async move {
+            let address: SocketAddr = candidate.address.parse().ok()?;
+            let began = Instant::now();
+            let completion = async {
+                let probe = own.at((address, &candidate.address), &[], PROBE_TIME).await;
+                (probe, began.elapsed().as_millis() as u64)
+            };
+            let page = get(&candidate.address, "/metrics")?;
+            let page = own.client.page(page, PAGE_TIME);
+            let ((probe, took_ms), page) = tokio::join!(completion, page);
+            Some(Direct {
+                endpoint: candidate.name,
+                probe,
+                took_ms,
+                metrics: page.map(|page| page.status),
+            })
+        }
+    });
+    some_at_once(asks, AT_ONCE)
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+async fn header_routes(prober: &Prober, views: &Views, asked: &[Candidate]) -> Vec<HeaderProbe> {
     let mut probes = Vec::new();
-    for rule in routes.iter().filter(|rule| can_be_asked(rule)) {
-        let headers: Vec<(String, String)> = rule
+    for (at, rule) in views.routes.rules.iter().enumerate() {
+        if !rule.is_header_route() || !rule.takes(PATH) {
+            continue;
+        }
+        let before = served(prober, asked).await;
+        let headers: Vec<(&str, &str)> = rule
             .headers
             .iter()
-            .map(|h| (h.name.clone(), h.value.clone()))
+            .map(|h| (h.name.as_str(), h.value.as_str()))
             .collect();
-        let wanted = Wanted {
-            max_tokens: TOKENS,
-            headers: &headers,
-            ..Wanted::default()
-        };
-        probes.push(HeaderProbe {
-            answer: asker.complete(gateway, &asker.next_id(), wanted).await,
-            rule: rule.clone(),
-        });
-        if asker.is_over() {
-            break;
+        let probe = prober.through(&headers, PROBE_TIME).await;
+        let mut grew = Vec::new();
+        if probe.is_good() && probe.pair().is_none() {
+            for _ in 0..CATCH_UP {
+                let growth = growth(&before, &served(prober, asked).await);
+                grew = growth
+                    .into_iter()
+                    .filter(|(_, by)| by.is_some_and(|by| by > 0.0))
+                    .map(|(name, _)| name)
+                    .collect();
+                if !grew.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
         }
+        probes.push(HeaderProbe {
+            rule: at,
+            probe,
+            grew,
+        });
     }
     probes
 }
 
-/// A rule that a completion with the right headers takes, and that leads to a Service alone.
-fn can_be_asked(rule: &Rule) -> bool {
-    let without_headers = Rule {
-        headers: Vec::new(),
-        ..rule.clone()
-    };
-    let exact = rule.headers.iter().all(|h| h.kind == "Exact");
-    !rule.headers.is_empty()
-        && exact
-        && without_headers.takes_ordinary("/v1/completions")
-        && !rule.services().is_empty()
-        && !rule.leads_to_pool()
+async fn bursts(prober: &Prober, asked: &[Candidate], seen: &mut Seen, tell: &impl Fn(&str)) {
+    let served_before = served(prober, asked).await;
+    let before = counters(prober).await;
+    let bursts = seen.bursts.insert(Bursts::default());
+    for (at, (count, at_once)) in BURSTS.into_iter().enumerate() {
+        tell(&format!("sending {count} requests, {at_once} at once"));
+        let probes = prober.burst(count, at_once, PROBE_TIME).await;
+        let probes = prober.with_receipts(probes).await;
+        let good = probes.iter().all(Probe::is_good);
+        bursts.run.push((count, at_once, probes));
+        if !good {
+            bursts.left_out = BURSTS[at + 1..].to_vec();
+            break;
+        }
+    }
+    bursts.counters = before.zip(counters(prober).await);
+    let answered = bursts.probes().filter(|probe| probe.is_good()).count() as f64;
+    for _ in 0..CATCH_UP {
+        bursts.growth = growth(&served_before, &served(prober, asked).await);
+        let sum: f64 = bursts.growth.iter().filter_map(|(_, by)| *by).sum();
+        let all = bursts.growth.iter().all(|(_, by)| by.is_some());
+        if !all || sum >= answered {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    bursts.done = true;
 }
 
-async fn counters(asker: &Asker, admin: &Target) -> anyhow::Result<Counters> {
-    let (_, page) = asker.get(address(admin).await?, "/metrics").await?;
-    let page = String::from_utf8_lossy(&page);
-    let value = |name: &str| sum_of(&page, name).unwrap_or(0.0) as u64;
-    Ok(Counters {
-        decisions: value("pointsman_decisions_total"),
-        bypassed: value("pointsman_bypassed_total"),
+async fn counters(prober: &Prober) -> Option<Counters> {
+    let page = prober.admin_page("/metrics").await.ok()?;
+    Some(Counters {
+        decisions: sum(&page, "pointsman_decisions_total", "")?,
+        bypassed: sum(&page, "pointsman_bypassed_total", "")?,
+        failed: sum(
+            &page,
+            "llm_d_epp_scheduler_attempts_total",
+            "status=\"failure\"",
+        )
+        .unwrap_or_default(),
     })
 }
 
-/// The candidates whose metrics page could be read; waiting for the others again would only take time.
-fn with_pages(seen: &Seen) -> Vec<Endpoint> {
-    let direct = seen.direct.iter().flatten();
-    let readable: Vec<&str> = direct
-        .filter(|d| d.metrics == Ok(200))
-        .map(|d| d.endpoint.as_str())
-        .collect();
-    let pool = seen.endpoints.iter();
-    pool.filter(|e| readable.contains(&e.name.as_str()))
-        .cloned()
+/// By candidate: how many requests its engine says it has served.
+async fn served(prober: &Prober, asked: &[Candidate]) -> BTreeMap<String, Option<f64>> {
+    let asks = asked.iter().map(|candidate| {
+        let (own, candidate) = (prober.clone(), candidate.clone());
+        async move {
+            let page = match get(&candidate.address, "/metrics") {
+                Some(call) => own.client.page(call, PAGE_TIME).await.ok(),
+                None => None,
+            };
+            let page = page.filter(|page| page.status == 200);
+            (
+                candidate.name,
+                page.and_then(|page| sum(&page.text, SERVED, "")),
+            )
+        }
+    });
+    some_at_once(asks, AT_ONCE).await.into_iter().collect()
+}
+
+fn growth(
+    before: &BTreeMap<String, Option<f64>>,
+    after: &BTreeMap<String, Option<f64>>,
+) -> Vec<(String, Option<f64>)> {
+    before
+        .iter()
+        .map(|(name, old)| {
+            let new = after.get(name).copied().flatten();
+            (name.clone(), old.zip(new).map(|(old, new)| new - old))
+        })
         .collect()
 }
 
-/// How many requests each endpoint says it has served.
-async fn served_counts(asker: &Rc<Asker>, endpoints: &[Endpoint]) -> BTreeMap<String, f64> {
-    let mut counts = BTreeMap::new();
-    LocalSet::new()
-        .run_until(async {
-            let mut asking = JoinSet::new();
-            for endpoint in endpoints.iter().cloned() {
-                let asker = Rc::clone(asker);
-                asking.spawn_local(async move {
-                    let address = endpoint.address.parse().ok()?;
-                    let (status, page) = asker.get(address, "/metrics").await.ok()?;
-                    let page = String::from_utf8_lossy(&page).into_owned();
-                    let count = SERVED.iter().find_map(|name| sum_of(&page, name));
-                    (status == 200).then_some((endpoint.name, count?))
-                });
-            }
-            while let Some(found) = asking.join_next().await {
-                counts.extend(found.ok().flatten());
-            }
-        })
-        .await;
-    counts
-}
-
-/// The sum over all series of a name on a metrics page; `None` if there is none.
-fn sum_of(page: &str, name: &str) -> Option<f64> {
-    let values: Vec<f64> = page
-        .lines()
-        .filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            if !rest.starts_with(['{', ' ']) {
-                return None;
-            }
-            // A label's value may hold blanks; the number stands after the last brace.
-            let after = rest.rfind('}').map_or(rest, |at| &rest[at + 1..]);
-            after.split_whitespace().next()?.parse().ok()
-        })
-        .collect();
-    (!values.is_empty()).then(|| values.iter().sum())
+/// The sum of a metric's series whose labels contain `label`; `None` without any.
+fn sum(page: &str, name: &str, label: &str) -> Option<f64> {
+    let values = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(rest) => rest.rsplit_once('}')?,
+            None => ("", rest.strip_prefix(' ')?),
+        };
+        let value = value.split_whitespace().next()?;
+        labels.contains(label).then(|| value.parse::<f64>().ok())?
+    });
+    values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
 }
 
 #[cfg(test)]
@@ -289,9 +323,10 @@ mod tests {
 
     #[test]
     fn series_of_one_name_are_summed() {
-        let page = "# TYPE a_total counter\na_total{x=\"1 }\"} 2\na_total{x=\"2\"} 3.5 1700\na_total_other 9\nb 1\n";
-        assert_eq!(sum_of(page, "a_total"), Some(5.5));
-        assert_eq!(sum_of(page, "b"), Some(1.0));
-        assert_eq!(sum_of(page, "c"), None);
+        let page = "# HELP a x\na{r=\"stop\"} 2.0\na{r=\"len}gth\"} 3\na_more 7\nb 4\n";
+        assert_eq!(sum(page, "a", ""), Some(5.0));
+        assert_eq!(sum(page, "a", "r=\"stop\""), Some(2.0));
+        assert_eq!(sum(page, "b", ""), Some(4.0));
+        assert_eq!(sum(page, "c", ""), None);
     }
 }

@@ -1,49 +1,82 @@
-//! The checks as a table for people and as one JSON document.
+//! How the findings look: a calm table with causes and fixes below, or one JSON document.
 
-use serde_json::json;
+use std::fmt::Write as _;
 
-use crate::console::{stdout_has_colour, table};
-use crate::verify::judge::check::Check;
+use serde::Serialize;
 
-/// Version of the JSON report.
+use crate::console::table;
+use crate::verify::check::Check;
+
+/// Version of the JSON document.
 const SCHEMA_VERSION: u32 = 1;
 
-/// A table, and below it causes and remedies.
-pub(crate) fn text(checks: &[Check]) -> String {
-    let colour = stdout_has_colour();
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    schema_version: u32,
+    ok: bool,
+    checks: &'a [Check],
+}
+
+/// The JSON document, one line.
+pub(crate) fn json(checks: &[Check], ok: bool) -> String {
+    let document = Document {
+        schema_version: SCHEMA_VERSION,
+        ok,
+        checks,
+    };
+    serde_json::to_string(&document).unwrap_or_default() + "\n"
+}
+
+/// The table, then what is wrong and what mends it.
+pub(crate) fn text(checks: &[Check], ok: bool, colour: bool) -> String {
     let rows: Vec<Vec<String>> = checks
         .iter()
         .map(|check| {
-            let verdict = if check.ok { "good" } else { "FAILED" };
-            vec![
-                check.id.to_owned(),
-                verdict.to_owned(),
-                check.detail.clone(),
-            ]
+            let word = if check.ok { "ok" } else { "FAILED" };
+            vec![check.id.to_owned(), word.to_owned(), check.detail.clone()]
         })
         .collect();
-    let mut out = table(&["CHECK", "", "SEEN"], &rows, colour);
-    let failed: Vec<&Check> = checks.iter().filter(|check| !check.ok).collect();
-    for check in &failed {
-        out.push_str(&format!("\n{}: not so: {}\n", check.id, check.name));
-        if let Some(cause) = &check.cause {
-            out.push_str(&format!("  cause  {cause}\n"));
+    let mut out = table(&["CHECK", "", "DETAIL"], &rows, colour);
+    for check in checks.iter().filter(|check| !check.ok) {
+        let _ = write!(out, "\n{}: {}\n", check.id, check.name);
+        for (word, said) in [("cause", &check.cause), ("fix", &check.fix)] {
+            if let Some(said) = said {
+                let _ = writeln!(out, "  {word:<5}  {said}");
+            }
         }
-        if let Some(fix) = &check.fix {
-            out.push_str(&format!("  mend   {fix}\n"));
+        if check.cause.is_none() {
+            let _ = writeln!(out, "  {}", check.detail);
         }
     }
-    let verdict = match failed.len() {
-        0 => format!("all {} checks are good", checks.len()),
-        n => format!("{n} of {} checks failed", checks.len()),
+    let failed = checks.iter().filter(|check| !check.ok).count();
+    let _ = match ok {
+        true => writeln!(out, "\nAll {} checks hold.", checks.len()),
+        false => writeln!(out, "\n{failed} of {} checks do not hold.", checks.len()),
     };
-    out.push_str(&format!("\n{verdict}\n"));
     out
 }
 
-/// One document.
-pub(crate) fn json(checks: &[Check]) -> String {
-    let ok = checks.iter().all(|check| check.ok);
-    let report = json!({"schemaVersion": SCHEMA_VERSION, "ok": ok, "checks": checks});
-    format!("{report:#}\n")
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::verify::check::{METRICS, PAIRS};
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let checks = [
+            PAIRS.good("2 of 2"),
+            METRICS.bad("1 of 2", "x answers 404", "mend x"),
+        ];
+        let shown = text(&checks, false, false);
+        let expected = "  CHECK            DETAIL\n  pairs    ok      2 of 2\n  metrics  FAILED  1 of 2\n\nmetrics: every candidate shows its metrics\n  cause  x answers 404\n  fix    mend x\n\n1 of 2 checks do not hold.\n";
+        assert_eq!(shown, expected);
+        let document: serde_json::Value = serde_json::from_str(&json(&checks, false)).unwrap();
+        assert_eq!(document["schemaVersion"], 1);
+        assert_eq!(document["ok"], false);
+        assert_eq!(document["checks"][0]["id"], "pairs");
+        assert!(document["checks"][0].get("cause").is_none());
+        assert_eq!(document["checks"][1]["cause"], "x answers 404");
+    }
 }

@@ -5,4 +5,5 @@ pub mod metrics;
 pub mod page;
 pub mod plan;
 pub mod prefixes;
+pub mod routes;
 pub mod server;

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use pointsman_http::{Body, collect};
 use pointsman_wire::status::error_body;
 
-use crate::admin::{debug, live, metrics, page, plan, prefixes};
+use crate::admin::{debug, live, metrics, page, plan, prefixes, routes};
 use crate::router::Router;
 
 /// What the admin port answers from.
@@ -88,8 +88,8 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
         "/debug/decisions" => json(debug::decisions(&admin.router, query)),
         "/debug/live" => json(live::live(&admin.router, query)),
         "/debug/endpoints" => json(debug::endpoints(&admin.router)),
-        "/debug/routes" => json(admin.router.routes.view().to_string()),
         "/debug/plan" => json(plan::in_force(&admin.router)),
+        "/debug/routes" => json(routes::in_force(&admin.router)),
         "/debug/prefixes" => json(prefixes::holdings(&admin.router)),
         "/debug/learned" => json(prefixes::learned(&admin.router)),
         _ => match path.strip_prefix("/debug/decisions/") {

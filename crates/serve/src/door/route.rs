@@ -11,10 +11,9 @@ use http::{HeaderMap, HeaderName, Method};
 use pointsman_core::config::duration::parse_duration;
 use pointsman_core::config::fault::Fault;
 use pointsman_core::model::pool::Snapshot;
-use pointsman_wire::receipt::SCHEMA_VERSION;
 use regex_lite::Regex;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The lab's routes: a header that names a pair bypasses the picker, everything else goes to the pool.
 pub const LAB_ROUTES: &str = include_str!("lab-routes.yaml");
@@ -33,6 +32,21 @@ pub enum Target {
 pub struct Matched<'a> {
     /// Where the request goes.
     pub target: &'a Target,
+    /// Time for the whole request; `None`: no limit of the route's own.
+    pub timeout: Option<Duration>,
+}
+
+/// A rule as it can be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule<'a> {
+    /// `Exact` or `PathPrefix`, and the path.
+    pub path: (&'static str, &'a str),
+    /// The method; `None`: any.
+    pub method: Option<&'a str>,
+    /// Name, `Exact` or `RegularExpression`, and the value as written.
+    pub headers: Vec<(&'a str, &'static str, &'a str)>,
+    /// Where requests go, with weights.
+    pub backends: &'a [(Target, u32)],
     /// Time for the whole request; `None`: no limit of the route's own.
     pub timeout: Option<Duration>,
 }
@@ -137,10 +151,9 @@ impl Routes {
         })
     }
 
-    /// The rules in order of precedence, each with what it matches and where it leads.
-    pub fn view(&self) -> Value {
-        let rules: Vec<Value> = self.matches.iter().map(Match::view).collect();
-        json!({"schemaVersion": SCHEMA_VERSION, "rules": rules})
+    /// The rules in order of precedence.
+    pub fn rules(&self) -> impl Iterator<Item = Rule<'_>> {
+        self.matches.iter().map(Match::shown)
     }
 
     /// Whether some rule sends requests to the picker.
@@ -157,19 +170,17 @@ pub fn rows_of_service<'a>(
     snapshot: &'a Snapshot,
     service: &'a str,
 ) -> impl Iterator<Item = usize> + 'a {
+    let belongs = move |name: &str| {
+        let short = name.rsplit('/').next().unwrap_or(name);
+        let base = without_number(short, "-rank-").unwrap_or(short);
+        base == service || without_number(base, "-") == Some(service)
+    };
     snapshot
         .endpoints
         .iter()
         .enumerate()
-        .filter(move |(_, e)| belongs_to_service(&e.name, service))
+        .filter(move |(_, e)| belongs(&e.name))
         .map(|(row, _)| row)
-}
-
-/// Whether an endpoint of this name belongs to a Service; see [`rows_of_service`].
-pub fn belongs_to_service(endpoint: &str, service: &str) -> bool {
-    let short = endpoint.rsplit('/').next().unwrap_or(endpoint);
-    let base = without_number(short, "-rank-").unwrap_or(short);
-    base == service || without_number(base, "-") == Some(service)
 }
 
 fn without_number<'a>(name: &'a str, separator: &str) -> Option<&'a str> {
@@ -178,39 +189,31 @@ fn without_number<'a>(name: &'a str, separator: &str) -> Option<&'a str> {
 }
 
 impl Match {
-    fn view(&self) -> Value {
-        let (kind, path) = match &self.path {
-            Path::Exact(path) => ("Exact", path),
-            Path::Prefix(path) => ("PathPrefix", path),
-        };
-        let headers: Vec<Value> = self
-            .headers
-            .iter()
-            .map(|(name, test)| {
-                let (kind, value) = match test {
-                    HeaderTest::Exact(value) => ("Exact", value.as_str()),
-                    HeaderTest::Regex(regex) => ("RegularExpression", regex.as_str()),
-                };
-                json!({"type": kind, "name": name.as_str(), "value": value})
-            })
-            .collect();
-        let backends: Vec<Value> = self
-            .backends
-            .iter()
-            .map(|(target, weight)| match target {
-                Target::Pool => json!({"kind": "InferencePool", "weight": weight}),
-                Target::Service(name) => {
-                    json!({"kind": "Service", "name": name, "weight": weight})
-                }
-            })
-            .collect();
-        json!({
-            "path": {"type": kind, "value": path},
-            "method": self.method.as_ref().map(Method::as_str),
-            "headers": headers,
-            "backends": backends,
-            "timeoutMs": self.timeout.map(|t| t.as_millis() as u64),
-        })
+    fn shown(&self) -> Rule<'_> {
+        Rule {
+            path: match &self.path {
+                Path::Exact(path) => ("Exact", path),
+                Path::Prefix(path) => ("PathPrefix", path),
+            },
+            method: self.method.as_ref().map(Method::as_str),
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, test)| match test {
+                    HeaderTest::Exact(value) => (name.as_str(), "Exact", value.as_str()),
+                    HeaderTest::Regex(regex) => {
+                        // As written: without what makes the whole value match.
+                        let regex = regex.as_str();
+                        let inner = regex
+                            .strip_prefix("^(?:")
+                            .and_then(|r| r.strip_suffix(")$"));
+                        (name.as_str(), "RegularExpression", inner.unwrap_or(regex))
+                    }
+                })
+                .collect(),
+            backends: &self.backends,
+            timeout: self.timeout,
+        }
     }
 
     fn precedence(&self) -> (bool, usize, bool, usize) {
@@ -253,12 +256,12 @@ struct Written {
 #[serde(rename_all = "camelCase")]
 struct Spec {
     #[serde(default)]
-    rules: Vec<Rule>,
+    rules: Vec<WrittenRule>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Rule {
+struct WrittenRule {
     #[serde(default)]
     matches: Vec<RuleMatch>,
     #[serde(default)]
@@ -312,7 +315,7 @@ impl Written {
     }
 }
 
-impl Rule {
+impl WrittenRule {
     fn read(self, path: &str, matches: &mut Vec<Match>, faults: &mut Vec<Fault>) {
         let timeout = match self.timeouts.request.as_deref().map(parse_duration) {
             None => None,
@@ -510,6 +513,25 @@ mod tests {
         );
         check(&routes, "POST", "/v1/x", Some(("x-a", "bbc")), Some("v1"));
         assert!(!routes.uses_picker());
+    }
+
+    #[test]
+    fn rules_are_shown_in_order_of_precedence() {
+        let routes = Routes::parse(LAB_ROUTES).unwrap();
+        let rules: Vec<Rule<'_>> = routes.rules().collect();
+        assert_eq!(rules.len(), 3);
+        assert_eq!(rules[0].path, ("PathPrefix", "/"));
+        assert_eq!(rules[0].headers, [("x-kv-backend", "Exact", "nvlink")]);
+        assert_eq!(
+            rules[0].backends,
+            [(Target::Service("vllm-p2p-proxy".to_owned()), 1)]
+        );
+        assert_eq!(rules[2].backends, [(Target::Pool, 1)]);
+        let text = "kind: HTTPRoute\nspec:\n  rules:\n  - matches: [{method: POST, headers: [{type: RegularExpression, name: a, value: 'b+'}]}]\n    backendRefs: [{name: s}]\n";
+        let routes = Routes::parse(text).unwrap();
+        let rule = routes.rules().next().unwrap();
+        assert_eq!(rule.method, Some("POST"));
+        assert_eq!(rule.headers, [("a", "RegularExpression", "b+")]);
     }
 
     #[test]

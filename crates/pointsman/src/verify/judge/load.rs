@@ -1,128 +1,139 @@
-//! The check that a split cannot pass by itself: one endpoint is loaded, and must be picked less.
+//! Whether short requests went past the candidates under load.
 
-use pointsman_wire::receipt::Candidate;
+use crate::verify::chance::bound;
+use crate::verify::check::{BURSTS, CANDIDATES, Check, LOAD, PAIRS, PLAN, SERVED};
+use crate::verify::judge::plan::plan;
+use crate::verify::judge::roots::Roots;
+use crate::verify::seen::{Load, NotTried, Seen, run_of, short};
 
-use crate::verify::judge::check::Check;
-use crate::verify::judge::odds::{UNLIKELY, fewest_by_chance, picked_all_the_same};
-use crate::verify::judge::setup::short;
-use crate::verify::judge::traffic::{because_of_ailing, none_answered, past_the_picker};
-use crate::verify::seen::{LoadSeen, Seen};
-
-/// An endpoint that is kept busy is picked less than chance or turns would.
-pub(crate) fn load(seen: &Seen) -> Check {
-    let (id, name) = ("load", "an endpoint under load is picked less");
-    let left = seen.left_by_filters();
-    if left.len() == 1 {
-        let removed: Vec<String> = seen
-            .removed()
-            .iter()
-            .take(4)
-            .map(|(endpoint, by)| format!("{} is filtered out by {by}", short(endpoint)))
-            .collect();
-        let why = if removed.is_empty() {
-            "the pool has one endpoint".to_owned()
-        } else {
-            removed.join(", ")
-        };
-        return Check::good(id, name, format!("nothing to compare: {why}"));
+/// A candidate under load is picked clearly less than its share.
+pub(crate) fn load(seen: &Seen, roots: &Roots) -> Check {
+    if let Err(check) = roots.views(seen, LOAD) {
+        return check;
     }
-    let Some(load) = seen.load.as_ref().and_then(|levels| levels.last()) else {
-        let served = seen.probes().any(|p| p.answer.is_good());
-        return match because_of_ailing(seen) {
-            _ if served && left.is_empty() => {
-                past_the_picker(seen, id, name, "no pick on record".to_owned())
-            }
-            Some((cause, fix)) => Check::bad(id, name, "it was not tried", cause, fix),
-            None if served => Check::not_run(id, name),
-            None => none_answered(seen, id, name),
-        };
+    let Some(load) = &seen.load else {
+        return not_run(seen, roots);
     };
-    let victim = match &load.victim {
-        Ok(victim) => victim,
-        Err(why) => {
-            let (cause, fix) = because_of_ailing(seen).unwrap_or_else(|| {
-                (
-                    why.clone(),
-                    "try again while nobody else sends requests".to_owned(),
-                )
-            });
-            return Check::bad(id, name, "it could not be tried", cause, fix);
+    match &load.not_tried {
+        None => {}
+        Some(NotTried::OneInPool) => {
+            return LOAD.good("the pool has one candidate, so there is nothing to compare");
         }
-    };
-    let (probes, picked) = (load.probes.len(), picked_all_the_same(load));
-    let detail = format!(
-        "{} with {} long answers got {picked} of {probes} short requests",
-        short(victim),
-        load.held
-    );
-    if load.held_to_the_end < load.held {
-        return Check::bad(
-            id,
-            name,
-            detail,
-            format!(
-                "{} of {} long answers ended too early to tell",
-                load.held - load.held_to_the_end,
-                load.held
-            ),
-            "the engines end answers early or the model's context is short; try again on an idle fleet",
-        );
+        Some(NotTried::OneLeft(struck)) => {
+            let said: Vec<String> = struck
+                .iter()
+                .take(4)
+                .map(|(name, by)| format!("{} is filtered by {by}", short(name)))
+                .collect();
+            let said = said.join(", ");
+            return LOAD.good(format!("{said}, so there is nothing to compare"));
+        }
+        Some(NotTried::OneServes) => {
+            let detail = "not run: fewer than two candidates serve";
+            return LOAD.because_of(detail, PAIRS, &roots.sick_in_words());
+        }
+        Some(NotTried::NoReceipts) => {
+            let detail = "not run: nothing tells where requests go";
+            return LOAD.because_of(detail, SERVED, "picker idle while traffic flows");
+        }
+        Some(NotTried::NoStreams(why)) => {
+            return LOAD.bad(
+                "no candidate could be put under load",
+                format!("streams could not be opened: {why}"),
+                "let the model take 1200 tokens beside a short prompt, or give more time with --timeout",
+            );
+        }
     }
-    let candidates = left.len();
-    let Some(bound) = fewest_by_chance(probes, candidates) else {
-        return Check::good(
-            id,
-            name,
-            format!("{detail}; among {candidates} candidates that is too few to tell from chance"),
-        );
-    };
-    if picked <= bound {
-        return Check::good(
-            id,
-            name,
-            format!(
-                "{detail} (chance: {bound} or fewer in less than {} %)",
-                UNLIKELY * 100.0
-            ),
-        );
-    }
-    if let Some((busy, idle)) = predicted(load, victim)
-        && busy <= idle * MUCH_LONGER
-    {
-        return Check::good(
-            id,
-            name,
-            format!(
-                "{detail}, as predicted: that load does not lengthen its time to first token ({busy:.1} ms, elsewhere {idle:.1} ms)"
-            ),
-        );
-    }
-    Check::bad(
-        id,
-        name,
-        format!("{detail} (at most {bound} would show that load counts)"),
-        "picks do not follow load: the plan does not score by it, or a heavier scorer outweighs it",
-        "see plan; give active-request-scorer more weight and try it with pointsman replay",
-    )
+    judged(seen, roots, load)
 }
 
-/// A predicted time is longer if it is above this many times another.
-const MUCH_LONGER: f64 = 1.25;
-
-/// The times to first token that a predicting plan expected, on the mean over the probes: of the busy endpoint, and of
-/// the best other one. `None` if the plan predicts nothing.
-fn predicted(load: &LoadSeen, victim: &str) -> Option<(f64, f64)> {
-    let (mut busy, mut idle, mut count) = (0.0, 0.0, 0.0);
-    for probe in &load.probes {
-        let candidates = &probe.receipt.as_ref()?.profiles.first()?.candidates;
-        let time = |c: &Candidate| c.terms.get("ttftMs").copied();
-        busy += candidates
-            .iter()
-            .find(|c| c.endpoint == victim)
-            .and_then(time)?;
-        let others = candidates.iter().filter(|c| c.endpoint != victim);
-        idle += others.filter_map(time).reduce(f64::min)?;
-        count += 1.0;
+fn not_run(seen: &Seen, roots: &Roots) -> Check {
+    let Some(bursts) = &seen.bursts else {
+        return roots.not_seen(LOAD);
+    };
+    if bursts.probes().all(|p| p.is_good()) {
+        return LOAD.not_reached();
     }
-    (count > 0.0).then(|| (busy / count, idle / count))
+    if let Some(filter) = &roots.emptied_by {
+        let what = format!("filter '{filter}' leaves no candidate");
+        return LOAD.because_of("not run", CANDIDATES, &what);
+    }
+    if !roots.sick.is_empty() {
+        return LOAD.because_of("not run", PAIRS, &roots.sick_in_words());
+    }
+    LOAD.because_of("not run", BURSTS, "requests fail without load already")
+}
+
+fn judged(seen: &Seen, roots: &Roots, load: &Load) -> Check {
+    let names: Vec<&str> = load
+        .victims
+        .iter()
+        .take(4)
+        .map(|name| short(name))
+        .collect();
+    let mut victims = names.join(", ");
+    if load.victims.len() > names.len() {
+        victims = format!("{victims} and {} more", load.victims.len() - names.len());
+    }
+    if load.in_flight == 0 {
+        return LOAD.bad(
+            format!("{} streams to {victims}, none in flight", load.streams),
+            "the streams ended before the requests could be sent",
+            "the engines must honour ignore_eos and 1200 tokens for this check",
+        );
+    }
+    let good = load.probes.iter().filter(|p| p.is_good()).count();
+    let hit = load.probes.iter().filter(|p| {
+        let run = p.receipt.as_ref().and_then(|r| run_of(r));
+        let picked = run.and_then(|run| run.picked.first());
+        picked.is_some_and(|picked| load.victims.contains(picked))
+    });
+    let (hit, sent) = (hit.count(), load.probes.len());
+    let told = load.probes.iter().filter(|p| p.receipt.is_some()).count();
+    let share = load.victims.len() as f64 / load.candidates.max(1) as f64;
+    let fair = share * sent as f64;
+    let Some((most, luck)) = bound(sent as u32, share) else {
+        return LOAD.good(format!(
+            "{sent} requests are too few to tell among {}",
+            load.candidates
+        ));
+    };
+    let detail = format!(
+        "{} streams held on {victims} ({} in flight): {hit} of {sent} requests went there, {fair:.0} by turns, at most {most} allowed (chance of a random picker {:.2} %)",
+        load.streams,
+        load.in_flight,
+        luck * 100.0
+    );
+    if good < sent || told < sent {
+        if !roots.sick.is_empty() {
+            return LOAD.because_of(detail, PAIRS, &roots.sick_in_words());
+        }
+        return LOAD.bad(
+            detail,
+            format!("{good} of {sent} requests were served, {told} have a receipt"),
+            "look at the gateway's log for these requests",
+        );
+    }
+    if load.still_open < load.streams {
+        return LOAD.bad(
+            detail,
+            format!(
+                "only {} of {} streams were still open after the requests, so this proves nothing",
+                load.still_open, load.streams
+            ),
+            "the engines must honour ignore_eos and 1200 tokens for this check; --speed of the lab ends streams early too",
+        );
+    }
+    if hit as u32 <= most {
+        return LOAD.good(detail);
+    }
+    let planned = plan(seen, roots);
+    match planned.cause {
+        Some(cause) => LOAD.because_of(detail, PLAN, &cause),
+        None => LOAD.bad(
+            detail,
+            "the picker does not spare a candidate under load",
+            "give the plan a scorer of live load, such as active-request-scorer, a weight that counts beside the others",
+        ),
+    }
 }

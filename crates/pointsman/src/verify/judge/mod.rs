@@ -1,28 +1,39 @@
-//! Judging what was seen: pure functions from facts to checks, each failure with its cause and what mends it.
+//! What the observations mean: pure, in the order of the report.
 
-pub(crate) mod check;
-pub(crate) mod load;
-pub(crate) mod odds;
-pub(crate) mod setup;
-pub(crate) mod traffic;
+mod direct;
+mod load;
+mod plan;
+mod roots;
+mod routes;
+mod traffic;
 
-use crate::verify::judge::check::Check;
+use crate::verify::check::{self, Check};
 use crate::verify::seen::Seen;
 
-/// All checks, in the order of the manual.
+/// Every check, passed, failed or not reached.
 pub(crate) fn judge(seen: &Seen) -> Vec<Check> {
+    let roots = roots::Roots::of(seen);
     vec![
-        setup::pairs(seen),
-        setup::route(seen),
-        setup::plan(seen),
-        setup::candidates(seen),
-        setup::metrics(seen),
-        traffic::burst(seen),
-        traffic::failures(seen),
-        traffic::headers(seen),
-        traffic::scores(seen),
-        traffic::served(seen),
-        traffic::counter(seen),
-        load::load(seen),
+        direct::reached(seen),
+        direct::pairs(seen, &roots),
+        routes::ordinary(seen, &roots),
+        plan::plan(seen, &roots),
+        plan::candidates(seen, &roots),
+        direct::metrics(seen, &roots),
+        traffic::bursts(seen, &roots),
+        traffic::scheduling(seen, &roots),
+        routes::headers(seen, &roots),
+        traffic::receipts(seen, &roots),
+        traffic::chosen(seen, &roots),
+        traffic::counter(seen, &roots),
+        load::load(seen, &roots),
     ]
 }
+
+/// Whether all hold.
+pub(crate) fn all_good(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.ok) && checks.iter().any(|c| c.id == check::LOAD.id)
+}
+
+#[cfg(test)]
+mod tests;

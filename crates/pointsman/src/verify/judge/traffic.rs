@@ -1,456 +1,463 @@
-//! Checks of what traffic shows: bursts, failures, header routes, records, who served, counters.
+//! The bursts: who was served, by whom, and whether the picker decided it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pointsman_serve::door::route::belongs_to_service;
+use crate::verify::check::{
+    BURSTS, CANDIDATES, COUNTER, Check, PAIRS, RECEIPTS, ROUTE, SCHEDULING, SERVED, Title,
+};
+use crate::verify::judge::plan::{filtered, struck_in_words};
+use crate::verify::judge::roots::{Roots, happened};
+use crate::verify::judge::routes::owners;
+use crate::verify::seen::{Bursts, Probe, Seen, run_of, short};
 
-use crate::verify::judge::check::Check;
-use crate::verify::judge::setup::{ailing, list, ordinary, short};
-use crate::verify::seen::{Answer, HeaderProbe, Probe, Seen};
+const IDLE: &str = "picker idle while traffic flows";
 
-/// Up to so many candidates each must have got something; in a larger pool one may go without by chance.
-const ALL_GET_SOME: usize = 12;
-
-/// What the ailing candidates suffer from, for checks that fail because of them.
-pub(crate) fn because_of_ailing(seen: &Seen) -> Option<(String, String)> {
-    let ailing = ailing(seen);
-    let cause: Vec<&str> = ailing.values().map(String::as_str).collect();
-    (!ailing.is_empty()).then(|| {
-        (
-            format!("{} (see pairs)", cause.join("; ")),
-            format!("mend {}", list(ailing.keys().copied())),
-        )
-    })
+fn bursts_of<'a>(seen: &'a Seen, roots: &Roots, title: Title) -> Result<&'a Bursts, Check> {
+    roots.views(seen, title)?;
+    // Half a burst would make counters and shares look wrong.
+    let bursts = seen.bursts.as_ref();
+    bursts
+        .filter(|b| b.done || b.probes().any(|p| !p.is_good()))
+        .ok_or_else(|| roots.not_seen(title))
 }
 
-/// Bursts are answered, and no candidate is left out.
-pub(crate) fn burst(seen: &Seen) -> Check {
-    let (id, name) = (
-        "burst",
-        "bursts are answered with 200 and spread over all candidates",
-    );
-    let Some(bursts) = seen.bursts.as_ref().filter(|b| !b.is_empty()) else {
-        return Check::not_run(id, name);
+/// All are answered 200, and no candidate that filters leave is at zero.
+pub(crate) fn bursts(seen: &Seen, roots: &Roots) -> Check {
+    let (bursts, views) = match (bursts_of(seen, roots, BURSTS), roots.views(seen, BURSTS)) {
+        (Ok(bursts), Ok(views)) => (bursts, views),
+        (Err(check), _) | (_, Err(check)) => return check,
     };
-    let probes: Vec<&Probe> = bursts.iter().flat_map(|b| &b.probes).collect();
-    let done: Vec<String> = bursts
+    let shown: Vec<String> = bursts
+        .run
         .iter()
-        .map(|b| {
-            let good = b.probes.iter().filter(|p| p.answer.is_good()).count();
-            format!("{good} of {} at {}", b.wanted, b.at_once)
+        .map(|(count, at_once, probes)| {
+            let good = probes.iter().filter(|p| p.is_good()).count();
+            format!("{good}/{count} at {at_once}")
         })
         .collect();
-    let mut shares: BTreeMap<&str, usize> = seen
-        .left_by_filters()
-        .into_iter()
-        .map(|name| (name, 0))
-        .collect();
-    for probe in &probes {
-        if let Some(name) = probe.sent_to() {
-            *shares.entry(name).or_default() += 1;
-        }
+    let mut detail = shown.join(", ");
+    let served = served(seen, bursts);
+    if !served.is_empty() {
+        detail = format!("{detail}; {}", split(&served));
     }
-    let split: Vec<String> = shares
-        .iter()
-        .take(ALL_GET_SOME)
-        .map(|(name, count)| format!("{} {count}", short(name)))
-        .collect();
-    let detail = format!("{}; {}", done.join(", "), split.join(", "));
-    let failed = probes.iter().find(|p| !p.answer.is_good());
-    let cut = bursts.len() < seen.bursts_wanted || bursts.iter().any(|b| b.probes.len() < b.wanted);
-    if failed.is_some() || cut {
-        let said = failed.map_or_else(|| "the time was over".to_owned(), |p| p.answer.in_words());
-        let (cause, fix) = because_of_ailing(seen).unwrap_or_else(|| {
-            (
-                format!("requests were not answered with 200: {said}"),
-                "look at one of them with pointsman explain".to_owned(),
-            )
-        });
-        return Check::bad(id, name, detail, cause, fix);
-    }
-    let none: Vec<&str> = shares
-        .iter()
-        .filter(|(_, count)| **count == 0)
-        .map(|(name, _)| *name)
-        .collect();
-    if !none.is_empty() && shares.len() <= ALL_GET_SOME {
-        let (cause, fix) = because_of_ailing(seen).unwrap_or_else(|| {
-            (
-                format!(
-                    "{} got nothing, though no filter removes it: its scores are always lower",
-                    list(none)
-                ),
-                "pointsman explain shows its readings and scores beside the others'".to_owned(),
-            )
-        });
-        return Check::bad(id, name, detail, cause, fix);
-    }
-    if shares.is_empty() {
-        return past_the_picker(seen, id, name, detail);
-    }
-    Check::good(id, name, detail)
-}
-
-/// Requests were answered, and the picker knows nothing of them.
-pub(crate) fn past_the_picker(
-    seen: &Seen,
-    id: &'static str,
-    name: &'static str,
-    detail: String,
-) -> Check {
-    let service = ordinary(seen).map_or_else(Vec::new, |rule| rule.services());
-    let cause = match service.as_slice() {
-        [] => {
-            "the picker is idle while traffic flows: it has no record of these requests".to_owned()
-        }
-        services => format!(
-            "the picker is idle while traffic flows: the route leads to the Service {} and bypasses it",
-            services.join(", ")
-        ),
-    };
-    let fix = if service.is_empty() {
-        "check that requests reach this gateway, and that receipts are kept (pointsman.receipts.memory)"
-    } else {
-        "let the route name a backendRef of kind InferencePool (see route)"
-    };
-    Check::bad(id, name, detail, cause, fix)
-}
-
-/// Nobody was refused for want of an endpoint.
-pub(crate) fn failures(seen: &Seen) -> Check {
-    let (id, name) = ("failures", "no request is refused for want of an endpoint");
-    if seen.bursts.is_none() {
-        return Check::not_run(id, name);
-    }
-    let refused: Vec<&Probe> = seen
-        .probes()
-        .filter(|p| {
-            matches!(
-                &p.answer,
-                Answer::Came {
-                    dropped: Some(_),
-                    ..
-                }
-            )
-        })
-        .collect();
-    let Some(first) = refused.first() else {
-        return Check::good(
-            id,
-            name,
-            "no InferencePoolResourceExhausted, no failed scheduler profile",
-        );
-    };
-    let filter = first
-        .receipt
-        .as_ref()
-        .and_then(|r| Some(r.profiles.first()?.filtered.first()?.by.clone()));
-    let (cause, fix) = match filter {
-        Some(filter) => (
-            format!(
-                "InferencePoolResourceExhausted: label mismatch, the filter {filter} leaves no endpoint (see candidates)"
-            ),
-            format!("correct the labels of the endpoints, or what {filter} asks for"),
-        ),
-        None => (
-            format!("the gateway answers {}", first.answer.in_words()),
-            "the pool is empty or saturated; see candidates".to_owned(),
-        ),
-    };
-    Check::bad(id, name, format!("{} refused", refused.len()), cause, fix)
-}
-
-/// Each route by header reaches the endpoints of its Service.
-pub(crate) fn headers(seen: &Seen) -> Check {
-    let (id, name) = ("headers", "each route by header reaches its endpoints");
-    let Some(probes) = &seen.by_header else {
-        return Check::not_run(id, name);
-    };
-    if probes.is_empty() {
-        return Check::good(id, name, "no route by header");
-    }
-    let mut reached = Vec::new();
-    for probe in probes {
-        match reaches(seen, probe) {
-            Ok(what) => reached.push(format!("{} reaches {what}", probe.rule.headers_in_words())),
-            Err((cause, fix)) => {
-                let detail = format!(
-                    "{}: {}",
-                    probe.rule.headers_in_words(),
-                    probe.answer.in_words()
-                );
-                return Check::bad(id, name, detail, cause, fix);
-            }
-        }
-    }
-    Check::good(id, name, reached.join("; "))
-}
-
-/// Where the probe of a header route arrived, or what is wrong about it.
-fn reaches(seen: &Seen, probe: &HeaderProbe) -> Result<String, (String, String)> {
-    let services = probe.rule.services();
-    let of_service = |name: &str| services.iter().any(|s| belongs_to_service(name, s));
-    let members: Vec<_> = seen
-        .endpoints
-        .iter()
-        .filter(|e| of_service(&e.name))
-        .collect();
-    let service = services.join(", ");
-    if members.is_empty() {
-        return Err((
-            format!("the route names the Service {service}, and no endpoint of the pool belongs to it"),
-            "correct the backendRef of the rule; a Service's endpoints are those whose name, without -rank-N and a final number, is its name".to_owned(),
-        ));
-    }
-    // The lab's header is named after the label by which the pairs differ, so a swapped route can be seen.
-    for header in probe
-        .rule
-        .headers
-        .iter()
-        .filter(|h| h.name == "x-kv-backend")
-    {
-        let label = "llm-d.ai/kv-backend";
-        let known = seen
-            .endpoints
-            .iter()
-            .any(|e| e.labels.get(label) == Some(&header.value));
-        let carried = members
-            .iter()
-            .any(|e| e.labels.get(label) == Some(&header.value));
-        if known && !carried {
-            return Err((
-                format!(
-                    "the header asks for {}, and the route leads to {service}, whose endpoints have another {label}",
-                    header.value
-                ),
-                "swap the backendRefs of the header rules".to_owned(),
-            ));
-        }
-    }
-    if !probe.answer.is_good() {
-        let (cause, fix) = because_of_ailing(seen).unwrap_or_else(|| {
-            (
-                format!("the Service {service} answers {}", probe.answer.in_words()),
-                format!("mend {}", list(members.iter().map(|e| e.name.as_str()))),
-            )
-        });
-        return Err((cause, fix));
-    }
-    let Some(pair) = probe.answer.pair() else {
-        return Ok(format!("{service} (its ids name no pair)"));
-    };
-    let signatures = signatures(seen);
-    let by = signatures
-        .iter()
-        .find(|(_, known)| **known == pair)
-        .map(|(name, _)| *name);
-    match by {
-        Some(name) if !of_service(name) => Err((
-            format!("the route names {service}, and {} served", short(name)),
-            "check the routes and what stands behind the addresses".to_owned(),
-        )),
-        _ => Ok(pair),
-    }
-}
-
-/// The pair that each candidate showed when it was asked directly.
-fn signatures(seen: &Seen) -> BTreeMap<&str, String> {
-    let direct = seen.direct.iter().flatten();
-    direct
-        .filter_map(|d| Some((d.endpoint.as_str(), d.answer.pair()?)))
-        .collect()
-}
-
-/// The picker keeps scores and pick of the same request.
-pub(crate) fn scores(seen: &Seen) -> Check {
-    let (id, name) = (
-        "scores",
-        "scores of every candidate and the pick are on record",
-    );
-    let probes: Vec<&Probe> = seen.probes().filter(|p| p.answer.is_good()).collect();
-    if probes.is_empty() {
-        return none_answered(seen, id, name);
-    }
-    let complete = |p: &&&Probe| {
-        let profile = p.receipt.as_ref().and_then(|r| r.profiles.first());
-        profile.is_some_and(|p| !p.picked.is_empty() && !p.candidates.is_empty())
-    };
-    let on_record = probes.iter().filter(complete).count();
-    let detail = format!("{on_record} of {}", probes.len());
-    if on_record == probes.len() {
-        let example = probes.first().and_then(|p| p.receipt.as_ref());
-        let example = example.map_or_else(String::new, |r| {
-            let totals = r.profiles[0].candidates.iter().take(3);
-            let totals: Vec<String> = totals
-                .map(|c| format!("{} {:.3}", short(&c.endpoint), c.total))
-                .collect();
-            format!("; {}: {}", r.request_id, totals.join(", "))
-        });
-        return Check::good(id, name, format!("{detail}{example}"));
-    }
-    past_the_picker(seen, id, name, detail)
-}
-
-/// No probe was answered, so there is nothing to compare.
-pub(crate) fn none_answered(seen: &Seen, id: &'static str, name: &'static str) -> Check {
-    if seen.bursts.is_none() {
-        return Check::not_run(id, name);
-    }
-    let (cause, fix) = because_of_ailing(seen).unwrap_or_else(|| {
-        (
-            "no request was served, so nothing can be compared (see failures and burst)".to_owned(),
-            "mend what the checks above name".to_owned(),
-        )
-    });
-    Check::bad(id, name, "no request was served", cause, fix)
-}
-
-/// What was picked is what served.
-pub(crate) fn served(seen: &Seen) -> Check {
-    let (id, name) = ("served", "what was picked is what served");
-    let probes: Vec<&Probe> = seen.probes().filter(|p| p.answer.is_good()).collect();
-    if probes.is_empty() {
-        return none_answered(seen, id, name);
-    }
-    let signatures = signatures(seen);
-    let (mut same, mut compared) = (0, 0);
-    let mut other: Option<(String, String)> = None;
-    let mut sent_on: BTreeMap<&str, usize> = BTreeMap::new();
-    for probe in &probes {
-        let (Some(chosen), Some(sent_to)) = (probe.chosen(), probe.sent_to()) else {
-            return past_the_picker(
-                seen,
-                id,
-                name,
-                format!("no pick on record for some of {}", probes.len()),
-            );
-        };
-        if chosen != sent_to {
-            *sent_on.entry(chosen).or_default() += 1;
-        }
-        if let (Some(expected), Some(pair)) = (signatures.get(sent_to), probe.answer.pair()) {
-            compared += 1;
-            if *expected == pair {
-                same += 1;
-            } else {
-                other.get_or_insert_with(|| (sent_to.to_owned(), pair));
-            }
-        }
-    }
-    if let Some((picked, pair)) = other {
-        return Check::bad(
-            id,
-            name,
-            format!("{same} of {compared}"),
-            format!(
-                "{} was picked, and {pair} served: the picker's choice is not used",
-                short(&picked)
-            ),
-            "between this gateway and the endpoints something chooses anew; send to the endpoints' own addresses",
+    if !bursts.left_out.is_empty() {
+        detail = format!(
+            "{detail}; {} bursts left out after this",
+            bursts.left_out.len()
         );
     }
-    if !sent_on.is_empty() {
-        let picks: usize = sent_on.values().sum();
-        let (cause, fix) = because_of_ailing(seen).unwrap_or_else(|| {
-            (
-                format!(
-                    "{} could not be reached when picked",
-                    list(sent_on.keys().copied())
-                ),
-                "pointsman explain shows the attempts of one request".to_owned(),
-            )
-        });
-        let detail = format!(
-            "{picks} of {} were picked for an endpoint that could not serve, and went elsewhere",
-            probes.len()
-        );
-        return Check::bad(id, name, detail, cause, fix);
+    if !bursts.done {
+        detail = format!("{detail}; the time was over before the end");
     }
-    if compared == probes.len() {
-        return Check::good(
-            id,
-            name,
-            format!("{same} of {compared}, by the pair in the answer's id"),
-        );
-    }
-    by_counts(seen, id, name)
-}
-
-/// Where ids name no pair: the endpoints' own counters must have grown by what the picker gave them.
-fn by_counts(seen: &Seen, id: &'static str, name: &'static str) -> Check {
-    let mut picks: BTreeMap<&str, usize> = BTreeMap::new();
-    let bursts = seen.bursts.iter().flatten().flat_map(|b| &b.probes);
-    for sent_to in bursts
-        .filter(|p| p.answer.is_good())
-        .filter_map(Probe::sent_to)
-    {
-        *picks.entry(sent_to).or_default() += 1;
-    }
-    let mut shown = Vec::new();
-    for (&name_of, &given) in &picks {
-        let Some((before, after)) = seen.served_counts.get(name_of) else {
-            return Check::bad(
-                id,
-                name,
-                format!(
-                    "nothing shows who served: neither ids nor a counter of {}",
-                    short(name_of)
-                ),
-                "answers' ids name no pair, and the endpoint's metrics page counts no finished requests",
-                "let the endpoint's /metrics show vllm:request_success_total",
-            );
-        };
-        let grown = (after - before) as usize;
-        if grown < given {
-            return Check::bad(
-                id,
-                name,
-                format!(
-                    "{} was picked {given} times, and counts {grown} requests",
-                    short(name_of)
-                ),
-                format!(
-                    "the picker's choice is not used: {} did not get what was picked for it",
-                    short(name_of)
-                ),
-                "between this gateway and the endpoints something chooses anew; send to the endpoints' own addresses",
-            );
+    let failed: Vec<&Probe> = bursts.probes().filter(|p| !p.is_good()).collect();
+    if let Some(first) = failed.first() {
+        if let Some(filter) = &roots.emptied_by {
+            let what = format!("filter '{filter}' leaves no candidate");
+            return BURSTS.because_of(detail, CANDIDATES, &what);
         }
-        shown.push(format!("{} {given} of {grown}", short(name_of)));
+        if !roots.sick.is_empty() {
+            return BURSTS.because_of(detail, PAIRS, &roots.sick_in_words());
+        }
+        let cause = format!(
+            "{} requests were not served; the first {}",
+            failed.len(),
+            happened(first)
+        );
+        return BURSTS.bad(
+            detail,
+            cause,
+            "look at the gateway's log for these requests",
+        );
     }
-    let more = shown.len().saturating_sub(4);
-    shown.truncate(4);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    Check::good(
-        id,
-        name,
+    let struck = filtered(seen);
+    let left = views.pool.endpoints.iter().map(|e| e.name.as_str());
+    let zero: Vec<&str> = left
+        .filter(|name| !struck.values().any(|names| names.contains(*name)))
+        .filter(|name| !served.contains_key(name))
+        .collect();
+    let enough = bursts.probes().count() >= views.pool.endpoints.len();
+    if zero.is_empty() || served.is_empty() || !enough {
+        if !struck.is_empty() {
+            detail = format!("{detail}; {}", struck_in_words(&struck));
+        }
+        return BURSTS.good(detail);
+    }
+    if roots.idle {
+        return BURSTS.because_of(detail, ROUTE, IDLE);
+    }
+    if zero.iter().all(|name| roots.sick.contains_key(*name)) {
+        return BURSTS.because_of(detail, PAIRS, &roots.sick_in_words());
+    }
+    let names: Vec<&str> = zero.iter().take(4).map(|name| short(name)).collect();
+    BURSTS.bad(
+        detail,
         format!(
-            "by the endpoints' own counters (picked of counted): {}{more}",
-            shown.join(", ")
+            "{} of {} got no request: {}",
+            zero.len(),
+            views.pool.endpoints.len(),
+            names.join(", ")
         ),
+        "look at its scores in /debug/decisions: what keeps them below the others'?",
     )
 }
 
-/// The picker decided about every probe.
-pub(crate) fn counter(seen: &Seen) -> Check {
-    let (id, name) = (
-        "counter",
-        "the picker's decision counter rises with the requests",
-    );
-    let sent = seen.probes().count();
-    let Some((before, after)) = seen.counters.filter(|_| sent > 0) else {
-        return Check::not_run(id, name);
-    };
-    let decided = after.decisions.saturating_sub(before.decisions);
-    let past = after.bypassed.saturating_sub(before.bypassed);
-    let refused = seen.probes().filter(|p| !p.answer.is_good()).count();
-    let detail = format!("{decided} decisions and {past} past the picker, for {sent} probes");
-    if decided as usize + refused >= sent {
-        return Check::good(id, name, detail);
+/// Requests served by candidate: by receipts, else by the pairs in the ids.
+fn served<'a>(seen: &'a Seen, bursts: &'a Bursts) -> BTreeMap<&'a str, usize> {
+    let owners = owners(seen);
+    let mut served = BTreeMap::new();
+    for probe in bursts.probes().filter(|p| p.is_good()) {
+        let told = probe.receipt.as_ref().and_then(|r| r.served.as_deref());
+        let by_pair = || match owners.get(probe.pair()?)?.as_slice() {
+            [one] => Some(*one),
+            _ => None,
+        };
+        if let Some(name) = told.or_else(by_pair) {
+            *served.entry(name).or_default() += 1;
+        }
     }
-    past_the_picker(seen, id, name, detail)
+    served
+}
+
+fn split(served: &BTreeMap<&str, usize>) -> String {
+    if served.len() > 6 {
+        let least = served.values().min().copied().unwrap_or_default();
+        let most = served.values().max().copied().unwrap_or_default();
+        return format!("{} candidates served {least} to {most} each", served.len());
+    }
+    let said: Vec<String> = served
+        .iter()
+        .map(|(name, count)| format!("{} {count}", short(name)))
+        .collect();
+    said.join(", ")
+}
+
+/// No decision of the run failed.
+pub(crate) fn scheduling(seen: &Seen, roots: &Roots) -> Check {
+    let bursts = match bursts_of(seen, roots, SCHEDULING) {
+        Ok(bursts) => bursts,
+        Err(check) => return check,
+    };
+    let refused = bursts.probes().filter(|p| {
+        let answer = p.answer.as_ref();
+        answer.is_ok_and(|a| a.dropped.is_some())
+    });
+    let refused = refused.count();
+    let counted = bursts
+        .counters
+        .map_or(0.0, |(old, new)| new.failed - old.failed);
+    if refused == 0 && counted <= 0.0 {
+        return SCHEDULING
+            .good("no InferencePoolResourceExhausted, no 'failed to run scheduler profile'");
+    }
+    let detail = format!(
+        "{refused} requests refused for want of a candidate, {counted} failed decisions counted"
+    );
+    if let Some(filter) = &roots.emptied_by {
+        let what =
+            format!("failed to run scheduler profile: filter '{filter}' leaves no candidate");
+        return SCHEDULING.because_of(detail, CANDIDATES, &what);
+    }
+    SCHEDULING.bad(
+        detail,
+        "InferencePoolResourceExhausted: decisions failed, usually because of labels or of metrics that cannot be read",
+        "see the lines 'failed to run scheduler profile' of the gateway's log; they name the filter",
+    )
+}
+
+fn idle(title: Title, detail: String) -> Check {
+    title.because_of(detail, SERVED, IDLE)
+}
+
+/// Scores of all candidates and the pick stand in one receipt.
+pub(crate) fn receipts(seen: &Seen, roots: &Roots) -> Check {
+    let bursts = match bursts_of(seen, roots, RECEIPTS) {
+        Ok(bursts) => bursts,
+        Err(check) => return check,
+    };
+    let with = bursts.probes().filter(|p| p.receipt.is_some()).count();
+    let detail = format!(
+        "{with} of {} requests have a receipt",
+        bursts.probes().count()
+    );
+    if roots.idle {
+        return idle(RECEIPTS, detail);
+    }
+    if let Some(filter) = &roots.emptied_by {
+        let what = format!("filter '{filter}' leaves no candidate to score");
+        return RECEIPTS.because_of(detail, CANDIDATES, &what);
+    }
+    let mut example = None;
+    let mut unscored = None;
+    for probe in bursts.probes() {
+        let Some(run) = probe.receipt.as_ref().and_then(|r| run_of(r)) else {
+            continue;
+        };
+        let Some(picked) = run.picked.first() else {
+            continue;
+        };
+        let scored = run.candidates.iter().find(|c| c.endpoint == *picked);
+        match scored {
+            Some(one) if !one.scores.is_empty() => {
+                example.get_or_insert((probe, run, picked, one.total));
+            }
+            _ => unscored = Some((probe, picked)),
+        }
+    }
+    match (example, unscored) {
+        (_, Some((probe, picked))) => RECEIPTS.bad(
+            detail,
+            format!(
+                "the receipt {} shows no score for {}, which was picked",
+                probe.request_id,
+                short(picked)
+            ),
+            "give the plan a scorer: without one every pick is chance",
+        ),
+        (Some((probe, run, picked, total)), None) => {
+            let others: Vec<String> = run
+                .candidates
+                .iter()
+                .filter(|c| c.endpoint != *picked)
+                .take(3)
+                .map(|c| format!("{} {:.3}", short(&c.endpoint), c.total))
+                .collect();
+            let others = match others.is_empty() {
+                true => "alone".to_owned(),
+                false => format!("against {}", others.join(", ")),
+            };
+            RECEIPTS.good(format!(
+                "{detail}; {} picked {} with {total:.3} {others}",
+                probe.request_id,
+                short(picked)
+            ))
+        }
+        (None, None) => RECEIPTS.bad(
+            detail,
+            "no receipt shows a pick",
+            "give receipts memory: pointsman.receipts.memory in the configuration",
+        ),
+    }
+}
+
+/// How many probes each evidence proves.
+#[derive(Default)]
+struct Evidence {
+    by_id: usize,
+    by_counter: usize,
+    unproven: usize,
+    retried: usize,
+}
+
+/// Who was chosen has served, by evidence that is not the gateway's own.
+pub(crate) fn chosen(seen: &Seen, roots: &Roots) -> Check {
+    let bursts = match bursts_of(seen, roots, SERVED) {
+        Ok(bursts) => bursts,
+        Err(check) => return check,
+    };
+    let good: Vec<&Probe> = bursts.probes().filter(|p| p.is_good()).collect();
+    if good.is_empty() {
+        return nothing_served(roots);
+    }
+    let missing = good.iter().filter(|p| p.receipt.is_none()).count();
+    if roots.idle || missing > 0 {
+        let cause = format!(
+            "{IDLE}: {missing} of {} requests were served without a decision",
+            good.len()
+        );
+        return SERVED.bad(
+            "no receipt tells who was chosen",
+            cause,
+            "send ordinary requests to the InferencePool: see the check 'route'",
+        );
+    }
+    let owners = owners(seen);
+    let mut evidence = Evidence::default();
+    let mut left: Vec<&str> = Vec::new();
+    for probe in &good {
+        let Some(receipt) = &probe.receipt else {
+            continue;
+        };
+        let Some(served) = receipt.served.as_deref() else {
+            return mismatch(format!(
+                "the receipt {} names nobody who served",
+                probe.request_id
+            ));
+        };
+        let picked = run_of(receipt).and_then(|run| run.picked.first());
+        if picked.is_none_or(|picked| picked != served) {
+            let tried = receipt
+                .attempts
+                .iter()
+                .any(|a| a.cause.is_some() && picked.is_some_and(|picked| *picked == a.endpoint));
+            if !tried {
+                return mismatch(format!(
+                    "{}: picked {}, served by {} without a failed attempt",
+                    probe.request_id,
+                    picked.map_or("nobody", |picked| short(picked)),
+                    short(served)
+                ));
+            }
+            evidence.retried += 1;
+        }
+        // A pair proves who served only where one candidate alone names it.
+        let expected = owners.iter().find(|(_, names)| names.contains(&served));
+        match (expected, probe.pair()) {
+            (Some((pair, names)), Some(found)) if names.len() == 1 || *pair != found => {
+                if *pair != found {
+                    let who = owners.get(found).and_then(|names| names.first());
+                    return mismatch(format!(
+                        "{}: the receipt says {}, the answer's id names {}",
+                        probe.request_id,
+                        short(served),
+                        who.map_or(found, |name| short(name))
+                    ));
+                }
+                evidence.by_id += 1;
+            }
+            _ => left.push(served),
+        }
+    }
+    if !left.is_empty() {
+        match by_counters(bursts, &good, left.len()) {
+            Err(why) => return mismatch(why),
+            Ok(proven) => {
+                evidence.by_counter = proven;
+                evidence.unproven = left.len() - proven;
+            }
+        }
+    }
+    SERVED.good(in_words(&evidence, good.len(), roots))
+}
+
+fn nothing_served(roots: &Roots) -> Check {
+    let nothing = "no request was served";
+    if let Some(filter) = &roots.emptied_by {
+        let what = format!("filter '{filter}' leaves no candidate");
+        return SERVED.because_of(nothing, CANDIDATES, &what);
+    }
+    SERVED.because_of(nothing, BURSTS, "nothing was answered 200")
+}
+
+fn mismatch(cause: String) -> Check {
+    SERVED.bad(
+        "what served is not what was chosen",
+        cause,
+        "look for what stands between picker and candidates: a gateway that drops the picker's answer, a Service in front of several endpoints, equal addresses",
+    )
+}
+
+/// How many of `wanted` probes the engines' own counters prove.
+///
+/// # Errors
+/// How they contradict the receipts.
+fn by_counters(bursts: &Bursts, good: &[&Probe], wanted: usize) -> Result<usize, String> {
+    let mut told: BTreeMap<&str, f64> = BTreeMap::new();
+    for probe in good {
+        let served = probe.receipt.as_ref().and_then(|r| r.served.as_deref());
+        *told.entry(served.unwrap_or_default()).or_default() += 1.0;
+    }
+    let known: BTreeSet<&str> = bursts
+        .growth
+        .iter()
+        .filter(|(_, by)| by.is_some())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !told.keys().all(|name| known.contains(name)) {
+        return Ok(0);
+    }
+    for (name, by) in &bursts.growth {
+        let (by, told) = (by.unwrap_or_default(), told.get(name.as_str()).copied());
+        // More than told is other traffic; less is a contradiction.
+        if by < told.unwrap_or_default() {
+            return Err(format!(
+                "the receipts say that {} served {}, its own counter grew by {by}",
+                short(name),
+                told.unwrap_or_default()
+            ));
+        }
+    }
+    Ok(wanted)
+}
+
+fn in_words(evidence: &Evidence, all: usize, roots: &Roots) -> String {
+    let mut parts = Vec::new();
+    if evidence.by_id > 0 {
+        parts.push(format!(
+            "{} of {all} proved by the pair in the answer's id",
+            evidence.by_id
+        ));
+    }
+    if evidence.by_counter > 0 {
+        parts.push(format!(
+            "{} of {all} proved by the engines' own counters (vllm:request_success_total)",
+            evidence.by_counter
+        ));
+    }
+    if evidence.unproven > 0 {
+        parts.push(format!(
+            "{} of {all} stand on the gateway's word alone: ids name no pair of one candidate and engines count no requests",
+            evidence.unproven
+        ));
+    }
+    if evidence.retried > 0 {
+        let why = match roots.sick.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", roots.sick_in_words()),
+        };
+        parts.push(format!(
+            "{} were tried again elsewhere{why}",
+            evidence.retried
+        ));
+    }
+    parts.join("; ")
+}
+
+/// The picker's counter rose by the number of requests.
+pub(crate) fn counter(seen: &Seen, roots: &Roots) -> Check {
+    let bursts = match bursts_of(seen, roots, COUNTER) {
+        Ok(bursts) => bursts,
+        Err(check) => return check,
+    };
+    if !bursts.done {
+        return COUNTER.not_reached();
+    }
+    let Some((before, after)) = bursts.counters else {
+        return COUNTER.bad(
+            "the counters cannot be read",
+            "the admin port's /metrics gives no pointsman_decisions_total",
+            "look at the admin port's /metrics",
+        );
+    };
+    let sent = bursts.probes().count() as f64;
+    let (decided, past) = (
+        after.decisions - before.decisions,
+        after.bypassed - before.bypassed,
+    );
+    let detail = format!("{sent} requests, {decided} decisions, {past} past the picker");
+    if decided >= sent {
+        let more = match decided > sent || past > 0.0 {
+            true => "; the rest is other traffic",
+            false => "",
+        };
+        return COUNTER.good(format!("{detail}{more}"));
+    }
+    if let Some(filter) = &roots.emptied_by {
+        let what = format!("filter '{filter}' leaves no candidate");
+        return COUNTER.because_of(detail, CANDIDATES, &what);
+    }
+    if past > 0.0 {
+        return COUNTER.bad(
+            detail,
+            format!("{IDLE}: {past} requests went past it"),
+            "send ordinary requests to the InferencePool: see the check 'route'",
+        );
+    }
+    if !roots.sick.is_empty() {
+        return COUNTER.because_of(detail, PAIRS, &roots.sick_in_words());
+    }
+    COUNTER.bad(
+        detail,
+        "the picker decided fewer requests than were sent",
+        "look at the gateway's log: requests that were refused were not decided",
+    )
 }
