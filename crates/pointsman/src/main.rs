@@ -6,6 +6,7 @@ mod console;
 mod explain;
 mod findings;
 mod lab;
+mod place;
 mod planning;
 mod receipts;
 mod remote;

@@ -9,10 +9,10 @@ use pointsman_core::config::duration::parse_duration;
 
 use crate::commands::gateway::random_seed;
 use crate::console::{complain, say, stdout_has_colour};
+use crate::place::Place;
 use crate::serving::runtime;
 use crate::verify::judge::{all_good, judge};
 use crate::verify::observe::{Aim, observe};
-use crate::verify::place::Place;
 use crate::verify::report;
 use crate::verify::seen::Seen;
 

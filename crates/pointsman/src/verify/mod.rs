@@ -8,7 +8,6 @@ pub(crate) mod client;
 pub(crate) mod judge;
 pub(crate) mod load;
 pub(crate) mod observe;
-pub(crate) mod place;
 pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod seen;

@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::place::Place;
 use crate::verify::client::{Call, Client};
 use crate::verify::load::put_under_load;
-use crate::verify::place::Place;
 use crate::verify::probe::{PAGE_TIME, PATH, Prober, some_at_once};
 use crate::verify::seen::{Bursts, Counters, Direct, HeaderProbe, Probe, Seen, Views};
 use crate::verify::views::Candidate;

@@ -127,6 +127,13 @@ fn judged(seen: &Seen, roots: &Roots, load: &Load) -> Check {
     if hit as u32 <= most {
         return LOAD.good(detail);
     }
+    if let Some((busy, idle)) = predicted(load)
+        && busy <= idle * MUCH_LONGER
+    {
+        return LOAD.good(format!(
+            "{detail}; as predicted: this load does not lengthen the time to the first token there ({busy:.1} ms, elsewhere {idle:.1} ms)"
+        ));
+    }
     let planned = plan(seen, roots);
     match planned.cause {
         Some(cause) => LOAD.because_of(detail, PLAN, &cause),
@@ -136,4 +143,28 @@ fn judged(seen: &Seen, roots: &Roots, load: &Load) -> Check {
             "give the plan a scorer of live load, such as active-request-scorer, a weight that counts beside the others",
         ),
     }
+}
+
+/// A predicted time is longer than another if it is more than this many times as long.
+const MUCH_LONGER: f64 = 1.25;
+
+/// The times to the first token that a predicting plan expected, as means over the requests: the shortest among the
+/// candidates under load, and among the others. `None` if the plan predicts nothing.
+fn predicted(load: &Load) -> Option<(f64, f64)> {
+    let (mut busy, mut idle) = (0.0, 0.0);
+    for probe in &load.probes {
+        let run = run_of(probe.receipt.as_ref()?)?;
+        let shortest = |under_load: bool| {
+            let of = run
+                .candidates
+                .iter()
+                .filter(|c| load.victims.contains(&c.endpoint) == under_load);
+            of.filter_map(|c| c.terms.get("ttftMs").copied())
+                .reduce(f64::min)
+        };
+        busy += shortest(true)?;
+        idle += shortest(false)?;
+    }
+    let count = load.probes.len().max(1) as f64;
+    Some((busy / count, idle / count))
 }

@@ -370,3 +370,26 @@ fn too_many_requests_to_the_loaded_one_or_streams_that_ended_fail() {
     seen.load.as_mut().unwrap().still_open = 5;
     fails(&seen, &["load"], &["still open"]);
 }
+
+#[test]
+fn a_plan_that_predicts_may_use_the_loaded_one_where_it_expects_no_delay() {
+    let with = |busy: f64| {
+        let mut seen = good();
+        let load = seen.load.as_mut().unwrap();
+        for probe in &mut load.probes {
+            *probe = picked(NAMES[0]);
+            let receipt = probe.receipt.as_mut().unwrap();
+            for candidate in &mut receipt.profiles[0].candidates {
+                let time = if load.victims.contains(&candidate.endpoint) {
+                    busy
+                } else {
+                    40.0
+                };
+                candidate.terms.insert("ttftMs".to_owned(), time);
+            }
+        }
+        seen
+    };
+    assert!(all_good(&judge(&with(45.0))));
+    fails(&with(80.0), &["load"], &["does not spare"]);
+}

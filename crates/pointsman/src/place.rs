@@ -29,7 +29,8 @@ impl FromStr for Place {
         }
         let authority = match uri.port_u16() {
             Some(_) => rest.to_owned(),
-            None if uri.host() == rest => format!("{rest}:80"),
+            // A bare word or number is more likely half an address than a host.
+            None if uri.host() == rest && text.contains("://") => format!("{rest}:80"),
             None => return Err(wrong()),
         };
         Ok(Self { authority })
@@ -68,6 +69,7 @@ mod tests {
             "http://h:x",
             "http://a b",
             "http://h/p",
+            "9090",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
