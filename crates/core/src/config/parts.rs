@@ -142,6 +142,8 @@ impl Parts {
         let kind = key.default_producer();
         match key {
             DataKey::PrefixMatch => find(&self.producers, name).is_some(),
+            // One stands without being declared.
+            DataKey::Attribute => name == kind || self.extractor(name).is_some(),
             _ => find(&self.preparers, name).is_some_and(|found| found.kind == kind),
         }
     }

@@ -3,6 +3,7 @@
 use crate::contract::context::Ctx;
 use crate::contract::table::ProfileRun;
 use crate::model::endpoint::Endpoint;
+use crate::time::Tick;
 
 /// The picks of one decision.
 #[derive(Clone, Copy)]
@@ -34,6 +35,9 @@ impl Picked<'_> {
 pub trait Observer: Send + Sync {
     /// These were picked.
     fn picked(&self, picked: &Picked<'_>);
+
+    /// Called about once a second, outside of decisions.
+    fn maintain(&self, _now: Tick) {}
 }
 
 /// Puts a header on the answers of the endpoints picked.

@@ -139,8 +139,8 @@ impl Produced {
             .find(|found| found.producer() == producer)
     }
 
-    /// A place for the load that `producer` counts, emptied for `rows` candidates; its memory is kept.
-    pub fn next_load(&mut self, producer: &Arc<str>, rows: usize) -> &mut Load {
+    /// A place for the load that `producer` counts, emptied for `rows` candidates, and what the prefix producers found.
+    pub fn next_load(&mut self, producer: &Arc<str>, rows: usize) -> (&mut Load, &[PrefixMatch]) {
         if self.loads_used == self.loads.len() {
             self.loads.push(Load::default());
         }
@@ -151,7 +151,7 @@ impl Produced {
             column.clear();
             column.resize(rows, 0);
         }
-        place
+        (place, &self.prefixes[..self.used])
     }
 
     /// The load that the producer of this instance name counts.

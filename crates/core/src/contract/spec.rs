@@ -127,6 +127,8 @@ pub enum DataKey {
     Load,
     /// The session that the request belongs to.
     Session,
+    /// Values that the configuration takes from metrics pages under names of its own.
+    Attribute,
 }
 
 impl DataKey {
@@ -137,6 +139,7 @@ impl DataKey {
             Self::Tokens => "TokenizedPrompt",
             Self::Load => "InFlightLoad",
             Self::Session => "SessionID",
+            Self::Attribute => "endpoint attributes",
         }
     }
 
@@ -147,6 +150,7 @@ impl DataKey {
             Self::Tokens => "token-producer",
             Self::Load => "inflight-load-producer",
             Self::Session => "session-id-producer",
+            Self::Attribute => "core-metrics-extractor",
         }
     }
 }
