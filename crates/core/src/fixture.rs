@@ -82,7 +82,7 @@ pub fn pool(text: &str) -> Pool {
                 None => labels.push((key, value)),
             }
         }
-        slots.set_reported(slot, reported);
+        slots.set_reported(slot, &reported);
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1 + row as u16));
         endpoints.push(Endpoint::new(
             name,

@@ -56,10 +56,10 @@ impl Reports {
     }
 
     /// Replaces the report of `slot`, if it is another one.
-    pub fn set(&self, slot: u32, reported: Reported) {
-        if !self.look(slot, |known| *known == reported) {
+    pub fn set(&self, slot: u32, reported: &Reported) {
+        if !self.look(slot, |known| known == reported) {
             let lock = &self.0[slot as usize];
-            *lock.write().unwrap_or_else(PoisonError::into_inner) = reported;
+            *lock.write().unwrap_or_else(PoisonError::into_inner) = reported.clone();
         }
     }
 }
@@ -75,10 +75,10 @@ mod tests {
             lora: Some(LoraAdapters::default()),
             attributes: vec![("gpu".into(), 0.5)],
         };
-        reports.set(1, reported);
+        reports.set(1, &reported);
         assert_eq!(reports.look(1, |r| r.attribute("gpu")), Some(0.5));
         assert_eq!(reports.look(1, |r| r.attribute("cpu")), None);
-        reports.set(1, Reported::default());
+        reports.set(1, &Reported::default());
         assert_eq!(reports.look(1, |r| r.attribute("gpu")), None);
         assert!(reports.look(0, |r| r.lora.is_none()));
     }

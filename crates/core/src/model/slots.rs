@@ -226,7 +226,7 @@ impl Slots {
     }
 
     /// Notes what the engine reports beyond its gauges.
-    pub fn set_reported(&self, slot: Slot, reported: Reported) {
+    pub fn set_reported(&self, slot: Slot, reported: &Reported) {
         self.reports.set(slot.0, reported);
     }
 
@@ -253,7 +253,7 @@ impl Slots {
         }
         self.set_scrape_state(slot, ScrapeState::Never);
         self.set_cache_config(slot, CacheConfig::default());
-        self.set_reported(slot, Reported::default());
+        self.set_reported(slot, &Reported::default());
         self.restarted(slot);
     }
 
