@@ -132,6 +132,7 @@ impl Bindings {
     }
 
     #[cfg(test)]
+    #[allow(clippy::disallowed_types)]
     fn len(&self) -> usize {
         let len = |part: &Mutex<Part>| part.lock().unwrap_or_else(PoisonError::into_inner).len();
         self.parts.iter().map(len).sum()
