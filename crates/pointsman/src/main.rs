@@ -3,9 +3,12 @@
 mod arguments;
 mod commands;
 mod console;
+mod explain;
 mod findings;
 mod lab;
 mod planning;
+mod receipts;
+mod remote;
 mod serving;
 
 use std::process::ExitCode;

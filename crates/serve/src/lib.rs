@@ -17,3 +17,5 @@ pub mod door;
 pub mod admin;
 
 pub mod upkeep;
+
+pub mod idle;

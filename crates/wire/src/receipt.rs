@@ -6,10 +6,16 @@
 use std::collections::BTreeMap;
 
 use pointsman_core::contract::roles::PdDecision;
-use pointsman_core::contract::table::ProfileRun;
-use pointsman_core::exchange::event::{Outcome, Usage};
-use pointsman_core::schedule::decision::{Decision, FrozenRun};
 use serde::{Deserialize, Serialize};
+
+pub mod replay;
+pub mod writing;
+
+/// In [`Filtered::by`]: the endpoint had failed for this request before.
+pub const TRIED: &str = "tried before";
+
+/// In [`Filtered::by`]: its readings were too old, and the policy is to leave such endpoints out.
+pub const STALE: &str = "stale readings";
 
 /// Version of the format.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -33,6 +39,17 @@ pub struct Meta {
     pub pick_ns: u64,
     /// What was decided about prefill and decode.
     pub pd: Option<PdDecision>,
+    /// [`id_hash`] of the id that the answer carried; 0 if none is known.
+    pub response_hash: u64,
+}
+
+/// FNV-1a (64 bits) of an id, never 0: an answer's id is kept as this number, enough to find its receipt again.
+pub fn id_hash(id: &[u8]) -> u64 {
+    id.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |h, &b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        })
+        .max(1)
 }
 
 /// One receipt.
@@ -42,6 +59,8 @@ pub struct Meta {
 pub struct Receipt {
     pub schema_version: u32,
     pub request_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_hash: Option<String>,
     pub at: String,
     pub door: String,
     pub model: String,
@@ -63,6 +82,14 @@ pub struct Receipt {
     pub times_ms: Times,
     pub replayable: bool,
     pub truncated: bool,
+}
+
+impl Receipt {
+    /// Whether it is about the request of this id, or the one whose answer carried it.
+    pub fn is_of(&self, id: &str) -> bool {
+        let hash = |known: &String| *known == format!("{:016x}", id_hash(id.as_bytes()));
+        self.request_id == id || self.response_hash.as_ref().is_some_and(hash)
+    }
 }
 
 /// Which plan decided.
@@ -91,11 +118,36 @@ pub struct PoolFacts {
 #[allow(missing_docs)]
 pub struct ProfileFacts {
     pub name: String,
+    #[serde(default)]
+    pub filters: Vec<PluginFacts>,
+    #[serde(default)]
+    pub scorers: Vec<ScorerFacts>,
+    #[serde(default)]
+    pub picker: PluginFacts,
     pub filtered: Vec<Filtered>,
     pub candidates: Vec<Candidate>,
     pub tie: Vec<String>,
     pub draw: DrawFacts,
     pub picked: Vec<String>,
+}
+
+/// A plugin by its name and type in the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PluginFacts {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// A scorer and the factor of its scores in the total.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ScorerFacts {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub weight: f64,
 }
 
 /// Where prefill and decode run, and why.
@@ -116,12 +168,23 @@ pub struct Prediction {
     pub actual: BTreeMap<String, f64>,
 }
 
-/// A candidate that a filter crossed out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A candidate that was crossed out: by a filter's name, or as `tried before` or with `stale readings`.
+///
+/// `row` is its place in the membership; what is known of it stands here as for those that were scored, so that
+/// another plan can be tried on the receipt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Filtered {
     pub endpoint: String,
     pub by: String,
+    #[serde(default)]
+    pub row: u32,
+    #[serde(default)]
+    pub address: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub readings: BTreeMap<String, Value>,
 }
 
 /// A candidate that was scored.
@@ -130,6 +193,10 @@ pub struct Filtered {
 pub struct Candidate {
     pub endpoint: String,
     pub address: String,
+    #[serde(default)]
+    pub row: u32,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     pub readings: BTreeMap<String, Value>,
     pub scores: BTreeMap<String, f64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -196,182 +263,6 @@ pub struct Times {
     pub first_byte: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
-}
-
-/// Writes the receipt of a decision; `outcome` is `None` while the request is still under way.
-pub fn receipt(decision: &Decision, meta: &Meta, outcome: Option<&Outcome>) -> Receipt {
-    let plan = &decision.plan;
-    Receipt {
-        schema_version: SCHEMA_VERSION,
-        request_id: meta.request_id.clone(),
-        at: rfc3339(meta.at_unix_ns),
-        door: meta.door.to_owned(),
-        model: meta.model.clone(),
-        prompt_bytes: meta.prompt_bytes,
-        plan: PlanFacts {
-            generation: plan.generation,
-            compat: plan.compat.word().to_owned(),
-            hash: format!("{:016x}", plan.hash),
-            source: plan.source.clone(),
-        },
-        pool: PoolFacts {
-            generation: decision.snapshot.generation,
-            size: decision.snapshot.len(),
-        },
-        profiles: decision
-            .runs
-            .iter()
-            .map(|run| profile_facts(decision, run))
-            .collect(),
-        pd: meta.pd.map(|pd| PdFacts {
-            decision: pd.word.to_owned(),
-            reason: pd.reason.to_owned(),
-        }),
-        prediction: decision
-            .runs
-            .iter()
-            .find_map(|run| prediction(decision, run, outcome)),
-        attempts: outcome.map_or_else(Vec::new, |o| {
-            let facts = |a: &pointsman_core::exchange::event::Attempt| AttemptFacts {
-                endpoint: decision.name(a.row).to_owned(),
-                cause: a.cause.map(|c| c.word().to_owned()),
-                ms: a.took.as_millis_f64(),
-            };
-            o.attempts.iter().map(facts).collect()
-        }),
-        served: outcome
-            .and_then(|o| o.served)
-            .map(|row| decision.name(row).to_owned()),
-        outcome: outcome.map(|o| OutcomeFacts {
-            kind: o.end.word().to_owned(),
-            status: o.status,
-            reason: o.reason.map(str::to_owned),
-        }),
-        usage: outcome.and_then(|o| o.usage).map(usage_facts),
-        times_ms: Times {
-            queue: meta.queue_ns as f64 / 1e6,
-            pick: meta.pick_ns as f64 / 1e6,
-            first_byte: outcome
-                .and_then(|o| o.first_byte)
-                .map(|s| s.as_millis_f64()),
-            total: outcome.map(|o| o.total.as_millis_f64()),
-        },
-        replayable: !decision.truncated,
-        truncated: decision.truncated,
-    }
-}
-
-fn usage_facts(usage: Usage) -> UsageFacts {
-    UsageFacts {
-        prompt_tokens: usage.prompt_tokens,
-        completion_tokens: usage.completion_tokens,
-        cached_tokens: usage.cached_tokens,
-    }
-}
-
-/// The terms of a run by name, for the listed row at `at`.
-fn terms_at(decision: &Decision, run: &FrozenRun, at: usize) -> BTreeMap<String, f64> {
-    decision.plan.profiles[run.profile]
-        .scorers
-        .iter()
-        .flat_map(|weighted| weighted.scorer.plugin.terms())
-        .zip(&run.terms)
-        .map(|(name, column)| ((*name).to_owned(), column[at]))
-        .collect()
-}
-
-fn prediction(
-    decision: &Decision,
-    run: &FrozenRun,
-    outcome: Option<&Outcome>,
-) -> Option<Prediction> {
-    let picked = *run.picks.first()?;
-    let at = decision.rows.iter().position(|&row| row == picked)?;
-    let predicted = terms_at(decision, run, at);
-    if predicted.is_empty() {
-        return None;
-    }
-    let first_byte = outcome.and_then(|o| o.first_byte);
-    let cached = outcome
-        .and_then(|o| o.usage)
-        .and_then(|usage| usage.cached_tokens);
-    let actual = [
-        ("ttftMs", first_byte.map(|span| span.as_millis_f64())),
-        ("cachedTokens", cached.map(f64::from)),
-    ];
-    Some(Prediction {
-        endpoint: decision.name(picked).to_owned(),
-        predicted,
-        actual: actual
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect(),
-    })
-}
-
-fn profile_facts(decision: &Decision, run: &FrozenRun) -> ProfileFacts {
-    let profile = &decision.plan.profiles[run.profile];
-    let endpoint = |at: usize| decision.name(decision.rows[at]).to_owned();
-    let listed = 0..decision.rows.len();
-    let by = |struck: u16| match struck {
-        ProfileRun::TRIED => "tried before".to_owned(),
-        ProfileRun::STALE => "stale readings".to_owned(),
-        n => profile
-            .filters
-            .get(n as usize - 1)
-            .map_or_else(|| "?".to_owned(), |f| f.name.to_string()),
-    };
-    ProfileFacts {
-        name: profile.name.clone(),
-        filtered: listed
-            .clone()
-            .filter(|&at| run.struck_by[at] != 0)
-            .map(|at| Filtered {
-                endpoint: endpoint(at),
-                by: by(run.struck_by[at]),
-            })
-            .collect(),
-        candidates: listed
-            .filter(|&at| run.struck_by[at] == 0)
-            .map(|at| Candidate {
-                endpoint: endpoint(at),
-                address: decision.snapshot.endpoints[decision.rows[at] as usize]
-                    .address
-                    .to_string(),
-                readings: decision
-                    .readings
-                    .iter()
-                    .map(|c| {
-                        (
-                            c.reading.name().to_owned(),
-                            Value {
-                                value: c.values[at],
-                                age_ms: c.age_ms[at],
-                            },
-                        )
-                    })
-                    .collect(),
-                scores: profile
-                    .scorers
-                    .iter()
-                    .zip(&run.scores)
-                    .map(|(scorer, column)| (scorer.scorer.name.to_string(), column[at]))
-                    .collect(),
-                terms: terms_at(decision, run, at),
-                total: run.total[at],
-            })
-            .collect(),
-        tie: run.tie().into_iter().map(endpoint).collect(),
-        draw: DrawFacts {
-            seed: run.draw.seed,
-            value: run.draw.value,
-        },
-        picked: run
-            .picks
-            .iter()
-            .map(|&row| decision.name(row).to_owned())
-            .collect(),
-    }
 }
 
 /// A wall-clock time as `2026-11-21T12:00:00.123456Z`.

@@ -43,12 +43,22 @@ pub trait Filter: Send + Sync {
     fn state(&self) -> Option<State> {
         None
     }
+
+    /// Whether labels and readings are all that it looks at, so that a receipt is enough to run it again.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
 }
 
 /// Rates candidates.
 pub trait Scorer: Send + Sync {
     /// Writes a score in [0, 1] to `out[row]` for every row in `rows`; other entries stay as they are.
     fn score(&self, ctx: &Ctx<'_>, rows: &RowSet, out: &mut [f64]);
+
+    /// Whether labels and readings are all that it looks at, so that a receipt is enough to run it again.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
 
     /// Names of what the scorer shows beside its scores, such as a predicted wait; with units in the name.
     fn terms(&self) -> &'static [&'static str] {
@@ -270,6 +280,11 @@ pub struct Binding<'a> {
 pub trait ProfileHandler: Send + Sync {
     /// The next step, given the runs made so far.
     fn next(&self, ctx: &Ctx<'_>, runs: &[ProfileRun]) -> Next;
+
+    /// Whether the runs made so far are all that it looks at, so that a receipt is enough to run it again.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
 
     /// Gets to know the plan it will work in.
     ///

@@ -268,6 +268,13 @@ impl Slots {
         }
     }
 
+    /// Sets the number in flight of a slot that nobody enters: for a pool that is looked at again after the fact.
+    pub fn set_in_flight(&self, slot: Slot, count: u32) {
+        self.in_flight[slot.0 as usize]
+            .0
+            .store(count, Ordering::Relaxed);
+    }
+
     /// Requests in flight over all slots; zero when nothing is being served.
     pub fn total_in_flight(&self) -> u64 {
         self.in_flight

@@ -87,6 +87,10 @@ impl Filter for Parameters {
             })
         });
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

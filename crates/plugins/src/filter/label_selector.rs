@@ -141,6 +141,10 @@ impl Filter for LabelSelector {
     fn filter(&self, ctx: &Ctx<'_>, rows: &mut RowSet) {
         rows.retain(|row| self.matches(&ctx.snapshot.endpoints[row].labels));
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

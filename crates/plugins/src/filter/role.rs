@@ -109,6 +109,10 @@ impl Filter for ByRole {
             role.map_or(self.without, |role| self.roles.contains(&role))
         });
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

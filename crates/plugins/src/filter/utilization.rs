@@ -157,6 +157,10 @@ impl Filter for Utilization {
         }
         rows.retain(|row| self.stays(ctx, row));
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -95,6 +95,10 @@ impl ProfileHandler for DataParallel {
         }
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn primary_port(&self) -> Option<u16> {
         self.port
     }

@@ -69,4 +69,8 @@ impl ProfileHandler for Single {
             )),
         }
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }

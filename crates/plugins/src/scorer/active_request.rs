@@ -136,6 +136,10 @@ impl Scorer for ActiveRequest {
             };
         });
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,10 @@ impl Scorer for KvCacheUtilization {
         let used = ctx.readings.values(Reading::KvUsage);
         rows.for_each(|row| out[row] = 1.0 - used[row].min(1.0));
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,10 @@ impl Scorer for LoadAware {
             out[row] = 0.5 * (1.0 - waiting[row].min(self.threshold) / self.threshold)
         });
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,10 @@ impl Scorer for QueueDepth {
     fn score(&self, ctx: &Ctx<'_>, rows: &RowSet, out: &mut [f64]) {
         from_least(ctx.readings.values(Reading::Waiting), rows, out);
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

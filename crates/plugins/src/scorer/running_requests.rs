@@ -55,6 +55,10 @@ impl Scorer for RunningRequests {
     fn score(&self, ctx: &Ctx<'_>, rows: &RowSet, out: &mut [f64]) {
         from_least(ctx.readings.values(Reading::Running), rows, out);
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The commands, one file each, and the choice among them.
 
+mod explain;
 mod gateway;
 mod proxy;
+mod replay;
 mod sim;
 mod up;
 mod validate;
@@ -19,7 +21,9 @@ Examples:
   pointsman gateway --endpoints pool.yaml               the gateway for your own backends
   pointsman proxy --kind fs --prefill http://p:8000 --decode http://d:8000
   pointsman sim --model my-model --port 8000            one simulated model server
-  pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it";
+  pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
+  pointsman explain                                     why the latest request went where it went
+  pointsman replay receipts.json --config-file new.yaml what another configuration would have picked";
 
 /// Performance-aware router for disaggregated (prefill/decode) LLM serving.
 ///
@@ -44,6 +48,10 @@ enum Command {
     Sim(sim::Args),
     /// Check configurations and route files, and show the plan that they mean.
     Validate(validate::Args),
+    /// Show one decision: candidates, filters, readings, scores, tie, pick and outcome.
+    Explain(explain::Args),
+    /// Make recorded decisions again under another configuration.
+    Replay(replay::Args),
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
@@ -68,6 +76,8 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Proxy(args) => proxy::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Validate(args) => validate::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Replay(args) => replay::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

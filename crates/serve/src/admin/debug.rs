@@ -2,7 +2,8 @@
 
 use pointsman_core::model::slots::Reading;
 use pointsman_feeds::scrape::engines::engine_of;
-use pointsman_wire::receipt::{Receipt, SCHEMA_VERSION, receipt};
+use pointsman_wire::receipt::writing::receipt;
+use pointsman_wire::receipt::{Receipt, SCHEMA_VERSION};
 use serde::Serialize;
 use serde_json::{Value, json};
 

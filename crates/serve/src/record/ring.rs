@@ -16,7 +16,7 @@ use pointsman_core::model::slots::Reading;
 use pointsman_core::schedule::decision::{Decision, FrozenRun, ReadingColumn};
 use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::Tick;
-use pointsman_wire::receipt::Meta;
+use pointsman_wire::receipt::{Meta, id_hash};
 
 /// Up to this many candidates a receipt shows all of them.
 pub const FULL_ROWS: usize = 256;
@@ -85,11 +85,17 @@ pub struct Recorded {
 }
 
 impl Ring {
-    /// A ring that uses about `bytes` bytes. Pages are reserved now and touched when used.
+    /// A ring that uses about `bytes` bytes, of which 0 means that nothing is recorded. Pages are reserved now and
+    /// touched when used.
     pub fn new(bytes: usize) -> Self {
         // A quarter for the entries' fixed part, the rest for tables.
-        let max_entries = (bytes / 4 / size_of::<Entry>()).max(8);
-        let words = (bytes / 4 * 3 / 8).max(4096);
+        let (max_entries, words) = match bytes {
+            0 => (0, 0),
+            _ => (
+                (bytes / 4 / size_of::<Entry>()).max(8),
+                (bytes / 4 * 3 / 8).max(4096),
+            ),
+        };
         Self {
             arena: Vec::with_capacity(words),
             max_words: words,
@@ -109,6 +115,9 @@ impl Ring {
         snapshot: &Arc<Snapshot>,
         table: &Table,
     ) -> Option<RecordId> {
+        if self.max_words == 0 {
+            return None;
+        }
         self.list_rows(table);
         let words = self.words_needed(facts, table);
         let start = self.make_room(words)?;
@@ -127,7 +136,7 @@ impl Ring {
             id,
             start,
             words,
-            request_hash: hash(facts.request_id.as_bytes()),
+            request_hash: id_hash(facts.request_id.as_bytes()),
             reply_hash: 0,
             at_unix_ns: facts.at_unix_ns,
             door: facts.door,
@@ -141,16 +150,22 @@ impl Ring {
 
     /// Adds how the request ended, and the id that its answer carried.
     pub fn finish(&mut self, id: RecordId, outcome: Outcome, reply_id: Option<&str>) {
-        let Some(first) = self.entries.front().map(|e| e.id) else {
-            return;
-        };
-        let Some(at) = id.0.checked_sub(first) else {
-            return;
-        };
-        if let Some(entry) = self.entries.get_mut(at as usize) {
+        let place = self.place(id);
+        if let Some(entry) = place.and_then(|at| self.entries.get_mut(at)) {
             entry.outcome = Some(outcome);
-            entry.reply_hash = reply_id.map_or(0, |reply| hash(reply.as_bytes()));
+            entry.reply_hash = reply_id.map_or(0, |reply| id_hash(reply.as_bytes()));
         }
+    }
+
+    /// A record by its number, if it is still there.
+    pub fn get(&self, id: RecordId) -> Option<Recorded> {
+        Some(self.read(self.entries.get(self.place(id)?)?))
+    }
+
+    /// Where a record stands; beyond the end or `None` if it is gone.
+    fn place(&self, id: RecordId) -> Option<usize> {
+        let first = self.entries.front()?.id;
+        id.0.checked_sub(first).map(|at| at as usize)
     }
 
     /// How many records there are.
@@ -175,7 +190,7 @@ impl Ring {
 
     /// The latest record of a request id, or of the id its answer carried.
     pub fn find(&self, id: &str) -> Option<Recorded> {
-        let wanted = hash(id.as_bytes());
+        let wanted = id_hash(id.as_bytes());
         let found = self
             .entries
             .iter()
@@ -281,6 +296,7 @@ impl Ring {
         meta.at_unix_ns = entry.at_unix_ns;
         meta.door = entry.door;
         meta.pd = entry.pd;
+        meta.response_hash = entry.reply_hash;
         Recorded {
             decision,
             meta,
@@ -299,16 +315,6 @@ const HEADER: usize = 7;
 
 fn text_words(text: &str) -> usize {
     1 + text.len().div_ceil(8)
-}
-
-/// FNV-1a; enough to find a record, which is then the record.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |h, &b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-        })
-        .max(1)
 }
 
 /// Which rows are written.
