@@ -344,3 +344,173 @@ impl ProfileHandler for Disagg {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use pointsman_core::contract::spec::Generation;
+    use pointsman_core::contract::table::Picks;
+    use pointsman_core::fixture::{Scene, build as built, pool};
+
+    struct Says(bool);
+
+    impl Decider for Says {
+        fn decide(&self, _: &Ctx<'_>, picked: usize) -> (bool, &'static str) {
+            assert_eq!(picked, 0, "the first pick is row 0 here");
+            (self.0, "said so")
+        }
+    }
+
+    const PROFILES: [&str; 3] = ["encode", "prefill", "decode"];
+
+    fn handler(parameters: &str) -> Box<dyn ProfileHandler> {
+        let Ok(Built::Handler(mut handler)) = built(&SPEC, parameters, Generation::G2) else {
+            panic!("{parameters} is refused")
+        };
+        let binding = Binding {
+            profiles: &PROFILES,
+            decider: &|name| match name {
+                "yes" => Some(Arc::new(Says(true)) as Arc<dyn Decider>),
+                "no" => Some(Arc::new(Says(false))),
+                _ => None,
+            },
+        };
+        handler.bind(&binding).unwrap();
+        handler
+    }
+
+    /// The profiles that run, in order; those in `empty` pick nobody. Then what was decided.
+    #[track_caller]
+    fn check(parameters: &str, empty: &[&str], expected: &str) {
+        let handler = handler(parameters);
+        let pool = pool("a\nb\n");
+        let scene = Scene::new(&pool);
+        let mut runs: Vec<ProfileRun> = Vec::new();
+        let mut shown: Vec<&str> = Vec::new();
+        loop {
+            match handler.next(&scene.ctx(), &runs) {
+                Next::Run(profile) => {
+                    shown.push(PROFILES[profile]);
+                    let picks: &[u32] = if empty.contains(&PROFILES[profile]) {
+                        &[]
+                    } else {
+                        &[0]
+                    };
+                    runs.push(ProfileRun {
+                        profile,
+                        picks: Picks::from_slice(picks),
+                        ..ProfileRun::default()
+                    });
+                }
+                Next::Done {
+                    primary,
+                    prefill,
+                    encode,
+                    pd,
+                } => {
+                    let name = |run: usize| PROFILES[runs[run].profile];
+                    assert_eq!(name(primary), "decode");
+                    assert!(prefill.is_none_or(|run| name(run) == "prefill"));
+                    assert!(encode.is_none_or(|run| name(run) == "encode"));
+                    let pd = pd.unwrap();
+                    let decided = format!("{}: {} ({})", shown.join(" "), pd.word, pd.reason);
+                    assert_eq!(decided, expected, "{parameters}");
+                    return;
+                }
+            }
+            assert!(runs.len() < 5, "it ends");
+        }
+    }
+
+    #[test]
+    fn decode_runs_first_and_the_others_as_their_deciders_say() {
+        let both = r#"{"deciders":{"prefill":"yes","encode":"yes"}}"#;
+        check("{}", &[], "decode: decode-only (no decider)");
+        check(
+            both,
+            &[],
+            "decode encode prefill: encode-prefill-decode (said so)",
+        );
+        check(
+            both,
+            &["prefill"],
+            "decode encode prefill: encode-decode (no prefill endpoint)",
+        );
+        check(
+            both,
+            &["encode"],
+            "decode encode prefill: prefill-decode (said so)",
+        );
+        check(both, &["decode"], "decode: decode-only (nobody picked)");
+        check(
+            r#"{"deciders":{"prefill":"no","encode":"yes"}}"#,
+            &[],
+            "decode encode: encode-decode (said so)",
+        );
+        check(
+            r#"{"deciderPluginName":"yes"}"#,
+            &[],
+            "decode prefill: prefill-decode (said so)",
+        );
+        let renamed = r#"{"profiles":{"prefill":"other"},"deciders":{"prefill":"yes"}}"#;
+        check(renamed, &[], "decode: decode-only (no profile)");
+    }
+
+    #[test]
+    fn prefill_may_run_first() {
+        let first = r#"{"stageOrder":"prefill-first","deciders":{"encode":"yes"}}"#;
+        check(
+            first,
+            &[],
+            "prefill encode decode: encode-prefill-decode (prefill first)",
+        );
+        check(
+            first,
+            &["prefill"],
+            "prefill encode decode: encode-decode (no prefill endpoint)",
+        );
+        check(
+            r#"{"stageOrder":"prefill_first"}"#,
+            &[],
+            "prefill decode: prefill-decode (prefill first)",
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (parameters, path) in [
+            (r#"{"stageOrder":"encode-first"}"#, "stageOrder"),
+            (
+                r#"{"stageOrder":"prefill-first","deciders":{"prefill":"yes"}}"#,
+                "deciders.prefill",
+            ),
+            (
+                r#"{"decodeProfile":"d","deciders":{"prefill":"yes"}}"#,
+                "decodeProfile",
+            ),
+        ] {
+            let faults = built(&SPEC, parameters, Generation::G2).unwrap_err();
+            assert_eq!(faults[0].path, path, "{parameters}");
+        }
+        let Ok(Built::Handler(mut handler)) =
+            built(&SPEC, r#"{"deciders":{"encode":"who"}}"#, Generation::G2)
+        else {
+            panic!("refused")
+        };
+        let why = handler
+            .bind(&Binding {
+                profiles: &PROFILES,
+                decider: &|_| None,
+            })
+            .unwrap_err();
+        assert!(why.contains("'who' (deciders.encode)"), "{why}");
+        let why = handler
+            .bind(&Binding {
+                profiles: &["default"],
+                decider: &|_| None,
+            })
+            .unwrap_err();
+        assert!(why.contains("needs a profile named 'decode'"), "{why}");
+    }
+}
