@@ -266,6 +266,7 @@ pub static SECOND_ONLY: &[Bound] = &[
     bound("session-affinity-scorer", "strategy", ""),
     bound("session-affinity-scorer", "encodedEndpointHeaderConfig", ""),
     bound("session-affinity-scorer", "sessionIdConfig", ""),
+    bound("session-affinity-scorer", "profileName", ""),
 ];
 
 /// The entry for this parameter in one of the lists.

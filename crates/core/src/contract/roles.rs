@@ -16,7 +16,7 @@ use crate::contract::table::{Picks, ProfileRun};
 use crate::index::row_set::RowSet;
 use crate::model::pool::Snapshot;
 use crate::model::slots::{Slot, Slots};
-use crate::model::tokens::TokensHeld;
+use crate::model::tokens::{TokensHeld, TokensInFlight};
 use crate::rng::Rng;
 use crate::time::Tick;
 use smallvec::SmallVec;
@@ -149,6 +149,11 @@ pub trait Preparer: Send + Sync {
 
     /// The picks are made: adds what the request holds from now on to `holds`.
     fn hold(&self, _: &Asked<'_>, _: &Produced, _: Targets, _: &mut Holds) {}
+
+    /// The tokens in flight that it counts, if it counts any.
+    fn tokens_in_flight(&self) -> Option<Arc<TokensInFlight>> {
+        None
+    }
 
     /// What it knows beyond one decision.
     fn state(&self) -> Option<State> {

@@ -3,8 +3,8 @@
 //! Writers are the guards of requests; readers never wait. The atomics are relaxed: each is one number, and one that
 //! is a few nanoseconds old is as good as any.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::model::slots::Slot;
 
@@ -13,31 +13,46 @@ use crate::model::slots::Slot;
 #[derive(Default)]
 struct Padded(AtomicU64);
 
-/// Tokens in flight, by slot.
-pub struct TokensInFlight(Box<[Padded]>);
+/// Tokens in flight, by slot. The default counts nothing until it is told for how many endpoints.
+#[derive(Default)]
+pub struct TokensInFlight(OnceLock<Box<[Padded]>>);
 
 impl TokensInFlight {
     /// Counters for `capacity` endpoints, all zero.
     pub fn new(capacity: usize) -> Self {
-        Self((0..capacity).map(|_| Padded::default()).collect())
+        let counts = Self::default();
+        counts.size_to(capacity);
+        counts
+    }
+
+    /// Counts for `capacity` endpoints from now on, unless a number was told before.
+    pub fn size_to(&self, capacity: usize) {
+        self.0
+            .get_or_init(|| (0..capacity).map(|_| Padded::default()).collect());
+    }
+
+    fn count(&self, slot: Slot) -> Option<&AtomicU64> {
+        let count = self.0.get()?.get(slot.0 as usize)?;
+        Some(&count.0)
     }
 
     /// Tokens in flight on `slot`.
     pub fn on(&self, slot: Slot) -> u64 {
-        self.0
-            .get(slot.0 as usize)
-            .map_or(0, |count| count.0.load(Ordering::Relaxed))
+        self.count(slot)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Counts `tokens` on `slot` until the guard is dropped.
     pub fn hold(self: &Arc<Self>, slot: Slot, tokens: u64) -> TokensHeld {
-        if let Some(count) = self.0.get(slot.0 as usize) {
-            count.0.fetch_add(tokens, Ordering::Relaxed);
+        let counted = self.count(slot);
+        if let Some(count) = counted {
+            count.fetch_add(tokens, Ordering::Relaxed);
         }
         TokensHeld {
             counts: Arc::clone(self),
             slot,
-            tokens,
+            // What was not added is not given back either.
+            tokens: counted.map_or(0, |_| tokens),
         }
     }
 }
@@ -52,8 +67,8 @@ pub struct TokensHeld {
 
 impl Drop for TokensHeld {
     fn drop(&mut self) {
-        if let Some(count) = self.counts.0.get(self.slot.0 as usize) {
-            count.0.fetch_sub(self.tokens, Ordering::Relaxed);
+        if let Some(count) = self.counts.count(self.slot) {
+            count.fetch_sub(self.tokens, Ordering::Relaxed);
         }
     }
 }
@@ -72,5 +87,14 @@ mod tests {
         assert_eq!((counts.on(Slot(1)), counts.on(Slot(9))), (7, 0));
         drop(b);
         assert_eq!(counts.on(Slot(1)), 0);
+
+        let later = Arc::new(TokensInFlight::default());
+        let before = later.hold(Slot(0), 5);
+        later.size_to(1);
+        let after = later.hold(Slot(0), 3);
+        drop(before);
+        assert_eq!(later.on(Slot(0)), 3);
+        drop(after);
+        assert_eq!(later.on(Slot(0)), 0);
     }
 }

@@ -25,7 +25,7 @@
 //! # Limits
 //! Counts what this process sends. Requests in flight are always counted, with or without this plugin.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use pointsman_core::contract::context::Asked;
 use pointsman_core::contract::produced::{PrefixMatch, Produced};
@@ -106,7 +106,7 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
     }
     let counts = params
         .previous
-        .and_then(|state| Arc::clone(state).downcast::<Counts>().ok())
+        .and_then(|state| Arc::clone(state).downcast::<TokensInFlight>().ok())
         .unwrap_or_default();
     Ok(Built::Preparer(Box::new(InflightLoad {
         name: params.name.into(),
@@ -119,10 +119,6 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
     })))
 }
 
-/// The counts, made with the first decision: only then it is known for how many endpoints.
-#[derive(Default)]
-struct Counts(OnceLock<Arc<TokensInFlight>>);
-
 /// How generated tokens are estimated.
 struct Output {
     ratio: f64,
@@ -133,17 +129,10 @@ struct InflightLoad {
     name: Arc<str>,
     prefixes: String,
     output: Option<Output>,
-    counts: Arc<Counts>,
+    counts: Arc<TokensInFlight>,
 }
 
 impl InflightLoad {
-    fn counts(&self, asked: &Asked<'_>) -> &Arc<TokensInFlight> {
-        let capacity = asked.slots.capacity();
-        self.counts
-            .0
-            .get_or_init(|| Arc::new(TokensInFlight::new(capacity)))
-    }
-
     fn discounted<'p>(&self, prefixes: &'p [PrefixMatch]) -> Option<&'p PrefixMatch> {
         let named = |name: &str| prefixes.iter().find(|found| found.producer() == name);
         if self.prefixes.is_empty() {
@@ -174,9 +163,10 @@ impl Preparer for InflightLoad {
     fn prepare(&self, asked: &Asked<'_>, produced: &mut Produced) {
         let tokens = u64::from(produced.tokens.unwrap_or(0));
         let (load, prefixes) = produced.next_load(&self.name, asked.snapshot.len());
-        let counts = self.counts(asked);
+        // Only now it is known for how many endpoints.
+        self.counts.size_to(asked.slots.capacity());
         for (&slot, count) in asked.snapshot.slots().iter().zip(&mut load.in_flight) {
-            *count = counts.on(slot);
+            *count = self.counts.on(slot);
         }
         match self.discounted(prefixes).filter(|found| found.total > 0) {
             None => load.uncached.fill(tokens),
@@ -192,7 +182,6 @@ impl Preparer for InflightLoad {
         let Some(load) = produced.load(&self.name) else {
             return;
         };
-        let counts = self.counts(asked);
         let tokens = u64::from(produced.tokens.unwrap_or(0));
         let generated = self.generated(tokens, asked.request.max_output_tokens);
         let others = [targets.prefill, targets.encode];
@@ -201,10 +190,14 @@ impl Preparer for InflightLoad {
         {
             let slot = asked.snapshot.slots()[row];
             holds.push(Hold {
-                tokens: counts.hold(slot, load.uncached[row] + generated),
+                tokens: self.counts.hold(slot, load.uncached[row] + generated),
                 until_head: !answers || self.output.is_none(),
             });
         }
+    }
+
+    fn tokens_in_flight(&self) -> Option<Arc<TokensInFlight>> {
+        Some(Arc::clone(&self.counts))
     }
 
     fn state(&self) -> Option<State> {
