@@ -1,22 +1,26 @@
 //! Pools and plugin runs from a few lines of text, for tests everywhere (feature `fixture`).
 //!
 //! A pool is one endpoint per line: its name, then `key=value` words. The keys `inFlight`, `waiting`,
-//! `running` and `kvUsage` are readings, every other key is a label, and the word `out` crosses the row out.
+//! `running` and `kvUsage` are readings; `loraRunning` and `loraWaiting` (comma lists) and `loraMost` are what the
+//! engine says of its adapters, `attr.NAME` a value of its own; every other key is a label, and the word `out` crosses
+//! the row out.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::config::own::OwnSettings;
-use crate::contract::context::Ctx;
+use crate::contract::context::{Asked, Ctx};
+use crate::contract::observer::{Observer, Picked};
 use crate::contract::produced::Produced;
-use crate::contract::roles::{Built, Chance, PickInput};
+use crate::contract::roles::{Built, Chance, Filter, PickInput, Scorer};
 use crate::contract::spec::{Generation, ParamFault, Params, PluginSpec};
 use crate::contract::staleness::Staleness;
-use crate::contract::table::{Picks, Readings};
+use crate::contract::table::{Picks, ProfileRun, Readings};
 use crate::index::row_set::RowSet;
 use crate::model::endpoint::{Endpoint, Labels};
 use crate::model::pool::Snapshot;
+use crate::model::reported::{LoraAdapters, Reported};
 use crate::model::request::InferenceRequest;
 use crate::model::slots::{InFlight, Reading, Slot, Slots};
 use crate::rng::Rng;
@@ -54,13 +58,16 @@ pub fn pool(text: &str) -> Pool {
         let slot = Slot(row as u32);
         let mut words = line.split_whitespace();
         let name = words.next().expect("a line is not empty");
-        let mut labels = Vec::new();
+        let (mut labels, mut reported) = (Vec::new(), Reported::default());
         for word in words {
             let Some((key, value)) = word.split_once('=') else {
                 assert_eq!(word, "out", "a word is key=value or 'out'");
                 rows.remove(row);
                 continue;
             };
+            if report(key, value, &mut reported) {
+                continue;
+            }
             match Reading::ALL.into_iter().find(|r| r.name() == key) {
                 Some(Reading::InFlight) => {
                     let n: usize = value.parse().expect("inFlight is a count");
@@ -75,6 +82,7 @@ pub fn pool(text: &str) -> Pool {
                 None => labels.push((key, value)),
             }
         }
+        slots.set_reported(slot, &reported);
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1 + row as u16));
         endpoints.push(Endpoint::new(
             name,
@@ -89,6 +97,26 @@ pub fn pool(text: &str) -> Pool {
         rows,
         guards,
     }
+}
+
+/// Takes in a word about what the engine reports; false if it is none.
+fn report(key: &str, value: &str, reported: &mut Reported) -> bool {
+    if let Some(name) = key.strip_prefix("attr.") {
+        let value = value.parse().expect("an attribute is a number");
+        reported.attributes.push((name.into(), value));
+        return true;
+    }
+    let lora = |reported: &mut Reported, set: &dyn Fn(&mut LoraAdapters)| {
+        set(reported.lora.get_or_insert_with(Default::default));
+    };
+    let list = || value.split(',').map(str::to_owned).collect();
+    match key {
+        "loraRunning" => lora(reported, &|lora| lora.running = list()),
+        "loraWaiting" => lora(reported, &|lora| lora.waiting = list()),
+        "loraMost" => lora(reported, &|lora| lora.most = value.parse().unwrap_or(0)),
+        _ => return false,
+    }
+    true
 }
 
 impl Pool {
@@ -132,6 +160,117 @@ fn built(spec: &PluginSpec, parameters: &str, generation: Generation) -> Built {
     build(spec, parameters, generation).expect("the parameters are accepted")
 }
 
+/// A decision under way, for plugins that read more than the pool.
+pub struct Scene<'a> {
+    /// The candidates.
+    pub pool: &'a Pool,
+    /// What is asked for.
+    pub request: InferenceRequest<'a>,
+    /// What the producers worked out.
+    pub produced: Produced,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// The moment.
+    pub now: Tick,
+    readings: Readings,
+}
+
+impl<'a> Scene<'a> {
+    /// A request of which nothing is known, over `pool`.
+    pub fn new(pool: &'a Pool) -> Self {
+        Self {
+            pool,
+            request: InferenceRequest::default(),
+            produced: Produced::default(),
+            seed: 1,
+            now: NOW,
+            readings: pool.readings(),
+        }
+    }
+
+    /// What a plugin sees.
+    pub fn ctx(&self) -> Ctx<'_> {
+        Ctx {
+            now: self.now,
+            request: &self.request,
+            snapshot: &self.pool.snapshot,
+            readings: &self.readings,
+            slots: &self.pool.slots,
+            produced: &self.produced,
+            seed: self.seed,
+        }
+    }
+
+    /// What a producer sees.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            now: self.now,
+            request: &self.request,
+            snapshot: &self.pool.snapshot,
+            slots: &self.pool.slots,
+        }
+    }
+
+    /// Scores by row; 0 for rows crossed out.
+    pub fn scores(&self, scorer: &dyn Scorer) -> Vec<f64> {
+        let mut out = vec![0.0; self.pool.snapshot.len()];
+        let mut terms = vec![out.clone(); scorer.terms().len()];
+        scorer.score_with_terms(&self.ctx(), &self.pool.rows, &mut out, &mut terms);
+        out
+    }
+
+    /// Names of the candidates that a filter leaves, separated by spaces.
+    pub fn kept(&self, filter: &dyn Filter) -> String {
+        let mut rows = self.pool.rows.clone();
+        filter.filter(&self.ctx(), &mut rows);
+        rows.iter()
+            .map(|row| self.pool.snapshot.endpoints[row].name.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// Tells an observer that `row` was picked by the one profile, which crossed out nobody else than the pool did.
+    pub fn pick(&self, observer: &dyn Observer, row: usize) {
+        let run = ProfileRun {
+            alive: self.pool.rows.clone(),
+            struck_by: vec![0; self.pool.snapshot.len()],
+            picks: Picks::from_slice(&[row as u32]),
+            ..ProfileRun::default()
+        };
+        observer.picked(&Picked {
+            ctx: &self.ctx(),
+            primary: row,
+            run: 0,
+            runs: &[run],
+            run_of: &|_| None,
+        });
+    }
+}
+
+/// The scorer that a plugin is, or brings.
+///
+/// # Panics
+/// It is none, or refuses its parameters.
+pub fn scorer(spec: &PluginSpec, parameters: &str, generation: Generation) -> Arc<dyn Scorer> {
+    match built(spec, parameters, generation) {
+        Built::Scorer(scorer)
+        | Built::ScorerWithProducer(scorer, _)
+        | Built::FilterAndScorer(_, scorer) => scorer.into(),
+        _ => panic!("{} is no scorer", spec.kind),
+    }
+}
+
+/// The filter that a plugin is, or brings.
+///
+/// # Panics
+/// It is none, or refuses its parameters.
+pub fn filter(spec: &PluginSpec, parameters: &str, generation: Generation) -> Arc<dyn Filter> {
+    match built(spec, parameters, generation) {
+        Built::Filter(filter) | Built::FilterAndScorer(filter, _) => filter.into(),
+        _ => panic!("{} is no filter", spec.kind),
+    }
+}
+
 /// Names of the candidates that a filter leaves, separated by spaces.
 ///
 /// # Panics
@@ -150,24 +289,7 @@ pub fn run_filter_as(
     generation: Generation,
     pool: &Pool,
 ) -> String {
-    let Built::Filter(filter) = built(spec, parameters, generation) else {
-        panic!("{} is no filter", spec.kind)
-    };
-    let (request, readings) = (InferenceRequest::default(), pool.readings());
-    let mut rows = pool.rows.clone();
-    let ctx = Ctx {
-        now: NOW,
-        request: &request,
-        snapshot: &pool.snapshot,
-        readings: &readings,
-        slots: &pool.slots,
-        produced: &Produced::default(),
-    };
-    filter.filter(&ctx, &mut rows);
-    rows.iter()
-        .map(|row| pool.snapshot.endpoints[row].name.to_string())
-        .collect::<Vec<_>>()
-        .join(" ")
+    Scene::new(pool).kept(&*filter(spec, parameters, generation))
 }
 
 /// Scores by row; 0 for rows crossed out.
@@ -180,23 +302,7 @@ pub fn run_scorer(
     generation: Generation,
     pool: &Pool,
 ) -> Vec<f64> {
-    let (Built::Scorer(scorer) | Built::ScorerWithProducer(scorer, _)) =
-        built(spec, parameters, generation)
-    else {
-        panic!("{} is no scorer", spec.kind)
-    };
-    let (request, readings) = (InferenceRequest::default(), pool.readings());
-    let mut out = vec![0.0; pool.snapshot.len()];
-    let ctx = Ctx {
-        now: NOW,
-        request: &request,
-        snapshot: &pool.snapshot,
-        readings: &readings,
-        slots: &pool.slots,
-        produced: &Produced::default(),
-    };
-    scorer.score(&ctx, &pool.rows, &mut out);
-    out
+    Scene::new(pool).scores(&*scorer(spec, parameters, generation))
 }
 
 /// Rows that a picker takes from these totals.

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use pointsman_core::config::basis::{Basis, Registry};
 use pointsman_core::config::presets::preset;
 use pointsman_core::config::resolved::resolve;
+use pointsman_core::contract::context::Asked;
+use pointsman_core::contract::produced::Produced;
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::{Cause, Deciding, Effect, End, Event};
 use pointsman_core::exchange::life::Life;
 use pointsman_core::fixture::{Pool, pool};
+use pointsman_core::model::prompt::Prompt;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_core::schedule::plan::Plan;
@@ -152,6 +155,75 @@ proptest! {
         }
         drop(lives);
         prop_assert_eq!(world.pool.slots.total_in_flight(), 0);
+    }
+}
+
+/// Tokens in flight by row, as the plan's producer counts them.
+fn tokens(world: &World) -> Vec<u64> {
+    let request = InferenceRequest::default();
+    let asked = Asked {
+        now: Tick(1),
+        request: &request,
+        snapshot: &world.pool.snapshot,
+        slots: &world.pool.slots,
+    };
+    let mut produced = Produced::default();
+    for preparer in &world.plan.preparers {
+        preparer.plugin.prepare(&asked, &mut produced);
+    }
+    produced
+        .load("inflight-load-producer")
+        .unwrap()
+        .in_flight
+        .clone()
+}
+
+fn token_plan(output: bool) -> Arc<Plan> {
+    let text = format!(
+        "plugins: [{{type: token-load-scorer}}, {{type: inflight-load-producer, parameters: {{addEstimatedOutputTokens: {output}}}}}]"
+    );
+    let written = serde_saphyr::from_str(&text).unwrap();
+    let registry = Registry::new(pointsman_plugins::ALL);
+    let basis = Basis::new(&registry, Generation::G2, "tokens");
+    Arc::new(resolve(&written, &basis).ok().unwrap().plan)
+}
+
+#[test]
+fn tokens_are_given_back_with_the_first_byte_or_at_the_end() {
+    let text = vec![b'x'; 400];
+    let view = text.as_slice();
+    let request = InferenceRequest {
+        prompt: Some(Prompt(&view)),
+        max_output_tokens: Some(50),
+        ..InferenceRequest::default()
+    };
+    for (output, at_pick, after_head) in [(false, 100, 0), (true, 150, 150)] {
+        let mut world = World {
+            plan: token_plan(output),
+            pool: pool("a\nb\n"),
+            table: Table::default(),
+            seed: 1,
+        };
+        let sum = |world: &World| tokens(world).iter().sum::<u64>();
+        let mut life = Life::begin(Tick(1));
+        let effect = life.on(Event::Ready(world.deciding(&request)), Tick(2));
+        let Effect::Forward { row, .. } = effect else {
+            panic!("picked nobody")
+        };
+        assert_eq!(tokens(&world)[row], at_pick);
+        // Another one is asked: the first has nothing to do any more.
+        let retry = Some(world.deciding(&request));
+        let cause = Cause::Reset;
+        life.on(Event::AttemptFailed { cause, retry }, Tick(3));
+        assert_eq!((tokens(&world)[row], sum(&world)), (0, at_pick));
+        life.on(Event::Head { status: 200 }, Tick(4));
+        assert_eq!(sum(&world), after_head);
+        life.on(Event::End { usage: None }, Tick(5));
+        assert_eq!(sum(&world), 0);
+        let mut life = Life::begin(Tick(6));
+        life.on(Event::Ready(world.deciding(&request)), Tick(6));
+        drop(life);
+        assert_eq!(sum(&world), 0, "a request that is dropped holds nothing");
     }
 }
 

@@ -2,11 +2,38 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::path::Path;
+use std::sync::Arc;
 
+use pointsman_core::contract::produced::Produced;
 use pointsman_core::contract::spec::Generation;
-use pointsman_core::fixture::{pool, run_scorer};
+use pointsman_core::fixture::{Scene, pool, scorer};
+use pointsman_core::model::headers::Headers;
 use pointsman_plugins::ALL;
 use serde_json::Value;
+
+/// Fills in what the producers of a case found.
+fn produce(case: &Value, produced: &mut Produced, rows: usize) {
+    let numbers = |value: &Value| -> Vec<u64> {
+        let list = value.as_array().unwrap();
+        list.iter().map(|n| n.as_u64().unwrap()).collect()
+    };
+    let name = |value: &Value| value["producer"].as_str().unwrap().into();
+    produced.tokens = case["tokens"].as_u64().map(|tokens| tokens as u32);
+    if let Some(prefix) = case.get("prefix") {
+        let (found, _) = produced.next(&name(prefix), rows);
+        found.total = prefix["total"].as_u64().unwrap() as u32;
+        found.block_tokens = prefix["blockTokens"].as_u64().unwrap() as u32;
+        found.matched = numbers(&prefix["matched"])
+            .iter()
+            .map(|n| *n as u32)
+            .collect();
+    }
+    if let Some(load) = case.get("load") {
+        let (found, _) = produced.next_load(&name(load), rows);
+        found.in_flight = numbers(&load["inFlight"]);
+        found.uncached = numbers(&load["uncached"]);
+    }
+}
 
 #[test]
 fn scores_equal_the_reference_to_a_billionth() {
@@ -27,8 +54,24 @@ fn scores_equal_the_reference_to_a_billionth() {
             .iter()
             .map(|l| l.as_str().unwrap())
             .collect();
-        let parameters = case["parameters"].to_string();
-        let scores = run_scorer(spec, &parameters, generation, &pool(&lines.join("\n")));
+        let pool = pool(&lines.join("\n"));
+        let headers: Vec<(&str, &str)> = case["headers"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+            .collect();
+        let headers = headers.as_slice();
+        let mut scene = Scene::new(&pool);
+        scene.request.headers = Headers::of(&headers);
+        scene.request.model = case["model"].as_str().unwrap_or("");
+        let scorer = scorer(spec, &case["parameters"].to_string(), generation);
+        for row in case["picked"].as_array().into_iter().flatten() {
+            let observer = Arc::clone(&scorer).observer().unwrap();
+            scene.pick(&*observer, row.as_u64().unwrap() as usize);
+        }
+        produce(case, &mut scene.produced, pool.snapshot.len());
+        let scores = scene.scores(&*scorer);
         let expected = case["scores"].as_array().unwrap();
         assert_eq!(scores.len(), expected.len(), "{case}");
         for (score, expected) in scores.iter().zip(expected) {

@@ -41,6 +41,9 @@ fn round(router: &Router) {
     if !plan.producers.is_empty() {
         router.look_at_hits();
     }
+    for observer in &plan.observers {
+        observer.maintain(now);
+    }
     for (_, _, learner) in plan.learners() {
         learner.maintain(now, &snapshot, slots);
     }

@@ -15,6 +15,7 @@ pub mod lexicon;
 pub mod metric_spec;
 pub mod reader;
 pub mod readings;
+pub(crate) mod report;
 pub(crate) mod series;
 
 use crate::prometheus::dialect::Dialect;

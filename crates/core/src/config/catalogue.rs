@@ -50,7 +50,6 @@ const fn alpha(kind: &'static str, instead: &'static str) -> Listed {
 pub const REMOVE: &str = "remove it";
 const APPROX: &str = "use approx-prefix-cache-producer with prefix-cache-scorer";
 const LOAD: &str = "use active-request-scorer or queue-scorer";
-const PD: &str = "use pd-profile-handler";
 const PARSER: &str = "use openai-parser, and passthrough-parser for everything else";
 const QUEUE: &str = "remove it: requests are not queued here";
 
@@ -58,30 +57,21 @@ const QUEUE: &str = "remove it: requests are not queued here";
 pub static CATALOGUE: &[Listed] = &[
     both("decode-filter", REMOVE),
     both("prefill-filter", REMOVE),
-    second(
-        "encode-filter",
-        "use label-selector-filter on llm-d.ai/role",
-    ),
+    second("encode-filter", REMOVE),
     second("label-selector-filter", "use by-label-selector"),
     both("by-label", "use label-selector-filter"),
     both("by-label-selector", "use label-selector-filter"),
-    second(
-        "prefix-cache-affinity-filter",
-        "use prefix-cache-scorer with a high weight",
-    ),
+    second("prefix-cache-affinity-filter", REMOVE),
     second("slo-headroom-tier-filter", LOAD),
-    alpha(
-        "session-affinity-filter",
-        "use prefix-cache-scorer, which keeps a conversation where it began",
-    ),
+    alpha("session-affinity-filter", REMOVE),
     alpha("multicluster-session-affinity-filter", REMOVE),
-    alpha("endpoint-attribute-filter", "use label-selector-filter"),
+    alpha("endpoint-attribute-filter", REMOVE),
     alpha(
         "topology-affinity-filter",
         "use label-selector-filter on a topology label",
     ),
-    alpha("utilization-filter", LOAD),
-    second("context-length-aware", "use label-selector-filter"),
+    alpha("utilization-filter", REMOVE),
+    second("context-length-aware", REMOVE),
     second("concurrency-detector", "use active-request-scorer"),
     second(
         "utilization-detector",
@@ -95,22 +85,16 @@ pub static CATALOGUE: &[Listed] = &[
     both("kv-cache-utilization-scorer", REMOVE),
     both("prefix-cache-scorer", REMOVE),
     both("precise-prefix-cache-scorer", APPROX),
-    both("no-hit-lru-scorer", "use active-request-scorer"),
-    both("lora-affinity-scorer", "use prefix-cache-scorer"),
-    second("token-load-scorer", LOAD),
+    both("no-hit-lru-scorer", REMOVE),
+    both("lora-affinity-scorer", REMOVE),
+    second("token-load-scorer", REMOVE),
     Listed {
         since: Since::Both,
-        ..alpha(
-            "session-affinity-scorer",
-            "use prefix-cache-scorer, which keeps a conversation where it began",
-        )
+        ..alpha("session-affinity-scorer", REMOVE)
     },
     second("latency-scorer", "use expected-ttft-scorer"),
-    alpha("endpoint-attribute-scorer", LOAD),
-    alpha(
-        "header-label-affinity-scorer",
-        "use a route with a header match",
-    ),
+    alpha("endpoint-attribute-scorer", REMOVE),
+    alpha("header-label-affinity-scorer", REMOVE),
     alpha(
         "topology-affinity-scorer",
         "use label-selector-filter on a topology label",
@@ -128,8 +112,8 @@ pub static CATALOGUE: &[Listed] = &[
     both("max-score-picker", REMOVE),
     both("random-picker", REMOVE),
     both("weighted-random-picker", REMOVE),
-    second("token-producer", "remove it: prompts are hashed as bytes"),
-    second("tokenizer", "remove it: prompts are hashed as bytes"),
+    second("token-producer", REMOVE),
+    second("tokenizer", REMOVE),
     second("approx-prefix-cache-producer", REMOVE),
     alpha(
         "multicluster-approx-prefix-cache-producer",
@@ -140,10 +124,7 @@ pub static CATALOGUE: &[Listed] = &[
         "use approx-prefix-cache-producer",
     ),
     second("precise-prefix-cache-producer", APPROX),
-    second(
-        "inflight-load-producer",
-        "remove it: requests in flight are always counted",
-    ),
+    second("inflight-load-producer", REMOVE),
     second("predicted-latency-producer", "use expected-ttft-scorer"),
     second("session-id-producer", REMOVE),
     second(
@@ -152,18 +133,15 @@ pub static CATALOGUE: &[Listed] = &[
     ),
     alpha("p2p-source-producer", REMOVE),
     both("single-profile-handler", REMOVE),
-    both(
-        "data-parallel-profile-handler",
-        "list each rank as an endpoint of its own",
-    ),
+    both("data-parallel-profile-handler", REMOVE),
     both("pd-profile-handler", REMOVE),
-    second("disagg-profile-handler", PD),
+    second("disagg-profile-handler", REMOVE),
     alpha("header-profile-handler", "use a route with a header match"),
-    second("disagg-headers-handler", "use prefill-header-handler"),
+    second("disagg-headers-handler", REMOVE),
     both("prefill-header-handler", REMOVE),
-    second("always-disagg-pd-decider", PD),
-    second("prefix-based-pd-decider", PD),
-    second("always-disagg-multimodal-decider", PD),
+    second("always-disagg-pd-decider", REMOVE),
+    second("prefix-based-pd-decider", REMOVE),
+    second("always-disagg-multimodal-decider", REMOVE),
     second("latency-slo-admitter", REMOVE),
     second("probabilistic-admitter", REMOVE),
     alpha("agent-identity", REMOVE),
@@ -288,6 +266,7 @@ pub static SECOND_ONLY: &[Bound] = &[
     bound("session-affinity-scorer", "strategy", ""),
     bound("session-affinity-scorer", "encodedEndpointHeaderConfig", ""),
     bound("session-affinity-scorer", "sessionIdConfig", ""),
+    bound("session-affinity-scorer", "profileName", ""),
 ];
 
 /// The entry for this parameter in one of the lists.
@@ -312,6 +291,14 @@ pub static DIFFERING: &[(&str, &str)] = &[
     (
         "prefill-filter",
         "g2 also keeps the roles encode-prefill, prefill-decode, both and encode-prefill-decode",
+    ),
+    (
+        "no-hit-lru-scorer",
+        "g1 looks for matches over the whole pool, in the scorer that prefixPluginName names; g2 among the candidates left, with a producer",
+    ),
+    (
+        "session-affinity-scorer",
+        "g1 takes no parameters and knows sessions by the header x-session-token alone",
     ),
     (
         "pd-profile-handler",

@@ -77,6 +77,10 @@ pub struct EngineSpec {
     pub block_size: Option<MetricSpec>,
     /// Number of blocks as a value of its own.
     pub num_blocks: Option<MetricSpec>,
+    /// The series whose labels list LoRA adapters.
+    pub lora: Option<MetricSpec>,
+    /// Values under names of the configuration's own.
+    pub attributes: Vec<(String, MetricSpec)>,
 }
 
 /// Which metrics are taken, by engine.

@@ -40,7 +40,7 @@ pub enum Role {
     ProfileHandler,
     /// Works something out once per decision.
     Producer,
-    /// Says whether prefill runs elsewhere.
+    /// Says whether prefill or encoding runs elsewhere.
     Decider,
     /// Adds headers about the picks to the request.
     HeaderWriter,
@@ -121,6 +121,14 @@ pub const fn needs_nothing(_: &Params<'_>) -> Vec<Requirement> {
 pub enum DataKey {
     /// Which part of the prompt each candidate holds.
     PrefixMatch,
+    /// How many tokens the prompt has.
+    Tokens,
+    /// Tokens in flight on each candidate.
+    Load,
+    /// The session that the request belongs to.
+    Session,
+    /// Values that the configuration takes from metrics pages under names of its own.
+    Attribute,
 }
 
 impl DataKey {
@@ -128,6 +136,10 @@ impl DataKey {
     pub const fn word(self) -> &'static str {
         match self {
             Self::PrefixMatch => "PrefixCacheMatchInfo",
+            Self::Tokens => "TokenizedPrompt",
+            Self::Load => "InFlightLoad",
+            Self::Session => "SessionID",
+            Self::Attribute => "endpoint attributes",
         }
     }
 
@@ -135,6 +147,10 @@ impl DataKey {
     pub const fn default_producer(self) -> &'static str {
         match self {
             Self::PrefixMatch => "approx-prefix-cache-producer",
+            Self::Tokens => "token-producer",
+            Self::Load => "inflight-load-producer",
+            Self::Session => "session-id-producer",
+            Self::Attribute => "core-metrics-extractor",
         }
     }
 }

@@ -17,14 +17,15 @@
 //!       queuedRequestsSpec: queue_length{kind=waiting}
 //!       runningRequestsSpec: queue_length{kind=running}
 //!       kvUsageSpec: cache_share
+//!       customMetrics: [{attributeKey: gpu, metricSpec: 'gpu_use{gpu=0}'}]
 //! ```
 //! A metric is named as `name` or `name{label=value,...}`; an empty text switches the reading off. An engine
 //! described here replaces the built-in one of the same name, whole. Of several series that match, the one with the
 //! largest timestamp counts, else the first.
 //!
 //! # Limitations
-//! `loraSpec` is checked and not read, since no plugin asks for it yet; `customMetrics` are refused for the same
-//! reason. Of several extractors that are declared the first counts.
+//! A described engine says only what it describes: one without `loraSpec` reports no adapters. Of several extractors that
+//! are declared the first counts.
 
 use pointsman_core::contract::data_layer::{EngineMetrics, EngineSpec, MetricSpec};
 use pointsman_core::contract::roles::Built;
@@ -83,7 +84,15 @@ struct Engine {
     cache_num_blocks_label_name: String,
     cache_block_size_spec: String,
     cache_num_blocks_spec: String,
-    custom_metrics: Vec<serde_json::Value>,
+    custom_metrics: Vec<Custom>,
+}
+
+/// A value that plugins find under a name of the configuration's own.
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct Custom {
+    attribute_key: String,
+    metric_spec: String,
 }
 
 fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
@@ -145,7 +154,6 @@ impl Engine {
                 }
             }
         };
-        spec("loraSpec", &self.lora_spec);
         let described = EngineSpec {
             name: self.name.clone(),
             waiting: spec("queuedRequestsSpec", &self.queued_requests_spec),
@@ -156,6 +164,8 @@ impl Engine {
             num_blocks_label: self.cache_num_blocks_label_name.clone(),
             block_size: spec("cacheBlockSizeSpec", &self.cache_block_size_spec),
             num_blocks: spec("cacheNumBlocksSpec", &self.cache_num_blocks_spec),
+            lora: spec("loraSpec", &self.lora_spec),
+            attributes: self.attributes(path, faults),
         };
         let labels = [&described.block_size_label, &described.num_blocks_label];
         if described.cache_info.is_some() && labels.iter().all(|label| label.is_empty()) {
@@ -164,13 +174,30 @@ impl Engine {
                 "it needs cacheBlockSizeLabelName or cacheNumBlocksLabelName to say what to read of it",
             );
         }
-        if !self.custom_metrics.is_empty() {
-            faults.add(
-                format!("{path}.customMetrics"),
-                "custom metrics are not supported yet, no plugin would read them; remove them",
-            );
-        }
         described
+    }
+
+    /// The values under names of the configuration's own.
+    fn attributes(&self, path: &str, faults: &mut Faults) -> Vec<(String, MetricSpec)> {
+        let mut named: Vec<(String, MetricSpec)> = Vec::new();
+        for (at, custom) in self.custom_metrics.iter().enumerate() {
+            let path = format!("{path}.customMetrics[{at}]");
+            let key = &custom.attribute_key;
+            if key.is_empty() {
+                faults.add(format!("{path}.attributeKey"), "the value needs a name");
+            } else if named.iter().any(|(name, _)| name == key) {
+                faults.add(
+                    format!("{path}.attributeKey"),
+                    format!("'{key}' is named twice"),
+                );
+            }
+            match metric_spec::read(&custom.metric_spec) {
+                Ok(Some(spec)) => named.push((key.clone(), spec)),
+                Ok(None) => faults.add(format!("{path}.metricSpec"), "the metric is missing"),
+                Err(why) => faults.add(format!("{path}.metricSpec"), why.to_string()),
+            }
+        }
+        named
     }
 }
 
@@ -250,8 +277,16 @@ mod tests {
                 "cacheBlockSizeLabelName",
             ),
             (
-                r#"{"engineConfigs":[{"name":"a","customMetrics":[{}]}]}"#,
-                "not supported yet",
+                r#"{"engineConfigs":[{"name":"a","customMetrics":[{"metricSpec":"x"}]}]}"#,
+                "engineConfigs[0].customMetrics[0].attributeKey: the value needs a name",
+            ),
+            (
+                r#"{"engineConfigs":[{"name":"a","customMetrics":[{"attributeKey":"k"}]}]}"#,
+                "engineConfigs[0].customMetrics[0].metricSpec: the metric is missing",
+            ),
+            (
+                r#"{"engineConfigs":[{"name":"a","customMetrics":[{"attributeKey":"k","metricSpec":"x"},{"attributeKey":"k","metricSpec":"y"}]}]}"#,
+                "'k' is named twice",
             ),
             (r#"{"engineConfigs":[{"name":"a","kvUsge":"x"}]}"#, "kvUsge"),
         ] {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 use http_body::Body as _;
+use pointsman_core::model::reported::Reported;
 use pointsman_core::model::slots::{CacheConfig, Reading, ScrapeState, Slot, Slots};
 use pointsman_http::{Body, Pool};
 use pointsman_wire::prometheus::Readings;
@@ -27,6 +28,7 @@ pub(crate) struct Visitor {
     connections: Pool,
     reader: Reader,
     continuity: Continuity,
+    reported: Reported,
 }
 
 impl Visitor {
@@ -55,6 +57,7 @@ impl Visitor {
             clock,
             connections,
             continuity: Continuity::default(),
+            reported: Reported::default(),
         }
     }
 
@@ -93,9 +96,11 @@ impl Visitor {
                 self.reader.feed(data);
             }
         }
-        match self.reader.finish() {
-            Ok(readings) if has_gauges(&readings) => {
-                self.write(&readings);
+        let read = self.reader.finish();
+        let reported = self.reader.reported();
+        match read {
+            Ok(readings) if has_gauges(&readings) || reported != Reported::default() => {
+                self.write(&readings, reported);
                 ScrapeState::Fresh
             }
             Ok(_) | Err(_) => ScrapeState::Garbage,
@@ -107,10 +112,12 @@ impl Visitor {
         self.slots.set_scrape_state(self.slot, state);
     }
 
-    fn write(&mut self, readings: &Readings) {
+    fn write(&mut self, readings: &Readings, reported: Reported) {
         if self.continuity.is_broken_by(readings) {
             self.slots.restarted(self.slot);
+            self.reported = Reported::default();
         }
+        self.report(reported);
         if let (Some(block_size), Some(blocks)) = (readings.block_size, readings.num_blocks) {
             let config = CacheConfig { block_size, blocks };
             self.slots.set_cache_config(self.slot, config);
@@ -131,6 +138,23 @@ impl Visitor {
                 self.slots.write(self.slot, reading, value, now);
             }
         }
+    }
+}
+
+impl Visitor {
+    /// Writes what the page reports beyond its gauges; what it leaves out stays as it was.
+    fn report(&mut self, reported: Reported) {
+        if let Some(lora) = reported.lora {
+            self.reported.lora = Some(lora);
+        }
+        for (name, value) in reported.attributes {
+            let known = &mut self.reported.attributes;
+            match known.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => *known = value,
+                None => known.push((name, value)),
+            }
+        }
+        self.slots.set_reported(self.slot, &self.reported);
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! # When to use
 //! In a pool where prefill and decode run on different engines: `decode-filter` in the profile that picks who
-//! decodes, `prefill-filter` in the one that picks who prefills.
+//! decodes, `prefill-filter` in the one that picks who prefills, `encode-filter` in the one that picks who encodes images.
 //!
 //! # Rule
 //! The label is `llm-d.ai/role`. `decode-filter` keeps, in the first generation, `decode` and `both`; in the second
 //! also `prefill-decode` and `encode-prefill-decode`; and candidates without the label. `prefill-filter` keeps, in the
 //! first generation, `prefill`; in the second also `encode-prefill`, `prefill-decode`, `both` and
-//! `encode-prefill-decode`; candidates without the label are removed.
+//! `encode-prefill-decode`; candidates without the label are removed. `encode-filter` keeps `encode`, `encode-prefill`
+//! and `encode-prefill-decode`; candidates without the label are removed.
 //!
 //! # Reads
 //! Labels only.
@@ -19,7 +20,7 @@
 //! ```
 //!
 //! # Limits
-//! An unknown role matches neither filter.
+//! An unknown role matches none of them.
 
 use pointsman_core::contract::context::Ctx;
 use pointsman_core::contract::roles::{Built, Filter};
@@ -53,6 +54,13 @@ pub static PREFILL: PluginSpec = PluginSpec {
     ..DECODE
 };
 
+/// `encode-filter` as the registry knows it.
+pub static ENCODE: PluginSpec = PluginSpec {
+    kind: "encode-filter",
+    build: encode,
+    ..DECODE
+};
+
 #[derive(Deserialize, JsonSchema, Default)]
 struct Parameters {}
 
@@ -83,6 +91,13 @@ fn prefill(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
                 "encode-prefill-decode",
             ],
         },
+        without: false,
+    })))
+}
+
+fn encode(_: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
+    Ok(Built::Filter(Box::new(ByRole {
+        roles: &["encode", "encode-prefill", "encode-prefill-decode"],
         without: false,
     })))
 }
@@ -135,5 +150,7 @@ mod tests {
         check(&DECODE, Generation::G2, "none d b pd epd");
         check(&PREFILL, Generation::G1, "p");
         check(&PREFILL, Generation::G2, "p b pd ep epd");
+        check(&ENCODE, Generation::G1, "ep epd e");
+        check(&ENCODE, Generation::G2, "ep epd e");
     }
 }

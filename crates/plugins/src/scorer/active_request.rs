@@ -28,7 +28,7 @@ use pointsman_core::config::duration::parse_duration;
 use pointsman_core::contract::context::Ctx;
 use pointsman_core::contract::roles::{Built, Scorer};
 use pointsman_core::contract::spec::{
-    Generation, ParamFault, Params, PluginSpec, Role, Stability, needs_nothing, schema_of,
+    DataKey, Generation, ParamFault, Params, PluginSpec, Requirement, Role, Stability, schema_of,
 };
 use pointsman_core::index::row_set::RowSet;
 use pointsman_core::model::slots::Reading;
@@ -42,7 +42,7 @@ pub static SPEC: PluginSpec = PluginSpec {
     role: Role::Scorer,
     stability: Stability::Beta,
     reads: &[Reading::InFlight],
-    requires: needs_nothing,
+    requires,
     source: include_str!("active_request.rs"),
     schema: schema_of::<Parameters>,
     build,
@@ -57,6 +57,8 @@ struct Parameters {
     idle_threshold: f64,
     /// Second generation: the score of a busy endpoint is scaled to at most this, 0 to 1.
     max_busy_score: f64,
+    /// Second generation: a producer that must be declared; requests in flight are counted without it too.
+    in_flight_load_producer_name: String,
 }
 
 impl Default for Parameters {
@@ -65,8 +67,22 @@ impl Default for Parameters {
             request_timeout: "2m".to_owned(),
             idle_threshold: 0.0,
             max_busy_score: 1.0,
+            in_flight_load_producer_name: String::new(),
         }
     }
+}
+
+fn requires(params: &Params<'_>) -> Vec<Requirement> {
+    let given: Parameters = params.read().unwrap_or_default();
+    let name = given.in_flight_load_producer_name;
+    if name.is_empty() || params.generation == Generation::G1 {
+        return Vec::new();
+    }
+    vec![Requirement {
+        key: DataKey::Load,
+        producer: Some(name),
+        optional: false,
+    }]
 }
 
 struct ActiveRequest {

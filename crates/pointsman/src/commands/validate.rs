@@ -250,6 +250,9 @@ fn plan_in_words(plan: &Plan, out: &mut String) {
     for producer in &plan.producers {
         line("producer", named(producer.kind, &producer.name));
     }
+    for preparer in &plan.preparers {
+        line("producer", named(preparer.kind, &preparer.name));
+    }
     if !plan.added.is_empty() {
         line("added", plan.added.join(", "));
     }

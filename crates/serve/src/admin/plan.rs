@@ -38,6 +38,8 @@ pub fn view(plan: &Plan) -> Map<String, Value> {
     });
     let own = &plan.own;
     let millis = |span: Option<pointsman_core::time::Span>| span.map(|s| s.0 / 1_000_000);
+    let before = plan.producers.iter().map(named);
+    let producers: Vec<Value> = before.chain(plan.preparers.iter().map(named)).collect();
     let value = json!({
         "schemaVersion": SCHEMA_VERSION,
         "source": plan.source,
@@ -47,9 +49,10 @@ pub fn view(plan: &Plan) -> Map<String, Value> {
         "hash": format!("{:016x}", plan.hash),
         "profileHandler": named(&plan.handler),
         "profiles": plan.profiles.iter().map(profile).collect::<Vec<_>>(),
-        "producers": plan.producers.iter().map(named).collect::<Vec<_>>(),
+        "producers": producers,
         "added": plan.added,
         "prefillHeader": plan.prefill_header,
+        "encodeHeader": plan.encode_header,
         "parsers": parsers,
         "metrics": metrics,
         "discovery": plan.discovery.as_ref().map(|d| json!({"path": d.path, "watch": d.watch})),

@@ -56,6 +56,7 @@ impl Dialect {
                 cache_info: plain("vllm:cache_config_info"),
                 block_size_label: "block_size".to_owned(),
                 num_blocks_label: "num_gpu_blocks".to_owned(),
+                lora: plain("vllm:lora_requests_info"),
                 ..EngineSpec::default()
             },
             Self::Sglang => EngineSpec {

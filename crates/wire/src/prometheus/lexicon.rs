@@ -1,5 +1,7 @@
 //! What to look for on a page: an engine's description, laid out for the one pass over the lines.
 
+use std::sync::Arc;
+
 use pointsman_core::contract::data_layer::{EngineSpec, MetricSpec};
 
 use crate::prometheus::dialect::Dialect;
@@ -30,6 +32,12 @@ impl Lexicon {
                 num_blocks: engine.num_blocks_label.clone(),
             };
             wanted.push(Wanted::new(spec, means));
+        }
+        if let Some(spec) = &engine.lora {
+            wanted.push(Wanted::new(spec, Means::Lora));
+        }
+        for (name, spec) in &engine.attributes {
+            wanted.push(Wanted::new(spec, Means::Attribute(name.as_str().into())));
         }
         let named = |name: &str| MetricSpec {
             name: name.to_owned(),
@@ -109,4 +117,8 @@ pub(crate) enum Means {
     },
     /// The sum of all series counts requests served since the process started.
     Served,
+    /// Labels list LoRA adapters; the value is the time of the list.
+    Lora,
+    /// The value is what the configuration calls so.
+    Attribute(Arc<str>),
 }

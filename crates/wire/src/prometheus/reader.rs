@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use pointsman_core::model::reported::Reported;
+
 use crate::prometheus::lexicon::{Field, Lexicon, Means, Wanted};
 use crate::prometheus::readings::{NotExposition, Readings};
+use crate::prometheus::report::Report;
 use crate::prometheus::series::{Series, is_sample, number};
 
 /// Longest line that may lie across frames; longer ones are no series of ours and are passed over.
@@ -16,6 +19,9 @@ const MAX_KEPT_LINE: usize = 64 * 1024;
 pub struct Reader {
     lexicon: Arc<Lexicon>,
     page: Page,
+    report: Report,
+    /// What the last whole page reported.
+    reported: Reported,
     /// The beginning of a line whose end has not come.
     kept: Vec<u8>,
     /// The line under way is too long to keep.
@@ -39,6 +45,8 @@ impl Reader {
         Self {
             lexicon,
             page: Page::default(),
+            report: Report::default(),
+            reported: Reported::default(),
             kept: Vec::new(),
             overlong: false,
         }
@@ -47,6 +55,7 @@ impl Reader {
     /// Forgets a page that was not finished.
     pub fn begin(&mut self) {
         self.page = Page::default();
+        self.report = Report::default();
         self.kept.clear();
         self.overlong = false;
     }
@@ -58,7 +67,7 @@ impl Reader {
             let line = &frame[start..end];
             start = end + 1;
             if self.kept.is_empty() && !self.overlong {
-                self.page.line(&self.lexicon, line);
+                self.page.line(&self.lexicon, line, &mut self.report);
             } else {
                 self.keep(line);
                 self.end_kept();
@@ -74,8 +83,14 @@ impl Reader {
     pub fn finish(&mut self) -> Result<Readings, NotExposition> {
         self.end_kept();
         let said = self.page.readings();
+        self.reported = self.report.take();
         self.begin();
         said
+    }
+
+    /// What the page that was finished last reports beyond its gauges; taken out once.
+    pub fn reported(&mut self) -> Reported {
+        std::mem::take(&mut self.reported)
     }
 
     fn keep(&mut self, part: &[u8]) {
@@ -94,7 +109,7 @@ impl Reader {
             let _ = self.page.plausible.get_or_insert(false);
             self.overlong = false;
         } else {
-            self.page.line(&self.lexicon, &self.kept);
+            self.page.line(&self.lexicon, &self.kept, &mut self.report);
         }
         self.kept.clear();
     }
@@ -102,7 +117,7 @@ impl Reader {
 
 impl Page {
     #[inline]
-    fn line(&mut self, lexicon: &Lexicon, line: &[u8]) {
+    fn line(&mut self, lexicon: &Lexicon, line: &[u8], report: &mut Report) {
         if self.plausible.is_none() && !line.trim_ascii().is_empty() {
             self.plausible = Some(line[0] == b'#' || is_sample(line));
         }
@@ -113,7 +128,7 @@ impl Page {
             match Series::parse(rest) {
                 Some(series) => {
                     self.any = true;
-                    self.offer(wanted, &series);
+                    self.offer(wanted, &series, report);
                 }
                 None => self.problems += 1,
             }
@@ -121,7 +136,7 @@ impl Page {
     }
 
     /// Offers a series to the fields that it has a value for.
-    fn offer(&mut self, wanted: &Wanted, series: &Series<'_>) {
+    fn offer(&mut self, wanted: &Wanted, series: &Series<'_>, report: &mut Report) {
         let carries =
             |(name, value): &(String, String)| series.label(name) == Some(value.as_bytes());
         if !wanted.labels.iter().all(carries) {
@@ -133,6 +148,8 @@ impl Page {
                 *self.served.get_or_insert(0.0) += series.value;
             }
             Means::Served => self.problems += 1,
+            Means::Lora => report.lora(series),
+            Means::Attribute(name) => report.attribute(name, series),
             Means::CacheInfo {
                 block_size,
                 num_blocks,
@@ -273,6 +290,59 @@ mod tests {
         let got = (readings.running, readings.waiting, readings.kv_usage);
         assert_eq!(got, (Some(2.0), None, Some(0.5)));
         assert_eq!(readings.problems, 1);
+    }
+
+    #[track_caller]
+    fn lora(page: &str, expected: &str) {
+        let mut reader = reader();
+        reader.feed(page.as_bytes());
+        assert!(reader.finish().is_ok());
+        let shown = reader.reported().lora.map_or_else(
+            || "none".to_owned(),
+            |lora| format!("{:?} {:?} {}", lora.running, lora.waiting, lora.most),
+        );
+        assert_eq!(shown, expected, "{page}");
+        assert_eq!(reader.reported(), Reported::default(), "taken out once");
+    }
+
+    #[test]
+    fn the_latest_list_of_adapters_counts() {
+        const NAME: &str = "vllm:lora_requests_info";
+        lora("vllm:num_requests_waiting 1\n", "none");
+        lora(
+            &format!(
+                "{NAME}{{max_lora=\"4\",running_lora_adapters=\"sql, law\",waiting_lora_adapters=\"\"}} 1.7e9\n"
+            ),
+            r#"["sql", "law"] [] 4"#,
+        );
+        let line = |running: &str, time: &str| {
+            format!(
+                "{NAME}{{max_lora=\"2\",running_lora_adapters=\"{running}\",waiting_lora_adapters=\"w\"}} {time}\n"
+            )
+        };
+        lora(
+            &(line("a", "5") + &line("b", "7") + &line("c", "7")),
+            r#"["b"] ["w"] 2"#,
+        );
+        lora(&(line("a", "NaN") + &line("b", "7")), r#"["b"] ["w"] 2"#);
+        lora(&format!("{NAME}{{max_lora=\"many\"}} 1\n"), "[] [] 0");
+    }
+
+    #[test]
+    fn values_get_the_names_of_the_configuration() {
+        let spec = |text| metric_spec::read(text).unwrap().unwrap();
+        let engine = EngineSpec {
+            attributes: vec![
+                ("gpu".to_owned(), spec("DCGM{gpu=0}")),
+                ("gone".to_owned(), spec("gone")),
+                ("odd".to_owned(), spec("odd")),
+            ],
+            ..EngineSpec::default()
+        };
+        let mut reader = Reader::new(Lexicon::of(&engine).into());
+        reader.feed(b"DCGM{gpu=\"1\"} 9\nDCGM{gpu=\"0\"} -0.5 3\nDCGM{gpu=\"0\"} 2 1\nodd NaN\n");
+        assert!(reader.finish().is_ok());
+        assert_eq!(reader.reported().attributes, [("gpu".into(), -0.5)]);
     }
 
     #[test]

@@ -140,6 +140,8 @@ impl Replay {
     fn stand_in(&mut self, receipt: &Receipt, pool: &Pool, again: &mut Again) {
         self.plan.staleness.policy = Policy::Use;
         let believed: Arc<dyn Producer> = Arc::new(Believed(pool.prefix_blocks.clone()));
+        // Those who go by what these work out are stood in for.
+        self.plan.preparers.clear();
         for producer in &mut self.plan.producers {
             producer.plugin = Arc::clone(&believed);
         }
@@ -194,11 +196,15 @@ impl Replay {
         match order {
             Some(order) => {
                 again.recorded.insert(handler);
-                Order(order)
+                let first = receipt.attempts.first();
+                let picked = |run: &ProfileFacts| run.picked.first() == first.map(|a| &a.endpoint);
+                let primary = receipt.profiles.iter().position(picked).unwrap_or(0);
+                Order { order, primary }
             }
             None => {
                 again.unknown.insert(handler);
-                Order(vec![0])
+                let order = vec![0];
+                Order { order, primary: 0 }
             }
         }
     }
@@ -364,18 +370,25 @@ impl Producer for Believed {
     }
 }
 
-/// A handler that runs the profiles that ran then; the first picks who gets the request, a second who prefills.
-struct Order(Vec<usize>);
+/// A handler that runs the profiles that ran then.
+struct Order {
+    order: Vec<usize>,
+    /// The run that picks who gets the request.
+    primary: usize,
+}
 
 impl ProfileHandler for Order {
     fn next(&self, _: &Ctx<'_>, runs: &[ProfileRun]) -> Next {
         // A decode profile without a candidate ends the matter.
-        let over = runs.first().is_some_and(|run| run.picks.is_empty());
-        match self.0.get(runs.len()).filter(|_| !over) {
+        let decode = runs.get(self.primary);
+        let over = decode.is_some_and(|run| run.picks.is_empty());
+        match self.order.get(runs.len()).filter(|_| !over) {
             Some(&profile) => Next::Run(profile),
             None => Next::Done {
-                primary: 0,
-                prefill: (runs.len() > 1).then_some(1),
+                primary: self.primary,
+                // Who does the other parts is seen from their runs.
+                prefill: None,
+                encode: None,
                 pd: None::<PdDecision>,
             },
         }

@@ -138,6 +138,16 @@ impl<F: AsRef<[u8]> + Sync> PromptView for BodyPrompt<'_, F> {
     fn several(&self) -> bool {
         self.parts.shape == Shape::List
     }
+
+    fn multimodal(&self) -> bool {
+        if self.parts.shape != Shape::Messages {
+            return false;
+        }
+        let mut take = |_: Piece<'_>| ControlFlow::Continue(());
+        let mut out = Outlet::new(&mut take);
+        let _ = self.give(Form::Text, &mut out);
+        out.has_assets()
+    }
 }
 
 impl<F> fmt::Debug for BodyPrompt<'_, F> {

@@ -247,6 +247,35 @@ fn parts_that_are_no_text_stand_as_their_hash() {
 }
 
 #[test]
+fn a_chat_says_whether_there_is_more_than_text_in_it() {
+    for (content, expected) in [
+        (json!("image_url"), false),
+        (json!([{"type": "text", "text": "image_url"}]), false),
+        (
+            json!([{"type": "image_url", "image_url": {"url": "http://x/a.png"}}]),
+            true,
+        ),
+        (
+            json!([{"type": "text", "text": "a"}, {"type": "video_url", "video_url": {"url": "v"}}]),
+            true,
+        ),
+        (
+            json!([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]),
+            true,
+        ),
+    ] {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": content}]});
+        let body = body.to_string();
+        let frames = [body.as_bytes()];
+        let facts = read(ApiKind::ChatCompletions, &frames).unwrap();
+        assert_eq!(facts.prompt_view(&frames).multimodal(), expected, "{body}");
+    }
+    let frames = [br#"{"model":"m","prompt":"image_url"}"#.as_slice()];
+    let facts = read(ApiKind::Completions, &frames).unwrap();
+    assert!(!facts.prompt_view(&frames).multimodal());
+}
+
+#[test]
 fn a_walk_may_be_broken_off_and_reads_no_further() {
     let body = format!(
         r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}]}}"#,

@@ -92,6 +92,7 @@ fn spoken(seconds: f64) -> u64 {
 
 /// Writes the words that stand for a part.
 fn put(hash: u64, tokens: u64, out: &mut Outlet<'_>) -> Flow {
+    out.asset();
     let misaligned = out.written() % 4;
     if misaligned > 0 {
         out.run(&[0; 4][misaligned..])?;

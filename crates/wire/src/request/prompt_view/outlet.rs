@@ -31,6 +31,8 @@ pub(crate) struct Outlet<'t> {
     filled: usize,
     /// Bytes of the current prompt so far.
     written: usize,
+    /// Images, videos and recordings so far.
+    assets: u32,
 }
 
 impl<'t> Outlet<'t> {
@@ -40,7 +42,18 @@ impl<'t> Outlet<'t> {
             collected: [0; 4 * SMALL],
             filled: 0,
             written: 0,
+            assets: 0,
         }
+    }
+
+    /// An image, a video or a recording is about to be written.
+    pub(crate) fn asset(&mut self) {
+        self.assets += 1;
+    }
+
+    /// Whether there was one.
+    pub(crate) const fn has_assets(&self) -> bool {
+        self.assets > 0
     }
 
     /// Bytes of the current prompt so far.
