@@ -162,6 +162,7 @@ pub fn run_filter_as(
         readings: &readings,
         slots: &pool.slots,
         produced: &Produced::default(),
+        seed: 1,
     };
     filter.filter(&ctx, &mut rows);
     rows.iter()
@@ -194,6 +195,7 @@ pub fn run_scorer(
         readings: &readings,
         slots: &pool.slots,
         produced: &Produced::default(),
+        seed: 1,
     };
     scorer.score(&ctx, &pool.rows, &mut out);
     out

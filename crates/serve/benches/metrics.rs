@@ -50,6 +50,7 @@ fn counting(criterion: &mut Criterion) {
     let effect = Effect::Forward {
         row: choice.targets.primary,
         prefill: None,
+        encode: Default::default(),
         pd: None,
     };
     let cells = LaneCells::new(Arc::default());

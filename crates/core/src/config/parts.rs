@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
-use crate::contract::roles::{Built, Decider, Filter, Picker, Producer, ProfileHandler, Scorer};
-use crate::contract::spec::PluginSpec;
+use crate::contract::observer::{Announcer, Observer};
+use crate::contract::roles::{
+    Built, Decider, Filter, Picker, Preparer, Producer, ProfileHandler, Scorer,
+};
+use crate::contract::spec::{DataKey, PluginSpec};
 use crate::schedule::plan::Named;
 
 /// The plugins by role, in the order in which they were added.
@@ -15,13 +18,25 @@ pub struct Parts {
     scorers: Vec<Named<dyn Scorer>>,
     pickers: Vec<Named<dyn Picker>>,
     producers: Vec<Named<dyn Producer>>,
+    preparers: Vec<Named<dyn Preparer>>,
+    observers: Vec<Arc<dyn Observer>>,
+    announcers: Vec<(Arc<str>, Arc<dyn Announcer>)>,
     deciders: Vec<Named<dyn Decider>>,
     handlers: Vec<Handler>,
     discoveries: Vec<(Arc<str>, FileDiscovery)>,
     parsers: Vec<(Arc<str>, Parser)>,
     sources: Vec<(Arc<str>, MetricsSource)>,
     extractors: Vec<(Arc<str>, EngineMetrics)>,
-    prefill_header: Option<String>,
+    told: Option<Told>,
+}
+
+/// The profiles whose picks some plugin tells the endpoint that gets the request.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The one that picks who prefills.
+    pub prefill: String,
+    /// The one that picks who encodes.
+    pub encode: Option<String>,
 }
 
 /// A profile handler that has not met its plan yet: its name, its type and itself.
@@ -50,23 +65,46 @@ impl Parts {
         let name: Arc<str> = name.into();
         let kind = spec.kind;
         match built {
-            Built::Filter(plugin) => self.filters.push(named(&name, kind, plugin)),
-            Built::Scorer(plugin) => self.scorers.push(named(&name, kind, plugin)),
+            Built::Filter(plugin) => self.add_filter(&name, kind, plugin),
+            Built::Scorer(plugin) => self.add_scorer(&name, kind, plugin),
+            Built::FilterAndScorer(filter, scorer) => {
+                self.add_filter(&name, kind, filter);
+                self.add_scorer(&name, kind, scorer);
+            }
+            Built::Preparer(plugin) => self.preparers.push(named(&name, kind, plugin)),
             Built::Picker(plugin) => self.pickers.push(named(&name, kind, plugin)),
             Built::Producer(plugin) => self.producers.push(named(&name, kind, plugin)),
             Built::ScorerWithProducer(scorer, producer) => {
-                self.scorers.push(named(&name, kind, scorer));
+                self.add_scorer(&name, kind, scorer);
                 self.producers.push(named(&name, kind, producer));
             }
             Built::Decider(plugin) => self.deciders.push(named(&name, kind, plugin)),
             Built::Handler(plugin) => self.handlers.push((Arc::clone(&name), kind, plugin)),
-            Built::PrefillHeader(profile) => self.prefill_header = Some(profile),
+            Built::PickHeaders { prefill, encode } => self.told = Some(Told { prefill, encode }),
             Built::Parser(parser) => self.parsers.push((Arc::clone(&name), parser)),
             Built::Source(source) => self.sources.push((Arc::clone(&name), source)),
             Built::Extractor(extractor) => self.extractors.push((Arc::clone(&name), extractor)),
             Built::Discovery(discovery) => self.discoveries.push((Arc::clone(&name), discovery)),
         }
         self.names.push(name);
+    }
+
+    fn add_filter(&mut self, name: &Arc<str>, kind: &'static str, plugin: Box<dyn Filter>) {
+        let plugin: Arc<dyn Filter> = plugin.into();
+        self.observers.extend(Arc::clone(&plugin).observer());
+        let announcer = Arc::clone(&plugin).announcer();
+        self.announcers
+            .extend(announcer.map(|one| (Arc::clone(name), one)));
+        self.filters.push(named(name, kind, plugin));
+    }
+
+    fn add_scorer(&mut self, name: &Arc<str>, kind: &'static str, plugin: Box<dyn Scorer>) {
+        let plugin: Arc<dyn Scorer> = plugin.into();
+        self.observers.extend(Arc::clone(&plugin).observer());
+        let announcer = Arc::clone(&plugin).announcer();
+        self.announcers
+            .extend(announcer.map(|one| (Arc::clone(name), one)));
+        self.scorers.push(named(name, kind, plugin));
     }
 
     /// All names.
@@ -99,9 +137,30 @@ impl Parts {
         find(&self.deciders, name).map(|named| named.plugin)
     }
 
-    /// Whether a producer of this name exists.
-    pub fn has_producer(&self, name: &str) -> bool {
-        find(&self.producers, name).is_some()
+    /// Whether somebody of this name produces `key`.
+    pub fn has_producer(&self, key: DataKey, name: &str) -> bool {
+        let kind = key.default_producer();
+        match key {
+            DataKey::PrefixMatch => find(&self.producers, name).is_some(),
+            _ => find(&self.preparers, name).is_some_and(|found| found.kind == kind),
+        }
+    }
+
+    /// All that works out facts of requests. Who counts the prompt's tokens comes first: others go by them.
+    pub fn preparers(&self) -> Vec<Named<dyn Preparer>> {
+        let mut preparers = self.preparers.clone();
+        preparers.sort_by_key(|one| one.kind != DataKey::Tokens.default_producer());
+        preparers
+    }
+
+    /// All that remember picks.
+    pub fn observers(&self) -> Vec<Arc<dyn Observer>> {
+        self.observers.clone()
+    }
+
+    /// All that put headers on answers, with the names of their plugins.
+    pub fn announcers(&self) -> &[(Arc<str>, Arc<dyn Announcer>)] {
+        &self.announcers
     }
 
     /// All producers, in order.
@@ -146,8 +205,8 @@ impl Parts {
         (source.unwrap_or_default(), extractor.unwrap_or_default())
     }
 
-    /// The profile whose pick some plugin tells the decode endpoint.
-    pub fn prefill_header(&self) -> Option<&str> {
-        self.prefill_header.as_deref()
+    /// The profiles whose picks some plugin tells the endpoint that gets the request.
+    pub fn told(&self) -> Option<&Told> {
+        self.told.as_ref()
     }
 }

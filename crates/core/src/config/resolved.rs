@@ -51,8 +51,12 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
     let (Some(handler), false) = (handler, refuses(&resolver.faults)) else {
         return Err(resolver.faults);
     };
-    let prefill_header =
-        resolver.tells_prefill(parts.prefill_header(), handler.plugin.as_ref(), &profiles);
+    let [prefill_header, encode_header] =
+        resolver.tells(parts.told(), handler.plugin.as_ref(), &profiles);
+    let announcers = resolver.announcers(&parts, handler.plugin.as_ref(), &profiles);
+    if refuses(&resolver.faults) {
+        return Err(resolver.faults);
+    }
     let plan = Plan {
         source: basis.source.to_owned(),
         generation: basis.previous.map_or(1, |plan| plan.generation + 1),
@@ -62,8 +66,12 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
         profiles: built.into_iter().flatten().collect(),
         handler,
         producers: parts.producers(),
+        preparers: parts.preparers(),
+        observers: parts.observers(),
+        announcers,
         added: resolver.added,
         prefill_header,
+        encode_header,
         parsers,
         metrics,
         staleness: resolver.own.staleness_or(basis.staleness),

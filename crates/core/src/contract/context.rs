@@ -22,6 +22,8 @@ pub struct Ctx<'a> {
     pub slots: &'a Slots,
     /// What the producers worked out.
     pub produced: &'a Produced,
+    /// Seed of every random choice in this decision.
+    pub seed: u64,
 }
 
 /// What a producer sees: the request and the pool, before any profile runs.

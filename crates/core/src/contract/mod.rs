@@ -2,6 +2,7 @@
 pub mod context;
 pub mod data_layer;
 pub mod learner;
+pub mod observer;
 pub mod pages;
 pub mod produced;
 pub mod roles;

@@ -1,4 +1,5 @@
-//! What producers work out once per decision, for all profiles: which part of the prompt each candidate holds.
+//! What producers work out once per decision, for all profiles: which part of the prompt each candidate holds, how long
+//! the prompt is, which session it belongs to, what load the candidates carry.
 
 use std::sync::Arc;
 
@@ -72,6 +73,30 @@ impl Hasher {
     }
 }
 
+/// The token load of the candidates, as one producer counts it.
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    producer: Option<Arc<str>>,
+    /// Tokens in flight, by row.
+    pub in_flight: Vec<u64>,
+    /// Tokens of this request that each candidate would have to compute, by row.
+    pub uncached: Vec<u64>,
+}
+
+/// The session of a request, as one producer finds it.
+#[derive(Clone, Debug, Default)]
+struct Session {
+    producer: Option<Arc<str>>,
+    id: String,
+}
+
+/// Makes `place` that of `producer`; the name is counted up only when it changes.
+fn claim(place: &mut Option<Arc<str>>, producer: &Arc<str>) {
+    if !place.as_ref().is_some_and(|own| Arc::ptr_eq(own, producer)) {
+        *place = Some(Arc::clone(producer));
+    }
+}
+
 /// Everything that the plan's producers worked out for the current decision.
 #[derive(Clone, Debug, Default)]
 pub struct Produced {
@@ -79,12 +104,19 @@ pub struct Produced {
     used: usize,
     /// The prompt's hashes.
     pub hasher: Hasher,
+    /// Tokens of the prompt; `None` where nobody counts them or there is no prompt.
+    pub tokens: Option<u32>,
+    loads: Vec<Load>,
+    loads_used: usize,
+    sessions: Vec<Session>,
+    sessions_used: usize,
 }
 
 impl Produced {
     /// Starts a new decision.
     pub fn begin(&mut self) {
-        self.used = 0;
+        (self.used, self.loads_used, self.sessions_used) = (0, 0, 0);
+        self.tokens = None;
         self.hasher.begin();
     }
 
@@ -95,13 +127,7 @@ impl Produced {
         }
         self.used += 1;
         let place = &mut self.prefixes[self.used - 1];
-        if !place
-            .producer
-            .as_ref()
-            .is_some_and(|named| Arc::ptr_eq(named, producer))
-        {
-            place.producer = Some(Arc::clone(producer));
-        }
+        claim(&mut place.producer, producer);
         place.clear(rows);
         (place, &mut self.hasher)
     }
@@ -111,6 +137,48 @@ impl Produced {
         self.prefixes()
             .iter()
             .find(|found| found.producer() == producer)
+    }
+
+    /// A place for the load that `producer` counts, emptied for `rows` candidates; its memory is kept.
+    pub fn next_load(&mut self, producer: &Arc<str>, rows: usize) -> &mut Load {
+        if self.loads_used == self.loads.len() {
+            self.loads.push(Load::default());
+        }
+        self.loads_used += 1;
+        let place = &mut self.loads[self.loads_used - 1];
+        claim(&mut place.producer, producer);
+        for column in [&mut place.in_flight, &mut place.uncached] {
+            column.clear();
+            column.resize(rows, 0);
+        }
+        place
+    }
+
+    /// The load that the producer of this instance name counts.
+    pub fn load(&self, producer: &str) -> Option<&Load> {
+        self.loads[..self.loads_used]
+            .iter()
+            .find(|load| load.producer.as_deref() == Some(producer))
+    }
+
+    /// Notes the session that `producer` finds.
+    pub fn add_session(&mut self, producer: &Arc<str>, id: &str) {
+        if self.sessions_used == self.sessions.len() {
+            self.sessions.push(Session::default());
+        }
+        self.sessions_used += 1;
+        let place = &mut self.sessions[self.sessions_used - 1];
+        claim(&mut place.producer, producer);
+        place.id.clear();
+        place.id.push_str(id);
+    }
+
+    /// The session that the producer of this instance name found; that of the first one where the name is empty.
+    pub fn session(&self, producer: &str) -> Option<&str> {
+        let found = self.sessions[..self.sessions_used]
+            .iter()
+            .find(|one| producer.is_empty() || one.producer.as_deref() == Some(producer))?;
+        Some(&found.id)
     }
 
     /// What the producers found, in the order of the plan.

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use crate::contract::context::{Asked, Ctx};
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
 use crate::contract::learner::Learner;
-use crate::contract::produced::{Hasher, PrefixMatch};
+use crate::contract::observer::{Announcer, Observer};
+use crate::contract::produced::{Hasher, PrefixMatch, Produced};
 use crate::contract::table::{Picks, ProfileRun};
 use crate::index::row_set::RowSet;
 use crate::model::pool::Snapshot;
 use crate::model::slots::{Slot, Slots};
+use crate::model::tokens::TokensHeld;
 use crate::rng::Rng;
 use crate::time::Tick;
+use smallvec::SmallVec;
 
 /// What a plugin knows beyond one decision; a plugin of equal type and name in the next plan may go on with it.
 pub type State = Arc<dyn Any + Send + Sync>;
@@ -29,6 +32,21 @@ pub trait Filter: Send + Sync {
     /// Whether labels and readings are all that it looks at, so that a receipt is enough to run it again.
     fn is_repeatable(&self) -> bool {
         false
+    }
+
+    /// The filter as one that remembers its picks, if it does.
+    fn observer(self: Arc<Self>) -> Option<Arc<dyn Observer>> {
+        None
+    }
+
+    /// The filter as one that puts a header on answers, if it does.
+    fn announcer(self: Arc<Self>) -> Option<Arc<dyn Announcer>> {
+        None
+    }
+
+    /// What it knows beyond one decision.
+    fn state(&self) -> Option<State> {
+        None
     }
 }
 
@@ -63,6 +81,16 @@ pub trait Scorer: Send + Sync {
         None
     }
 
+    /// The scorer as one that remembers its picks, if it does.
+    fn observer(self: Arc<Self>) -> Option<Arc<dyn Observer>> {
+        None
+    }
+
+    /// The scorer as one that puts a header on answers, if it does.
+    fn announcer(self: Arc<Self>) -> Option<Arc<dyn Announcer>> {
+        None
+    }
+
     /// What it knows beyond one decision.
     fn state(&self) -> Option<State> {
         None
@@ -76,6 +104,8 @@ pub struct Targets {
     pub primary: usize,
     /// Row that runs the prefill, if another one does.
     pub prefill: Option<usize>,
+    /// Row that encodes images and the like, if another one does; the first of them.
+    pub encode: Option<usize>,
 }
 
 /// Works something out once per decision, for all profiles, and learns from the picks.
@@ -94,6 +124,31 @@ pub trait Producer: Send + Sync {
 
     /// The slots that hold a block, for the explanation of one prompt.
     fn holders(&self, hash: u64, now: Tick) -> Vec<Slot>;
+
+    /// What it knows beyond one decision.
+    fn state(&self) -> Option<State> {
+        None
+    }
+}
+
+/// What a request holds on endpoints beside its count in flight.
+pub type Holds = SmallVec<[Hold; 2]>;
+
+/// Tokens of a request on an endpoint.
+pub struct Hold {
+    /// The tokens.
+    pub tokens: TokensHeld,
+    /// Whether they are given back with the first byte of the answer; else at its end.
+    pub until_head: bool,
+}
+
+/// Works out facts of a request once per decision, for all profiles and after the prefix producers.
+pub trait Preparer: Send + Sync {
+    /// Adds them to `produced`.
+    fn prepare(&self, asked: &Asked<'_>, produced: &mut Produced);
+
+    /// The picks are made: adds what the request holds from now on to `holds`.
+    fn hold(&self, _: &Asked<'_>, _: &Produced, _: Targets, _: &mut Holds) {}
 
     /// What it knows beyond one decision.
     fn state(&self) -> Option<State> {
@@ -129,10 +184,11 @@ pub struct Held {
     pub newest: Option<Tick>,
 }
 
-/// Says whether a request's prefill runs elsewhere.
+/// Says whether a part of a request, prefill or encoding, runs elsewhere.
 pub trait Decider: Send + Sync {
-    /// Decides, knowing the row that will decode, and says why in a word.
-    fn prefill(&self, ctx: &Ctx<'_>, decode: usize) -> (bool, &'static str);
+    /// Decides, knowing the row that was picked first (the one that decodes, in the usual order), and says why in a
+    /// few words.
+    fn decide(&self, ctx: &Ctx<'_>, picked: usize) -> (bool, &'static str);
 }
 
 /// What a picker reads and writes.
@@ -196,15 +252,17 @@ pub enum Next {
         primary: usize,
         /// Index of the run that picked who prefills, if another endpoint is to.
         prefill: Option<usize>,
+        /// Index of the run that picked who encodes, if other endpoints are to.
+        encode: Option<usize>,
         /// What was decided about prefill and decode, if the handler decides that.
         pd: Option<PdDecision>,
     },
 }
 
-/// Where prefill and decode of a request run.
+/// Where the parts of a request run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PdDecision {
-    /// `decode-only` or `prefill-decode`.
+    /// `decode-only`, `prefill-decode`, `encode-decode` or `encode-prefill-decode`.
     pub word: &'static str,
     /// Why, in a few words.
     pub reason: &'static str,
@@ -239,6 +297,17 @@ pub trait ProfileHandler: Send + Sync {
         None
     }
 
+    /// The profile whose picks are those that encode, as an index into the plan's profiles, once bound.
+    fn encode_profile(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether the endpoint that gets the request is told by header who prefills and who encodes, without a plugin
+    /// of its own for that.
+    fn tells(&self) -> bool {
+        false
+    }
+
     /// The port of the picked endpoint that requests are sent to, where it is not the endpoint's own; which endpoint
     /// behind that port is meant stands in a header then.
     fn primary_port(&self) -> Option<u16> {
@@ -260,10 +329,19 @@ pub enum Built {
     Producer(Box<dyn Producer>),
     /// A scorer that brings the producer it reads, under its own name.
     ScorerWithProducer(Box<dyn Scorer>, Box<dyn Producer>),
+    /// A filter and a scorer under one name.
+    FilterAndScorer(Box<dyn Filter>, Box<dyn Scorer>),
+    /// Works out facts of the request.
+    Preparer(Box<dyn Preparer>),
     /// A decider.
     Decider(Box<dyn Decider>),
-    /// The pick of the profile of this name is sent along as the one that prefills.
-    PrefillHeader(String),
+    /// The picks of the profiles of these names are sent along, as who prefills and who encodes.
+    PickHeaders {
+        /// The profile of the one that prefills.
+        prefill: String,
+        /// The profile of those that encode.
+        encode: Option<String>,
+    },
     /// How request bodies are read: a description that the doors carry out.
     Parser(Parser),
     /// Where metrics are scraped from: a description that the feeds carry out.
@@ -283,8 +361,10 @@ impl fmt::Debug for Built {
             Self::Handler(_) => "profile handler",
             Self::Producer(_) => "producer",
             Self::ScorerWithProducer(..) => "scorer with producer",
+            Self::FilterAndScorer(..) => "filter and scorer",
+            Self::Preparer(_) => "producer",
             Self::Decider(_) => "decider",
-            Self::PrefillHeader(_) => "header writer",
+            Self::PickHeaders { .. } => "header writer",
             Self::Parser(_) => "parser",
             Self::Source(_) => "metrics source",
             Self::Extractor(_) => "metrics extractor",

@@ -40,7 +40,7 @@ pub enum Role {
     ProfileHandler,
     /// Works something out once per decision.
     Producer,
-    /// Says whether prefill runs elsewhere.
+    /// Says whether prefill or encoding runs elsewhere.
     Decider,
     /// Adds headers about the picks to the request.
     HeaderWriter,
@@ -121,6 +121,12 @@ pub const fn needs_nothing(_: &Params<'_>) -> Vec<Requirement> {
 pub enum DataKey {
     /// Which part of the prompt each candidate holds.
     PrefixMatch,
+    /// How many tokens the prompt has.
+    Tokens,
+    /// Tokens in flight on each candidate.
+    Load,
+    /// The session that the request belongs to.
+    Session,
 }
 
 impl DataKey {
@@ -128,6 +134,9 @@ impl DataKey {
     pub const fn word(self) -> &'static str {
         match self {
             Self::PrefixMatch => "PrefixCacheMatchInfo",
+            Self::Tokens => "TokenizedPrompt",
+            Self::Load => "InFlightLoad",
+            Self::Session => "SessionID",
         }
     }
 
@@ -135,6 +144,9 @@ impl DataKey {
     pub const fn default_producer(self) -> &'static str {
         match self {
             Self::PrefixMatch => "approx-prefix-cache-producer",
+            Self::Tokens => "token-producer",
+            Self::Load => "inflight-load-producer",
+            Self::Session => "session-id-producer",
         }
     }
 }

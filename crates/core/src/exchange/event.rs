@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::contract::roles::PdDecision;
-use crate::contract::table::Table;
+use crate::contract::table::{Picks, Table};
 use crate::model::pool::Snapshot;
 use crate::model::reject::Reject;
 use crate::model::request::InferenceRequest;
@@ -77,6 +77,8 @@ pub enum Effect {
         row: usize,
         /// Row that runs the prefill, if another one is to.
         prefill: Option<usize>,
+        /// Rows that encode images and the like, if others are to.
+        encode: Picks,
         /// What was decided about prefill and decode, if the plan decides that.
         pd: Option<PdDecision>,
     },

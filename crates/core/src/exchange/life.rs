@@ -9,6 +9,8 @@
 //! The endpoint's in-flight count is taken in the step that picks it and is released by the guard's drop,
 //! on every way out. Parts of the answer never come here: the door forwards them first.
 
+use crate::contract::roles::Holds;
+use crate::contract::table::Picks;
 use crate::exchange::event::{
     Attempt, Attempts, Cause, Deciding, Effect, End, Event, Outcome, Usage,
 };
@@ -16,7 +18,7 @@ use crate::exchange::lessons::Lessons;
 use crate::index::row_set::RowSet;
 use crate::model::reject::Reject;
 use crate::model::slots::InFlight;
-use crate::schedule::scheduler::{Choice, Question, decide, told};
+use crate::schedule::scheduler::{Question, decide, held, observed, told};
 use crate::time::{Span, Tick};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,9 @@ pub struct Life {
     guard: Option<InFlight>,
     /// The prefill endpoint's count; released with the first byte, when its work is done.
     prefill_guard: Option<InFlight>,
+    /// The same of the first endpoint that encodes.
+    encode_guard: Option<InFlight>,
+    holds: Holds,
     lessons: Lessons,
     tried: Option<RowSet>,
     attempts: Attempts,
@@ -53,6 +58,8 @@ impl Life {
             first_byte: None,
             guard: None,
             prefill_guard: None,
+            encode_guard: None,
+            holds: Holds::new(),
             lessons: Lessons::default(),
             tried: None,
             attempts: Attempts::new(),
@@ -93,6 +100,7 @@ impl Life {
                 Effect::Forward {
                     row,
                     prefill: None,
+                    encode: Picks::new(),
                     pd: None,
                 }
             }
@@ -106,6 +114,8 @@ impl Life {
                 self.first_byte = Some(now);
                 self.status = Some(status);
                 self.prefill_guard = None;
+                self.encode_guard = None;
+                self.holds.retain(|hold| !hold.until_head);
                 self.lessons.head(status, now);
                 if let Some(attempt) = self.attempts.last_mut() {
                     attempt.took = now.since(self.attempt_began);
@@ -150,21 +160,25 @@ impl Life {
             seed,
         };
         let effect = match decide(&question, table) {
-            Ok(Choice { targets, run, pd }) => {
+            Ok(choice) => {
                 // Counted in the same step as the pick, so the next decision already sees it.
+                let targets = choice.targets;
                 let row = targets.primary;
                 let guard = slots.enter(snapshot.endpoints[row].slot);
                 self.forward(row, guard, now);
-                self.prefill_guard = targets
-                    .prefill
-                    .map(|row| slots.enter(snapshot.endpoints[row].slot));
+                let enter = |row: usize| slots.enter(snapshot.endpoints[row].slot);
+                self.prefill_guard = targets.prefill.map(enter);
+                self.encode_guard = targets.encode.map(enter);
                 told(&question, table, targets);
-                self.lessons
-                    .begin(plan, &question.ctx(table), &table.runs()[run], row);
+                self.holds = held(&question, table, targets);
+                observed(&question, table, &choice);
+                let run = &table.runs()[choice.run];
+                self.lessons.begin(plan, &question.ctx(table), run, row);
                 Effect::Forward {
                     row,
                     prefill: targets.prefill,
-                    pd,
+                    encode: choice.encode,
+                    pd: choice.pd,
                 }
             }
             Err(reject) => self.refuse(reject),
@@ -223,6 +237,8 @@ impl Life {
     fn release(&mut self) {
         self.guard = None;
         self.prefill_guard = None;
+        self.encode_guard = None;
+        self.holds.clear();
     }
 
     fn refuse(&mut self, reject: Reject) -> Effect {

@@ -1,8 +1,11 @@
 //! Who can serve and what is asked: endpoints and their slots, the pool, the request, the rejects.
 pub mod endpoint;
+pub mod headers;
 pub mod pool;
 pub mod prompt;
 pub mod reject;
+pub mod reported;
 pub mod request;
 pub mod slots;
+pub mod tokens;
 pub mod usage;

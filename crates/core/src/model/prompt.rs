@@ -34,6 +34,11 @@ pub trait PromptView: Sync {
     fn several(&self) -> bool {
         false
     }
+
+    /// Whether an image, a video or a recording is among the messages.
+    fn multimodal(&self) -> bool {
+        false
+    }
 }
 
 /// A borrowed view that can stand in a request.
@@ -41,6 +46,19 @@ pub trait PromptView: Sync {
 pub struct Prompt<'a>(pub &'a dyn PromptView);
 
 impl Prompt<'_> {
+    /// Tokens of all prompts, four bytes each, the last of each prompt filled up.
+    pub fn tokens(self) -> u32 {
+        let (mut bytes, mut tokens) = (0_usize, 0_usize);
+        self.0.walk(Form::Text, &mut |piece| {
+            match piece {
+                Piece::Bytes(piece) => bytes += piece.len(),
+                Piece::End => tokens += std::mem::take(&mut bytes).div_ceil(4),
+            }
+            ControlFlow::Continue(())
+        });
+        u32::try_from(tokens + bytes.div_ceil(4)).unwrap_or(u32::MAX)
+    }
+
     /// Bytes of all prompts in this form.
     pub fn bytes(self, form: Form) -> usize {
         let mut bytes = 0;

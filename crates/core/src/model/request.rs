@@ -1,5 +1,6 @@
 //! A request as scheduling sees it: sizes and names, borrowed from the door that received it.
 
+use crate::model::headers::Headers;
 use crate::model::prompt::Prompt;
 
 /// What a decision may depend on. Everything is borrowed; nothing of the prompt is copied.
@@ -19,4 +20,6 @@ pub struct InferenceRequest<'a> {
     pub max_output_tokens: Option<u32>,
     /// Whether the answer is to be streamed.
     pub stream: bool,
+    /// The client's headers, without those that only parts of the fleet may set.
+    pub headers: Headers<'a>,
 }

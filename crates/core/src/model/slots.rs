@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use crate::model::reported::{Reported, Reports};
 use crate::time::{Span, Tick};
 
 /// A small stable number of an endpoint: its row in every slab.
@@ -124,6 +125,7 @@ pub struct Slots {
     scrape: Box<[AtomicU8]>,
     epochs: Box<[AtomicU32]>,
     caches: Box<[AtomicU64]>,
+    reports: Reports,
 }
 
 impl Slots {
@@ -139,6 +141,7 @@ impl Slots {
             scrape: (0..capacity).map(|_| AtomicU8::new(0)).collect(),
             epochs: (0..capacity).map(|_| AtomicU32::new(0)).collect(),
             caches: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
+            reports: Reports::new(capacity),
         }
     }
 
@@ -222,6 +225,16 @@ impl Slots {
         }
     }
 
+    /// Notes what the engine reports beyond its gauges.
+    pub fn set_reported(&self, slot: Slot, reported: Reported) {
+        self.reports.set(slot.0, reported);
+    }
+
+    /// Looks at what the engine reports beyond its gauges.
+    pub fn reported<T>(&self, slot: Slot, look: impl FnOnce(&Reported) -> T) -> T {
+        self.reports.look(slot.0, look)
+    }
+
     /// Notes how the last scrape ended.
     pub fn set_scrape_state(&self, slot: Slot, state: ScrapeState) {
         self.scrape[slot.0 as usize].store(state as u8, Ordering::Relaxed);
@@ -240,6 +253,7 @@ impl Slots {
         }
         self.set_scrape_state(slot, ScrapeState::Never);
         self.set_cache_config(slot, CacheConfig::default());
+        self.set_reported(slot, Reported::default());
         self.restarted(slot);
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::config::own::OwnSettings;
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
 use crate::contract::learner::Learner;
-use crate::contract::roles::{Filter, Picker, Producer, ProfileHandler, Scorer, State};
+use crate::contract::observer::{Announcer, Observer};
+use crate::contract::roles::{Filter, Picker, Preparer, Producer, ProfileHandler, Scorer, State};
 use crate::contract::spec::Generation;
 use crate::contract::staleness::Staleness;
 use crate::model::slots::Reading;
@@ -50,6 +51,17 @@ pub struct Profile {
     pub picker: Named<dyn Picker>,
 }
 
+/// A part of a request that an endpoint is picked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Answering it.
+    Answer,
+    /// Its prefill.
+    Prefill,
+    /// Encoding its images and the like.
+    Encode,
+}
+
 /// The plan in force.
 pub struct Plan {
     /// What the plan was made from: a preset's name or a file path.
@@ -68,10 +80,18 @@ pub struct Plan {
     pub handler: Named<dyn ProfileHandler>,
     /// What is worked out before any profile runs, in this order.
     pub producers: Vec<Named<dyn Producer>>,
+    /// What is worked out after them, in this order.
+    pub preparers: Vec<Named<dyn Preparer>>,
+    /// Plugins that remember the picks.
+    pub observers: Vec<Arc<dyn Observer>>,
+    /// Headers that plugins put on answers, and whose pick each speaks of.
+    pub announcers: Vec<(Arc<dyn Announcer>, Part)>,
     /// Names of plugins that nobody wrote down and the plan needs.
     pub added: Vec<String>,
     /// Whether the picked prefill endpoint is told to the decode endpoint by a header.
     pub prefill_header: bool,
+    /// Whether the picked endpoints that encode are told to it by a header.
+    pub encode_header: bool,
     /// How request bodies are read, in order.
     pub parsers: Vec<Parser>,
     /// Where and which metrics are scraped; `None`: the configuration wants none.
@@ -105,12 +125,19 @@ impl Plan {
         let producers = self.producers.iter().find_map(|producer| {
             is(producer.kind, &producer.name).then(|| producer.plugin.state())?
         });
-        producers.or_else(|| {
-            self.profiles
-                .iter()
-                .flat_map(|p| &p.scorers)
-                .find_map(|s| is(s.scorer.kind, &s.scorer.name).then(|| s.scorer.plugin.state())?)
-        })
+        let scorers = || self.profiles.iter().flat_map(|p| &p.scorers);
+        let filters = || self.profiles.iter().flat_map(|p| &p.filters);
+        producers
+            .or_else(|| {
+                scorers().find_map(|s| {
+                    is(s.scorer.kind, &s.scorer.name).then(|| s.scorer.plugin.state())?
+                })
+            })
+            .or_else(|| filters().find_map(|f| is(f.kind, &f.name).then(|| f.plugin.state())?))
+            .or_else(|| {
+                let mut preparers = self.preparers.iter();
+                preparers.find_map(|p| is(p.kind, &p.name).then(|| p.plugin.state())?)
+            })
     }
 
     /// Whether the request is looked into for a prompt and a model.

@@ -1,8 +1,9 @@
 //! The loop over profiles: the handler says which runs next, until it says done.
 
 use crate::contract::context::{Asked, Ctx};
-use crate::contract::roles::{Next, PdDecision, Targets};
-use crate::contract::table::{ProfileRun, Table};
+use crate::contract::observer::Picked;
+use crate::contract::roles::{Holds, Next, PdDecision, Targets};
+use crate::contract::table::{Picks, ProfileRun, Table};
 use crate::index::row_set::RowSet;
 use crate::model::pool::Snapshot;
 use crate::model::reject::Reject;
@@ -35,10 +36,12 @@ pub struct Question<'a> {
 }
 
 /// What was decided.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Choice {
     /// Who gets the request.
     pub targets: Targets,
+    /// All rows that encode, best first.
+    pub encode: Picks,
     /// Index of the run that made the primary pick.
     pub run: usize,
     /// What was decided about prefill and decode, if the plan decides that.
@@ -68,6 +71,7 @@ impl<'a> Question<'a> {
             readings: &table.readings,
             slots: self.slots,
             produced: &table.produced,
+            seed: self.seed,
         }
     }
 }
@@ -96,16 +100,19 @@ pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<Choice, Reje
             Next::Done {
                 primary,
                 prefill,
+                encode,
                 pd,
             } => {
+                let picks = |run: Option<usize>| table.runs().get(run?).map(|run| &run.picks);
+                let first = |run| Some(*picks(run)?.first()? as usize);
                 let targets = Targets {
                     primary: primary_pick(question, table, primary)?,
-                    prefill: prefill
-                        .and_then(|run| table.runs().get(run)?.picks.first())
-                        .map(|&row| row as usize),
+                    prefill: first(prefill),
+                    encode: first(encode),
                 };
                 return Ok(Choice {
                     targets,
+                    encode: picks(encode).cloned().unwrap_or_default(),
                     run: primary,
                     pd,
                 });
@@ -130,6 +137,7 @@ pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<Choice, Reje
                     readings,
                     slots,
                     produced,
+                    seed: question.seed,
                 };
                 profile::run(chosen, at, &ctx, question.tried, question.seed, run);
             }
@@ -147,6 +155,11 @@ fn produce(question: &Question<'_>, table: &mut Table) {
             table.readings.fill_prefix(place, question.now);
         }
     }
+    for preparer in &question.plan.preparers {
+        preparer
+            .plugin
+            .prepare(&question.asked(), &mut table.produced);
+    }
 }
 
 /// Tells the producers what was picked.
@@ -156,6 +169,36 @@ pub fn told(question: &Question<'_>, table: &Table, targets: Targets) {
         producer
             .plugin
             .picked(&question.asked(), &table.produced.hasher, found, targets);
+    }
+}
+
+/// What the request holds on the endpoints picked.
+pub fn held(question: &Question<'_>, table: &Table, targets: Targets) -> Holds {
+    let mut holds = Holds::new();
+    for preparer in &question.plan.preparers {
+        preparer
+            .plugin
+            .hold(&question.asked(), &table.produced, targets, &mut holds);
+    }
+    holds
+}
+
+/// Tells the plugins that remember picks.
+pub fn observed(question: &Question<'_>, table: &Table, choice: &Choice) {
+    if question.plan.observers.is_empty() {
+        return;
+    }
+    let profiles = &question.plan.profiles;
+    let named = |run: &ProfileRun, name: &str| profiles[run.profile].name == name;
+    let picked = Picked {
+        ctx: &question.ctx(table),
+        primary: choice.targets.primary,
+        run: choice.run,
+        runs: table.runs(),
+        run_of: &|name| table.runs().iter().position(|run| named(run, name)),
+    };
+    for observer in &question.plan.observers {
+        observer.picked(&picked);
     }
 }
 

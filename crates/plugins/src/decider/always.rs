@@ -48,7 +48,7 @@ fn build(_: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
 }
 
 impl Decider for Always {
-    fn prefill(&self, _: &Ctx<'_>, _: usize) -> (bool, &'static str) {
+    fn decide(&self, _: &Ctx<'_>, _: usize) -> (bool, &'static str) {
         (true, "always")
     }
 }

@@ -103,7 +103,7 @@ struct PrefixBased {
 }
 
 impl Decider for PrefixBased {
-    fn prefill(&self, ctx: &Ctx<'_>, decode: usize) -> (bool, &'static str) {
+    fn decide(&self, ctx: &Ctx<'_>, decode: usize) -> (bool, &'static str) {
         if self.non_cached == 0 {
             return (false, "switched off");
         }
@@ -162,8 +162,9 @@ mod tests {
             readings: &pool.readings(),
             slots: &pool.slots,
             produced: &produced,
+            seed: 1,
         };
-        assert_eq!(decider.prefill(&ctx, 1), expected, "{parameters} {tokens}");
+        assert_eq!(decider.decide(&ctx, 1), expected, "{parameters} {tokens}");
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl PrefillDecode {
                     (true, "new bytes")
                 }
             }
-            When::Says(_, Some(decider)) => decider.prefill(ctx, decode),
+            When::Says(_, Some(decider)) => decider.decide(ctx, decode),
             When::Says(_, None) => (false, "no decider"),
         }
     }
@@ -170,6 +170,7 @@ impl PrefillDecode {
         Next::Done {
             primary: 0,
             prefill: found,
+            encode: None,
             pd: Some(PdDecision {
                 word: if found.is_some() {
                     "prefill-decode"

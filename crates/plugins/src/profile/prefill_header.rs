@@ -58,5 +58,8 @@ impl Default for Parameters {
 
 fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
     let parameters: Parameters = params.read()?;
-    Ok(Built::PrefillHeader(parameters.prefill_profile))
+    Ok(Built::PickHeaders {
+        prefill: parameters.prefill_profile,
+        encode: None,
+    })
 }

@@ -56,6 +56,7 @@ impl ProfileHandler for Single {
         Next::Done {
             primary: 0,
             prefill: None,
+            encode: None,
             pd: None,
         }
     }

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use pointsman_core::contract::data_layer::Parser;
+use pointsman_core::model::headers::Headers;
 use pointsman_core::model::prompt::Prompt;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
@@ -23,7 +24,9 @@ use pointsman_wire::status::{DROPPED_REASON, openai_error};
 use tokio::time::Instant;
 
 use crate::door::answer::Answer;
-use crate::door::headers::{X_REQUEST_ID, request_id, strip_hop_by_hop, strip_steering, value};
+use crate::door::headers::{
+    Seen, X_REQUEST_ID, request_id, strip_hop_by_hop, strip_steering, value,
+};
 use crate::door::limits::GatewayLimits;
 use crate::door::models;
 use crate::door::passage::{Passage, Patience};
@@ -134,6 +137,8 @@ async fn serve(
     }
     let frames = whole_body(&parts.headers, body, limits).await?;
     prepare_headers(parts, exchange.request_id());
+    let seen = Seen(&parts.headers);
+    let headers = Headers::of(&seen);
     let sending = Sending {
         lane,
         plan: &plan,
@@ -150,6 +155,7 @@ async fn serve(
             let id = exchange.request_id().to_owned();
             let request = InferenceRequest {
                 id: &id,
+                headers,
                 ..InferenceRequest::default()
             };
             sending.picked(exchange, &request).await
@@ -167,6 +173,7 @@ async fn serve(
                 prompt_bytes: facts.prompt_bytes,
                 max_output_tokens: facts.max_tokens,
                 stream: facts.stream,
+                headers,
             };
             sending.picked(exchange, &request).await
         }

@@ -1,9 +1,26 @@
 //! Header hygiene at a door: what never crosses it, and request ids.
 
+use std::ops::ControlFlow;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use pointsman_core::model::headers::HeaderView;
 use pointsman_core::rng::Rng;
 
 use crate::handoff::unique::Unique;
+
+/// A request's headers as scheduling sees them.
+pub struct Seen<'a>(pub &'a HeaderMap);
+
+impl HeaderView for Seen<'_> {
+    fn values<'s>(&'s self, name: &str, take: &mut dyn FnMut(&'s str) -> ControlFlow<()>) {
+        let _ = self
+            .0
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .try_for_each(take);
+    }
+}
 
 /// The request-id header, on requests and answers.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

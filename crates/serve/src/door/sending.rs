@@ -10,11 +10,13 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
 use pointsman_core::config::own::Handoff;
+use pointsman_core::contract::table::Picks;
 use pointsman_core::exchange::event::{Cause, Effect};
 use pointsman_core::model::endpoint::Endpoint;
+use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
-use pointsman_core::schedule::plan::Plan;
+use pointsman_core::schedule::plan::{Part, Plan};
 use pointsman_http::{Body, Frames, SendErrorKind};
 use pointsman_wire::handoff::dialect::Dialect;
 use tokio::time::{Instant, timeout};
@@ -33,6 +35,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Tells the decode endpoint's sidecar who prefills.
 const PREFILLER: HeaderName = HeaderName::from_static("x-prefiller-host-port");
+
+/// Tells it who encodes images and the like.
+const ENCODERS: HeaderName = HeaderName::from_static("x-encoder-hosts-ports");
 
 /// Tells the endpoint's first rank which rank is meant.
 const DATA_PARALLEL: HeaderName = HeaderName::from_static("x-data-parallel-host-port");
@@ -75,10 +80,21 @@ pub struct Sending<'a> {
 }
 
 /// Who an attempt goes to.
-#[derive(Clone, Copy)]
 struct Rows {
     row: usize,
     prefill: Option<usize>,
+    encode: Picks,
+}
+
+impl Rows {
+    /// One endpoint alone.
+    fn only(row: usize) -> Self {
+        Self {
+            row,
+            prefill: None,
+            encode: Picks::new(),
+        }
+    }
 }
 
 impl Sending<'_> {
@@ -95,11 +111,20 @@ impl Sending<'_> {
         let mut overloaded = None;
         for tried in 1.. {
             let rows = match effect {
-                Effect::Forward { row, prefill, .. } => Rows { row, prefill },
+                Effect::Forward {
+                    row,
+                    prefill,
+                    encode,
+                    ..
+                } => Rows {
+                    row,
+                    prefill,
+                    encode,
+                },
                 // An endpoint that said no is a better answer than that none is left.
                 Effect::Reply(reject) => {
-                    return overloaded.map_or(Err(reject), |response| {
-                        Ok(self.answered(exchange, response))
+                    return overloaded.map_or(Err(reject), |(response, rows)| {
+                        Ok(self.answered(exchange, response, &rows))
                     });
                 }
                 Effect::Note(_) | Effect::Nothing => {
@@ -107,12 +132,12 @@ impl Sending<'_> {
                 }
             };
             let last = self.is_last(tried);
-            let cause = match self.attempt(exchange, rows).await {
+            let cause = match self.attempt(exchange, &rows).await {
                 Ok(response) if last || !self.tries_elsewhere(response.status()) => {
-                    return Ok(self.answered(exchange, response));
+                    return Ok(self.answered(exchange, response, &rows));
                 }
                 Ok(response) => {
-                    overloaded = Some(response);
+                    overloaded = Some((response, rows));
                     Cause::Overloaded
                 }
                 Err(cause) => cause,
@@ -150,8 +175,12 @@ impl Sending<'_> {
         } {
             let row = rows.swap_remove(at);
             exchange.bypass(row);
-            match self.attempt(exchange, Rows { row, prefill: None }).await {
-                Ok(response) => return Ok(self.answered(exchange, response)),
+            let rows = Rows::only(row);
+            match self.attempt(exchange, &rows).await {
+                Ok(response) => {
+                    exchange.head(response.status().as_u16());
+                    return Ok(self.streaming(response));
+                }
                 Err(cause) => {
                     if let Effect::Reply(reject) = exchange.failed(cause, None) {
                         last = reject;
@@ -184,15 +213,44 @@ impl Sending<'_> {
                 ))
     }
 
-    fn answered(&self, exchange: &mut Exchange, response: Response<Body>) -> Served {
+    fn answered(
+        &self,
+        exchange: &mut Exchange,
+        mut response: Response<Body>,
+        rows: &Rows,
+    ) -> Served {
         exchange.head(response.status().as_u16());
+        if !self.plan.announcers.is_empty() {
+            self.announce(response.headers_mut(), exchange.snapshot(), rows);
+        }
+        self.streaming(response)
+    }
+
+    /// Adds what the plan's plugins put on answers.
+    fn announce(&self, headers: &mut HeaderMap, snapshot: &Snapshot, rows: &Rows) {
+        for (announcer, part) in &self.plan.announcers {
+            let row = match part {
+                Part::Answer => Some(rows.row),
+                Part::Prefill => rows.prefill,
+                Part::Encode => rows.encode.first().map(|&row| row as usize),
+            };
+            let name = HeaderName::from_bytes(announcer.header().as_bytes());
+            if let (Some(row), Ok(name)) = (row, name) {
+                let mut text = String::new();
+                announcer.write(&snapshot.endpoints[row], &mut text);
+                headers.insert(name, value(&text));
+            }
+        }
+    }
+
+    fn streaming(&self, response: Response<Body>) -> Served {
         Served::Streaming {
             response,
             deadline: self.deadline,
         }
     }
 
-    async fn attempt(&self, exchange: &Exchange, rows: Rows) -> Result<Response<Body>, Cause> {
+    async fn attempt(&self, exchange: &Exchange, rows: &Rows) -> Result<Response<Body>, Cause> {
         let snapshot = Arc::clone(exchange.snapshot());
         let endpoint = &snapshot.endpoints[rows.row];
         let prefill = rows.prefill.map(|row| &snapshot.endpoints[row]);
@@ -204,7 +262,7 @@ impl Sending<'_> {
             // Boxed, because it is large: the future of a request is copied once, with room for every way it can go.
             return Box::pin(self.carry(dialect, prefill, endpoint, left)).await;
         }
-        timeout(left, self.send(endpoint, prefill))
+        timeout(left, self.send(&snapshot, rows))
             .await
             .map_err(|_| Cause::FirstByteTimeout)?
     }
@@ -268,11 +326,8 @@ impl Sending<'_> {
         }
     }
 
-    async fn send(
-        &self,
-        endpoint: &Endpoint,
-        prefill: Option<&Endpoint>,
-    ) -> Result<Response<Body>, Cause> {
+    async fn send(&self, snapshot: &Snapshot, rows: &Rows) -> Result<Response<Body>, Cause> {
+        let endpoint = &snapshot.endpoints[rows.row];
         let mut address = endpoint.address;
         let primary = self.plan.handler.plugin.primary_port();
         if let Some(port) = primary {
@@ -281,7 +336,7 @@ impl Sending<'_> {
         let mut tries = 0;
         loop {
             let mut request = self.request(endpoint);
-            self.steer(request.headers_mut(), endpoint, prefill, primary);
+            self.steer(request.headers_mut(), snapshot, rows, primary);
             match self.lane.pool.send(address, request).await {
                 Ok(response) => return Ok(response),
                 Err(error) => match error.kind {
@@ -304,15 +359,20 @@ impl Sending<'_> {
     fn steer(
         &self,
         headers: &mut HeaderMap,
-        endpoint: &Endpoint,
-        prefill: Option<&Endpoint>,
+        snapshot: &Snapshot,
+        rows: &Rows,
         primary: Option<u16>,
     ) {
-        if let Some(prefill) = prefill.filter(|_| self.plan.prefill_header) {
-            headers.insert(PREFILLER, value(&prefill.authority));
+        let authority = |row: usize| &*snapshot.endpoints[row].authority;
+        if let Some(prefill) = rows.prefill.filter(|_| self.plan.prefill_header) {
+            headers.insert(PREFILLER, value(authority(prefill)));
+        }
+        if self.plan.encode_header && !rows.encode.is_empty() {
+            let encoders = rows.encode.iter().map(|&row| authority(row as usize));
+            headers.insert(ENCODERS, value(&encoders.collect::<Vec<_>>().join(",")));
         }
         if primary.is_some() {
-            headers.insert(DATA_PARALLEL, value(&endpoint.authority));
+            headers.insert(DATA_PARALLEL, value(authority(rows.row)));
         }
     }
 

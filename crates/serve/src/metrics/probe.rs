@@ -40,6 +40,8 @@ pub fn sample(tables: &mut Tables, decided: &Decided<'_>) {
         readings: &table.readings,
         slots: decided.slots,
         produced: &table.produced,
+        // The generator of the picker is seeded per run; all runs of a decision have the same seed.
+        seed: table.runs().first().map_or(0, |run| run.draw.seed),
     };
     let began = Instant::now();
     let _ = plan.handler.plugin.next(&ctx, table.runs());

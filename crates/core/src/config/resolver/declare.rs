@@ -141,21 +141,40 @@ impl Resolver<'_> {
     /// Adds the default producer of whatever a plugin needs and nobody produces.
     pub fn add_producers(&mut self, declared: &Declarations<'_>, parts: &mut Parts) {
         for one in declared {
-            let needed = (one.spec.requires)(&self.params(one, None));
-            for needed in needed {
-                self.add_producer(one, &needed, parts);
-            }
+            self.add_producers_of(one, parts);
+        }
+    }
+
+    fn add_producers_of(&mut self, one: &Declared<'_>, parts: &mut Parts) {
+        let needed = (one.spec.requires)(&self.params(one, None));
+        for needed in needed {
+            self.add_producer(one, &needed, parts);
         }
     }
 
     fn add_producer(&mut self, one: &Declared<'_>, needed: &Requirement, parts: &mut Parts) {
         let default = needed.key.default_producer();
         let name = needed.producer.as_deref().unwrap_or(default);
-        if parts.has_producer(name) || self.has_failed(name) || self.has_failed(&one.name) {
+        if parts.has_producer(needed.key, name)
+            || self.has_failed(name)
+            || self.has_failed(&one.name)
+            || needed.optional
+        {
             return;
         }
         let added = name == default && self.imply(default, parts).is_some();
-        if !added && !needed.optional {
+        if added && let Some(spec) = self.basis.registry.find(default) {
+            // What was added may need somebody too.
+            let implied = Declared {
+                spec,
+                name: default.to_owned(),
+                path: one.path.clone(),
+                parameters: None,
+                broken: false,
+            };
+            self.add_producers_of(&implied, parts);
+        }
+        if !added {
             let key = needed.key.word();
             let message = format!(
                 "'{}' needs {key} from a producer named '{name}', and there is none; declare one of type {default}",

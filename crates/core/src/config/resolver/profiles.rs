@@ -4,12 +4,15 @@
 //! one profile without a handler gets `single-profile-handler`; a profile without a picker gets the first picker
 //! declared, else a `max-score-picker`; a scorer without a weight gets 1.
 
-use crate::config::parts::Parts;
+use std::sync::Arc;
+
+use crate::config::parts::{Parts, Told};
 use crate::config::resolver::{Declarations, Resolver};
 use crate::config::written::{Written, WrittenProfile, WrittenUse};
+use crate::contract::observer::Announcer;
 use crate::contract::roles::{Binding, ProfileHandler};
 use crate::model::slots::Reading;
-use crate::schedule::plan::{Named, Profile, Weighted};
+use crate::schedule::plan::{Named, Part, Profile, Weighted};
 
 impl Resolver<'_> {
     /// The profiles as written, or the one that stands for all plugins.
@@ -35,24 +38,63 @@ impl Resolver<'_> {
         }]
     }
 
-    /// Whether the decode endpoint is told who prefills: the handler's pick comes from the profile that is to be told.
-    pub fn tells_prefill(
+    /// Whether the endpoint that gets the request is told who prefills, and who encodes: the handler says so, or its
+    /// picks come from the profiles that a plugin tells.
+    pub fn tells(
         &mut self,
-        told: Option<&str>,
+        told: Option<&Told>,
         handler: &dyn ProfileHandler,
         profiles: &[WrittenProfile],
-    ) -> bool {
-        let (Some(told), Some(at)) = (told, handler.prefill_profile()) else {
-            return false;
-        };
-        let picked = &profiles[at].name;
-        if picked != told {
-            let message = format!(
-                "prefill-header-handler tells the pick of profile '{told}', and who prefills is picked by profile '{picked}'; no header is written, so name that one in prefillProfile"
-            );
-            self.warning("plugins", message);
+    ) -> [bool; 2] {
+        let prefill = told.map(|told| told.prefill.as_str());
+        let encode = told.and_then(|told| told.encode.as_deref());
+        let parts = [
+            (prefill, handler.prefill_profile(), "prefill"),
+            (encode, handler.encode_profile(), "encode"),
+        ];
+        parts.map(|(told, at, part)| {
+            let Some(at) = at else { return false };
+            let (picked, Some(told)) = (&profiles[at].name, told) else {
+                return handler.tells();
+            };
+            if picked != told && !handler.tells() {
+                let message = format!(
+                    "the header about the {part} tells the pick of profile '{told}', and who does it is picked by profile '{picked}'; no header is written, so name that one in {part}Profile"
+                );
+                self.warning("plugins", message);
+            }
+            picked == told || handler.tells()
+        })
+    }
+
+    /// The headers that plugins put on answers, and whose pick each speaks of.
+    pub fn announcers(
+        &mut self,
+        parts: &Parts,
+        handler: &dyn ProfileHandler,
+        profiles: &[WrittenProfile],
+    ) -> Vec<(Arc<dyn Announcer>, Part)> {
+        let name_of = |at: Option<usize>| at.map(|at| profiles[at].name.as_str());
+        let mut all = Vec::new();
+        for (plugin, announcer) in parts.announcers() {
+            let profile = announcer.profile();
+            let part = if profile.is_empty() {
+                Part::Answer
+            } else if name_of(handler.prefill_profile()) == Some(profile) {
+                Part::Prefill
+            } else if name_of(handler.encode_profile()) == Some(profile) {
+                Part::Encode
+            } else if profiles.iter().any(|one| one.name == profile) {
+                Part::Answer
+            } else {
+                let message =
+                    format!("'{plugin}' speaks of a profile '{profile}' that there is not");
+                self.error("plugins", message);
+                continue;
+            };
+            all.push((Arc::clone(announcer), part));
         }
-        picked == told
+        all
     }
 
     /// The one handler, acquainted with its profiles.
