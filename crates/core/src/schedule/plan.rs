@@ -10,26 +10,7 @@ use crate::contract::roles::{Filter, Picker, Preparer, Producer, ProfileHandler,
 use crate::contract::spec::Generation;
 use crate::contract::staleness::Staleness;
 use crate::model::slots::Reading;
-
-/// A plugin with the names it goes by.
-pub struct Named<T: ?Sized> {
-    /// Name in the configuration (defaults to the type).
-    pub name: Arc<str>,
-    /// Type string.
-    pub kind: &'static str,
-    /// The plugin.
-    pub plugin: Arc<T>,
-}
-
-impl<T: ?Sized> Clone for Named<T> {
-    fn clone(&self) -> Self {
-        Self {
-            name: Arc::clone(&self.name),
-            kind: self.kind,
-            plugin: Arc::clone(&self.plugin),
-        }
-    }
-}
+pub use crate::schedule::named::Named;
 
 /// A scorer with its weight.
 pub struct Weighted {
