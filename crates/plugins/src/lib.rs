@@ -4,6 +4,7 @@
 
 use pointsman_core::contract::spec::PluginSpec;
 
+pub mod admission;
 pub mod believed;
 pub mod decider;
 pub mod expected_ttft;
@@ -37,4 +38,12 @@ pub static ALL: &[&PluginSpec] = &[
     &profile::prefill_header::SPEC,
     &decider::always::SPEC,
     &decider::prefix_based::SPEC,
+    &admission::utilization::SPEC,
+    &admission::concurrency::SPEC,
+    &admission::fcfs::SPEC,
+    &admission::edf::SPEC,
+    &admission::slo_deadline::SPEC,
+    &admission::global_strict::SPEC,
+    &admission::round_robin::SPEC,
+    &admission::static_usage_limit::SPEC,
 ];

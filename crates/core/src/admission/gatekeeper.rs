@@ -238,7 +238,11 @@ impl<T> Gatekeeper<T> {
             let Some(permit) = self.permits.take_below(limit) else {
                 return;
             };
-            let Some(entry) = self.queue.as_mut().and_then(|queue| queue.next_of(priority)) else {
+            let Some(entry) = self
+                .queue
+                .as_mut()
+                .and_then(|queue| queue.next_of(priority))
+            else {
                 return;
             };
             self.rate.count(now);

@@ -157,7 +157,10 @@ mod tests {
         let permits = Arc::new(Permits::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         }));
-        assert!(permits.pass().is_none(), "nothing is open before it is said so");
+        assert!(
+            permits.pass().is_none(),
+            "nothing is open before it is said so"
+        );
         permits.set_limit(2);
         let (mut first, second) = (permits.pass().unwrap(), permits.pass().unwrap());
         assert!(permits.pass().is_none());
@@ -171,7 +174,10 @@ mod tests {
         drop(first);
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         drop(place);
-        assert_eq!((permits.held(), permits.entered(), permits.waiting()), (0, 0, 0));
+        assert_eq!(
+            (permits.held(), permits.entered(), permits.waiting()),
+            (0, 0, 0)
+        );
     }
 
     #[test]
@@ -194,7 +200,9 @@ mod tests {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
         assert_eq!(permits.held(), 0);
     }

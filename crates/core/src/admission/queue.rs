@@ -267,7 +267,9 @@ impl<T> Queue<T> {
         self.places.clear();
         self.since.clear();
         self.bytes = 0;
-        let flows = bands.into_values().flat_map(|band| band.flows.into_values());
+        let flows = bands
+            .into_values()
+            .flat_map(|band| band.flows.into_values());
         let mut all: Vec<Entry<T>> = flows.flat_map(|flow| flow.entries.into_values()).collect();
         all.sort_by_key(|entry| entry.ask.number);
         all

@@ -50,7 +50,9 @@ impl DrainRate {
         if rate <= 0.0 {
             return LONGEST_S;
         }
-        (ahead as f64 / rate).ceil().clamp(1.0, f64::from(LONGEST_S)) as u32
+        (ahead as f64 / rate)
+            .ceil()
+            .clamp(1.0, f64::from(LONGEST_S)) as u32
     }
 }
 

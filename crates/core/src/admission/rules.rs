@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::contract::admission::{
-    FairnessPolicy, OrderingPolicy, SaturationDetector, UsageLimitPolicy,
+    FairnessPolicy, OrderingPolicy, PoolLoad, SaturationDetector, UsageLimitPolicy,
 };
+use crate::model::pool::Snapshot;
+use crate::model::slots::Slots;
 use crate::model::tokens::TokensInFlight;
 use crate::schedule::named::Named;
-use crate::time::Span;
+use crate::time::{Span, Tick};
 
 /// Who is let in.
 pub struct Admission {
@@ -25,6 +27,15 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Whether the pool is full, as far as one look tells.
+    pub fn is_full(&self, snapshot: &Snapshot, slots: &Slots, now: Tick) -> bool {
+        let load = PoolLoad {
+            tokens: self.tokens.as_deref(),
+            ..PoolLoad::new(slots, snapshot.slots(), now)
+        };
+        self.detector.plugin.saturation(&load) >= 1.0
+    }
+
     /// The priority of a request that names `objective`. Below 0 it may be refused when the pool is full.
     pub fn priority(&self, objective: Option<&str>) -> i64 {
         objective
@@ -65,7 +76,11 @@ impl FlowRules {
 
     /// The bound on waiting in a pool that is empty or not.
     pub fn ttl(&self, empty: bool) -> Option<Span> {
-        if empty { self.no_endpoint_ttl } else { self.ttl }
+        if empty {
+            self.no_endpoint_ttl
+        } else {
+            self.ttl
+        }
     }
 }
 

@@ -66,7 +66,9 @@ impl Utilization {
         Some(Reported {
             waiting,
             kv: load.slots.read_raw(slot, Reading::KvUsage).0,
-            absorbs: self.queue_depth.max(if idle { f64::from(then) } else { 0.0 }),
+            absorbs: self
+                .queue_depth
+                .max(if idle { f64::from(then) } else { 0.0 }),
             grown: f64::from(grown),
         })
     }
@@ -80,7 +82,11 @@ impl Utilization {
                 absorbs += self.queue_depth;
                 continue;
             };
-            let grown = if growing { seen.grown / seen.absorbs } else { 0.0 };
+            let grown = if growing {
+                seen.grown / seen.absorbs
+            } else {
+                0.0
+            };
             full += (seen.waiting / self.queue_depth + grown).max(seen.kv / self.kv_share);
             absorbs += seen.absorbs;
         }
@@ -130,7 +136,11 @@ impl GoodEndpoint {
 
 impl SaturationDetector for GoodEndpoint {
     fn saturation(&self, load: &PoolLoad<'_>) -> f64 {
-        if self.good(load).next().is_some() { 0.0 } else { 1.0 }
+        if self.good(load).next().is_some() {
+            0.0
+        } else {
+            1.0
+        }
     }
 
     fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> u64 {
@@ -215,10 +225,17 @@ impl Concurrency {
         let members = load.members.iter();
         let (requests, tokens) = members.fold((0_u64, 0_u64), |(requests, tokens), &slot| {
             let more = load.tokens.map_or(0, |tokens| tokens.on(slot));
-            (requests + u64::from(load.slots.in_flight(slot)), tokens + more)
+            (
+                requests + u64::from(load.slots.in_flight(slot)),
+                tokens + more,
+            )
         });
         let known = requests > 0 && tokens > 0;
-        let each = if known { tokens as f64 / requests as f64 } else { 1.0 };
+        let each = if known {
+            tokens as f64 / requests as f64
+        } else {
+            1.0
+        };
         self.share(1.0, each)
     }
 }
@@ -308,7 +325,10 @@ mod tests {
     #[track_caller]
     fn check(detector: &dyn SaturationDetector, pool: &Pool, saturation: f64, room: u64) {
         let found = detector.saturation(&pool.load());
-        assert!((found - saturation).abs() < 1e-9, "{found} is not {saturation}");
+        assert!(
+            (found - saturation).abs() < 1e-9,
+            "{found} is not {saturation}"
+        );
         assert_eq!(detector.room(&pool.load(), 1.0), room);
     }
 
@@ -317,8 +337,18 @@ mod tests {
         let detector = Utilization::default();
         check(&detector, &pool(&[]), 1.0, 0);
         check(&detector, &pool(&[(Some((0.0, 0.0)), 0)]), 0.0, 5);
-        check(&detector, &pool(&[(Some((1.0, 0.4)), 0), (Some((2.0, 0.0)), 0)]), 0.45, 6);
-        check(&detector, &pool(&[(Some((0.0, 0.0)), 0), (None, 0)]), 0.5, 5);
+        check(
+            &detector,
+            &pool(&[(Some((1.0, 0.4)), 0), (Some((2.0, 0.0)), 0)]),
+            0.45,
+            6,
+        );
+        check(
+            &detector,
+            &pool(&[(Some((0.0, 0.0)), 0), (None, 0)]),
+            0.5,
+            5,
+        );
         check(&detector, &pool(&[(Some((50.0, 0.0)), 0)]), 10.0, 0);
         let old = pool(&[(Some((0.0, 0.0)), 0)]);
         let later = PoolLoad::new(&old.slots, &old.members, NOW + Span::from_millis(201));
@@ -345,15 +375,33 @@ mod tests {
         assert_eq!(room(0.0, 0, 5), 0);
         assert_eq!(room(0.0, 40, 40), 40, "nobody waited, so it may double");
         assert_eq!(room(0.0, 40, 80), 0);
-        assert_eq!(room(3.0, 40, 41), 1, "somebody waited, so only up to the threshold");
-        assert_eq!(room(0.0, 40, 10), 40, "those who left make no room beyond the reading's");
+        assert_eq!(
+            room(3.0, 40, 41),
+            1,
+            "somebody waited, so only up to the threshold"
+        );
+        assert_eq!(
+            room(0.0, 40, 10),
+            40,
+            "those who left make no room beyond the reading's"
+        );
     }
 
     #[test]
     fn one_good_endpoint_is_enough_for_the_first_generation() {
         let detector = GoodEndpoint::default();
-        check(&detector, &pool(&[(Some((5.0, 0.8)), 0), (Some((90.0, 1.0)), 0)]), 0.0, 1);
-        check(&detector, &pool(&[(Some((6.0, 0.0)), 0), (None, 0)]), 1.0, 0);
+        check(
+            &detector,
+            &pool(&[(Some((5.0, 0.8)), 0), (Some((90.0, 1.0)), 0)]),
+            0.0,
+            1,
+        );
+        check(
+            &detector,
+            &pool(&[(Some((6.0, 0.0)), 0), (None, 0)]),
+            1.0,
+            0,
+        );
         check(&detector, &pool(&[]), 1.0, 0);
     }
 
@@ -391,7 +439,10 @@ mod tests {
         };
         assert!((detector.saturation(&load) - 0.2).abs() < 1e-9);
         assert_eq!(detector.room(&load, 1.0), 8, "at 200 tokens each");
-        assert_eq!((detector.room(&load, 0.2), detector.most_in_flight()), (0, None));
+        assert_eq!(
+            (detector.room(&load, 0.2), detector.most_in_flight()),
+            (0, None)
+        );
         detector.counted = Counted::Hybrid;
         assert!((detector.saturation(&load) - 0.2).abs() < 1e-9);
         assert_eq!(detector.counts_tokens_of(), Some("inflight-load-producer"));

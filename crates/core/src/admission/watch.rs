@@ -161,7 +161,12 @@ mod tests {
                 .filter(|(_, role)| !role.is_empty())
                 .collect();
             let slot = Slot(at as u32);
-            Endpoint::new(&format!("ns/e{at}"), ([10, 0, 0, 1], 80).into(), labels, slot)
+            Endpoint::new(
+                &format!("ns/e{at}"),
+                ([10, 0, 0, 1], 80).into(),
+                labels,
+                slot,
+            )
         });
         Snapshot::new(generation, endpoints.collect())
     }

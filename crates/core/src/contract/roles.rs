@@ -7,6 +7,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::contract::admission::{
+    FairnessPolicy, OrderingPolicy, SaturationDetector, UsageLimitPolicy,
+};
 use crate::contract::context::{Asked, Ctx};
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
 use crate::contract::learner::Learner;
@@ -16,7 +19,7 @@ use crate::contract::table::{Picks, ProfileRun};
 use crate::index::row_set::RowSet;
 use crate::model::pool::Snapshot;
 use crate::model::slots::{Slot, Slots};
-use crate::model::tokens::TokensHeld;
+use crate::model::tokens::{TokensHeld, TokensInFlight};
 use crate::rng::Rng;
 use crate::time::Tick;
 use smallvec::SmallVec;
@@ -32,6 +35,12 @@ pub trait Filter: Send + Sync {
     /// Whether labels and readings are all that it looks at, so that a receipt is enough to run it again.
     fn is_repeatable(&self) -> bool {
         false
+    }
+
+    /// The most requests that an endpoint may hold when it is picked, where that is what the filter looks at. The pick
+    /// takes its place in one step with this check, so that no two decisions take the last one.
+    fn most_in_flight(&self) -> Option<u32> {
+        None
     }
 
     /// The filter as one that remembers its picks, if it does.
@@ -149,6 +158,11 @@ pub trait Preparer: Send + Sync {
 
     /// The picks are made: adds what the request holds from now on to `holds`.
     fn hold(&self, _: &Asked<'_>, _: &Produced, _: Targets, _: &mut Holds) {}
+
+    /// The tokens in flight that it counts, if it counts any.
+    fn tokens_in_flight(&self) -> Option<Arc<TokensInFlight>> {
+        None
+    }
 
     /// What it knows beyond one decision.
     fn state(&self) -> Option<State> {
@@ -333,6 +347,14 @@ pub enum Built {
     FilterAndScorer(Box<dyn Filter>, Box<dyn Scorer>),
     /// Works out facts of the request.
     Preparer(Box<dyn Preparer>),
+    /// Says how full the pool is, and crosses out who is full.
+    Detector(Box<dyn SaturationDetector>, Box<dyn Filter>),
+    /// The order within a flow of waiting requests.
+    Ordering(Box<dyn OrderingPolicy>),
+    /// Whose turn it is among flows.
+    Fairness(Box<dyn FairnessPolicy>),
+    /// How full bands may run the pool.
+    UsageLimit(Box<dyn UsageLimitPolicy>),
     /// A decider.
     Decider(Box<dyn Decider>),
     /// The picks of the profiles of these names are sent along, as who prefills and who encodes.
@@ -363,6 +385,10 @@ impl fmt::Debug for Built {
             Self::ScorerWithProducer(..) => "scorer with producer",
             Self::FilterAndScorer(..) => "filter and scorer",
             Self::Preparer(_) => "producer",
+            Self::Detector(..) => "saturation detector",
+            Self::Ordering(_) => "ordering policy",
+            Self::Fairness(_) => "fairness policy",
+            Self::UsageLimit(_) => "usage limit policy",
             Self::Decider(_) => "decider",
             Self::PickHeaders { .. } => "header writer",
             Self::Parser(_) => "parser",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::admission::rules::Admission;
 use crate::config::own::OwnSettings;
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
 use crate::contract::learner::Learner;
@@ -83,6 +84,8 @@ pub struct Plan {
     pub staleness: Staleness,
     /// Where endpoints come from, if the configuration says so.
     pub discovery: Option<FileDiscovery>,
+    /// Who is let in, and who waits.
+    pub admission: Arc<Admission>,
     /// The readings that some plugin of the plan needs.
     pub reads: Vec<Reading>,
 }

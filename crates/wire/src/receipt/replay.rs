@@ -376,6 +376,7 @@ impl ProfileHandler for Order {
             None => Next::Done {
                 primary: 0,
                 prefill: (runs.len() > 1).then_some(1),
+                encode: None,
                 pd: None::<PdDecision>,
             },
         }
