@@ -96,6 +96,7 @@ fn a_warm_decision_allocates_nothing() {
                     model: "model",
                     at_unix_ns: seed,
                     prompt_bytes: 200,
+                    queue_ns: 0,
                     pick_ns: 1,
                     door: "test",
                     pd: None,

@@ -17,7 +17,7 @@ use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_core::schedule::decision::Decision;
 use pointsman_core::schedule::plan::Plan;
-use pointsman_core::time::Tick;
+use pointsman_core::time::{Span, Tick};
 use pointsman_wire::receipt::Meta;
 
 use crate::admission::claims::Claims;
@@ -41,6 +41,8 @@ pub struct Exchange {
     meter: Meter,
     /// What is asked of the gatekeeper, where it has to be asked.
     ask: Option<Box<Ask>>,
+    /// How long it has waited to be let in.
+    queued: Span,
 }
 
 impl Exchange {
@@ -58,6 +60,7 @@ impl Exchange {
             last_row: None,
             meter: Meter::default(),
             ask: None,
+            queued: Span(0),
             lane: Arc::clone(lane),
         }
     }
@@ -129,7 +132,9 @@ impl Exchange {
                 Ok(permit) => permit,
                 Err(reject) => return self.refuse(reject),
             };
-            self.life.on(Event::Admitted(permit), self.now());
+            let now = self.now();
+            self.queued = self.queued + now.since(sent);
+            self.life.on(Event::Admitted(permit), now);
             // The pool may be another by now; rows that have failed are rows of the one before.
             if self.life.attempts().is_empty() {
                 self.snapshot = router.membership.snapshot();
@@ -171,6 +176,7 @@ impl Exchange {
             model: request.model,
             at_unix_ns: lane.router.clock.unix_ns(self.life.arrived()),
             prompt_bytes: request.prompt_bytes,
+            queue_ns: self.queued.0,
             pick_ns: ended.since(began).0,
             door: "gateway",
             pd,

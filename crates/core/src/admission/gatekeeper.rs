@@ -217,7 +217,8 @@ impl<T> Gatekeeper<T> {
         // Read before and after the endpoints: see the order in `permits`.
         let before = self.permits.entered();
         let room = self.watch.room(detector, pool.slots, tokens, now, ceiling);
-        let limit = before.min(self.permits.entered()) + room;
+        let entered = i64::try_from(before.min(self.permits.entered())).unwrap_or(i64::MAX);
+        let limit = entered.saturating_add(room).max(0).unsigned_abs();
         self.limits.push((ceiling, limit));
         limit
     }
@@ -288,6 +289,11 @@ impl<T> Gatekeeper<T> {
     /// Who waits.
     pub fn queue(&self) -> Option<&Queue<T>> {
         self.queue.as_ref()
+    }
+
+    /// Whether the pool had no endpoint at the last turn.
+    pub fn pool_is_empty(&self) -> bool {
+        self.regime.0
     }
 
     /// How full the pool was at the last look.

@@ -107,13 +107,18 @@ impl SaturationDetector for Utilization {
         self.sums(load, false).0 / load.members.len() as f64
     }
 
-    fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> u64 {
+    fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> i64 {
+        if load.members.is_empty() {
+            return NONE;
+        }
         let count = load.members.len() as f64;
         let (full, absorbs) = self.sums(load, true);
-        if load.members.is_empty() || full / count >= ceiling {
-            return 0;
+        let room = up((ceiling * count - full) * (absorbs / count));
+        if full / count < ceiling {
+            room.max(1)
+        } else {
+            room.min(0)
         }
-        up((ceiling * count - full) * (absorbs / count)).max(1)
     }
 
     fn stale(&self, load: &PoolLoad<'_>) -> usize {
@@ -143,16 +148,16 @@ impl SaturationDetector for GoodEndpoint {
         }
     }
 
-    fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> u64 {
-        if ceiling <= 0.0 {
-            return 0;
+    fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> i64 {
+        if ceiling <= 0.0 || self.good(load).next().is_none() {
+            return NONE;
         }
         // An endpoint stays good up to its threshold, and one more makes it bad.
         let left = self.good(load).map(|seen| {
             let used = seen.waiting / self.0.queue_depth + seen.grown / seen.absorbs;
             ((1.0 - used) * seen.absorbs + 1.0).max(0.0)
         });
-        up(left.sum())
+        up(left.sum::<f64>())
     }
 
     fn stale(&self, load: &PoolLoad<'_>) -> usize {
@@ -248,22 +253,24 @@ impl SaturationDetector for Concurrency {
         self.mean_share(load)
     }
 
-    fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> u64 {
+    fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> i64 {
         let count = load.members.len() as f64;
         if self.counted == Counted::Requests {
             // In whole requests, so that no rounding lets one too many in.
             let members = load.members.iter();
-            let under_way: u64 = members.map(|&s| u64::from(load.slots.in_flight(s))).sum();
-            return up(ceiling * count * f64::from(self.requests)).saturating_sub(under_way);
+            let under_way: i64 = members.map(|&s| i64::from(load.slots.in_flight(s))).sum();
+            return up(ceiling * count * f64::from(self.requests)) - under_way;
         }
         if load.members.is_empty() {
-            return 0;
+            return NONE;
         }
         let share = self.mean_share(load);
-        if share >= ceiling {
-            return 0;
+        let room = up((ceiling - share) * count / self.cost(load));
+        if share < ceiling {
+            room.max(1)
+        } else {
+            room.min(0)
         }
-        up((ceiling - share) * count / self.cost(load)).max(1)
     }
 
     fn most_in_flight(&self) -> Option<u32> {
@@ -277,9 +284,12 @@ impl SaturationDetector for Concurrency {
 }
 
 /// A count of requests, rounded up; a rounding error of the sum does not make one more of it.
-fn up(requests: f64) -> u64 {
-    (requests - 1e-9).ceil().max(0.0) as u64
+fn up(requests: f64) -> i64 {
+    (requests - 1e-9).ceil() as i64
 }
+
+/// The room of a pool that nobody is let into.
+const NONE: i64 = i64::MIN;
 
 #[cfg(test)]
 mod tests {
@@ -323,7 +333,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(detector: &dyn SaturationDetector, pool: &Pool, saturation: f64, room: u64) {
+    fn check(detector: &dyn SaturationDetector, pool: &Pool, saturation: f64, room: i64) {
         let found = detector.saturation(&pool.load());
         assert!(
             (found - saturation).abs() < 1e-9,
@@ -335,7 +345,7 @@ mod tests {
     #[test]
     fn utilization_is_the_mean_of_the_fuller_share_and_what_is_unknown_is_full() {
         let detector = Utilization::default();
-        check(&detector, &pool(&[]), 1.0, 0);
+        check(&detector, &pool(&[]), 1.0, NONE);
         check(&detector, &pool(&[(Some((0.0, 0.0)), 0)]), 0.0, 5);
         check(
             &detector,
@@ -349,7 +359,7 @@ mod tests {
             0.5,
             5,
         );
-        check(&detector, &pool(&[(Some((50.0, 0.0)), 0)]), 10.0, 0);
+        check(&detector, &pool(&[(Some((50.0, 0.0)), 0)]), 10.0, -45);
         let old = pool(&[(Some((0.0, 0.0)), 0)]);
         let later = PoolLoad::new(&old.slots, &old.members, NOW + Span::from_millis(201));
         assert_eq!(detector.saturation(&later), 1.0);
@@ -400,9 +410,9 @@ mod tests {
             &detector,
             &pool(&[(Some((6.0, 0.0)), 0), (None, 0)]),
             1.0,
-            0,
+            NONE,
         );
-        check(&detector, &pool(&[]), 1.0, 0);
+        check(&detector, &pool(&[]), 1.0, NONE);
     }
 
     #[test]
@@ -415,7 +425,7 @@ mod tests {
         check(&detector, &pool(&[]), 1.0, 0);
         let busy = pool(&[(None, 4), (None, 3)]);
         check(&detector, &busy, 0.875, 1);
-        assert_eq!(detector.room(&busy.load(), 0.5), 0);
+        assert_eq!(detector.room(&busy.load(), 0.5), -3);
         assert_eq!(detector.most_in_flight(), Some(6));
         let full = pool(&[(None, 4), (None, 4)]);
         assert_eq!(full.guards.len(), 8);

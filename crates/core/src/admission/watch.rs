@@ -123,7 +123,8 @@ impl Watch {
         }
     }
 
-    /// How many more requests each part has room for below `ceiling`; the least of them.
+    /// How many more requests each part has room for below `ceiling`; the least of them. Below zero where some have to
+    /// end first.
     pub fn room(
         &self,
         detector: &dyn SaturationDetector,
@@ -131,14 +132,14 @@ impl Watch {
         tokens: Option<&TokensInFlight>,
         now: Tick,
         ceiling: f64,
-    ) -> u64 {
+    ) -> i64 {
         let of = |members: &[Slot]| {
             let load = self.load(members, slots, tokens, now);
             (!members.is_empty()).then(|| detector.room(&load, ceiling))
         };
         let parts = [of(&self.prefill), of(&self.decode)];
         let least = parts.into_iter().flatten().min();
-        least.or_else(|| of(&self.all)).unwrap_or(0)
+        least.or_else(|| of(&self.all)).unwrap_or(i64::MIN)
     }
 
     /// How many endpoints count as full because their readings are too old.
@@ -180,7 +181,7 @@ mod tests {
         let slots = Arc::new(Slots::new(8));
         let guards: Vec<_> = (0..3).map(|_| slots.enter(Slot(0))).collect();
         let mut watch = Watch::default();
-        let mut check = |snapshot: &Snapshot, expected: Saturation, room: u64| {
+        let mut check = |snapshot: &Snapshot, expected: Saturation, room: i64| {
             watch.look(snapshot, &slots);
             let found = watch.saturation(&detector, &slots, None, Tick(1));
             assert_eq!(found, expected);
@@ -207,7 +208,7 @@ mod tests {
             effective: 1.0,
             ..Saturation::default()
         };
-        check(&snapshot(4, &[]), empty, 0);
+        check(&snapshot(4, &[]), empty, i64::MIN);
         drop(guards);
     }
 

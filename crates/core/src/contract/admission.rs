@@ -106,8 +106,8 @@ pub trait SaturationDetector: Send + Sync {
     fn saturation(&self, load: &PoolLoad<'_>) -> f64;
 
     /// How many more requests may be let in until the saturation reaches `ceiling`, counting what was let in since
-    /// the readings were taken. At least 1 while it is below.
-    fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> u64;
+    /// the readings were taken: at least 1 while it is below, else 0 or as many below as have to end first.
+    fn room(&self, load: &PoolLoad<'_>, ceiling: f64) -> i64;
 
     /// The most requests that one endpoint may hold, where the detector knows one.
     fn most_in_flight(&self) -> Option<u32> {

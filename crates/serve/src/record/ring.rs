@@ -39,6 +39,8 @@ pub struct Facts<'a> {
     pub at_unix_ns: u64,
     /// Size of the prompt in bytes.
     pub prompt_bytes: usize,
+    /// How long the request waited to be let in, nanoseconds.
+    pub queue_ns: u64,
     /// How long the decision took, nanoseconds.
     pub pick_ns: u64,
     /// The door.
@@ -369,6 +371,7 @@ fn write(writer: &mut Writer<'_>, facts: &Facts<'_>, table: &Table, best: &[u32]
     );
     writer.put(table.runs().len() as u64);
     writer.put(facts.prompt_bytes as u64);
+    writer.put(facts.queue_ns);
     writer.put(facts.pick_ns);
     writer.put(table.now.0);
     writer.text(facts.request_id);
@@ -441,6 +444,7 @@ fn read(reader: &mut Reader<'_>, plan: &Arc<Plan>, snapshot: &Arc<Snapshot>) -> 
     let (readings, runs) = (reader.take(), reader.take());
     let mut meta = Meta {
         prompt_bytes: reader.take(),
+        queue_ns: reader.take(),
         pick_ns: reader.take(),
         ..Meta::default()
     };
@@ -559,6 +563,7 @@ mod tests {
             model: "m",
             at_unix_ns: 7,
             prompt_bytes: 11,
+            queue_ns: 12,
             pick_ns: 13,
             door: "gateway",
             pd: None,
@@ -603,10 +608,11 @@ mod tests {
         assert_eq!(
             (
                 read.meta.prompt_bytes,
+                read.meta.queue_ns,
                 read.meta.pick_ns,
                 read.meta.at_unix_ns
             ),
-            (11, 13, 7)
+            (11, 12, 13, 7)
         );
         assert_eq!(
             ring.find("cmpl-reply").unwrap().outcome,
