@@ -296,8 +296,8 @@ fn has_struck(run: &ProfileRun) -> bool {
     run.struck_by.iter().any(|&by| by != 0)
 }
 
-/// Words before the first text: rows, flags, readings, runs, prompt bytes, pick time, moment.
-const HEADER: usize = 7;
+/// Words before the first text: rows, flags, readings, runs, prompt bytes, wait, pick time, moment.
+const HEADER: usize = 8;
 
 fn text_words(text: &str) -> usize {
     1 + text.len().div_ceil(8)
