@@ -47,7 +47,7 @@ pub struct WrittenOwn {
     /// The picker's metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<WrittenMetrics>,
-    /// What requests may ask for by name, where no cluster says so.
+    /// What requests may ask for by name; a gateway without a cluster has no other objectives.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub objectives: Vec<WrittenObjective>,
     /// Not supported yet.
