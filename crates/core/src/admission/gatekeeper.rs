@@ -203,7 +203,7 @@ impl<T> Gatekeeper<T> {
         let saturation = self.saturation.effective;
         let rank = self.priorities.iter().position(|&p| p <= priority);
         let of = self.priorities.len();
-        let rank = rank.unwrap_or(of.saturating_sub(1));
+        let rank = rank.unwrap_or_else(|| of.saturating_sub(1));
         flow.limit.plugin.ceiling(saturation, priority, rank, of)
     }
 

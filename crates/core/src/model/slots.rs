@@ -353,6 +353,8 @@ impl SlotAllocator {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    // Threads are what one of these tests is about.
+    #![allow(clippy::disallowed_methods)]
     use super::*;
 
     #[test]

@@ -111,10 +111,10 @@ impl Resolver<'_> {
 
 /// Whether requests are queued: the gate's last mention decides.
 pub fn queues(written: &Written) -> bool {
-    let mentions = written.feature_gates.iter().filter_map(|gate| {
+    let mut mentions = written.feature_gates.iter().rev().filter_map(|gate| {
         let (name, value) = gate.split_once('=').unwrap_or((gate, "true"));
         let on = ["1", "t", "true"].contains(&value.trim().to_ascii_lowercase().as_str());
         (name.trim() == "flowControl").then_some(on)
     });
-    mentions.last().unwrap_or(false)
+    mentions.next().unwrap_or(false)
 }
