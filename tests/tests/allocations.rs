@@ -143,6 +143,7 @@ fn check(name: &str, written: &Written, generation: Generation, rows: usize) {
             model: "model",
             at_unix_ns: seed,
             prompt_bytes: 200,
+            queue_ns: 0,
             pick_ns: 1,
             door: "test",
             pd: None,

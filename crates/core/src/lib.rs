@@ -5,7 +5,7 @@
 //! the same code, reproducibly from a seed.
 //!
 //! Reading order: [`time`], [`rng`], [`model`] (who and what), [`index`] (sets of rows),
-//! [`contract`] (what a plugin sees and implements), [`schedule`] (how a decision is made),
+//! [`contract`] (what a plugin sees and implements), [`schedule`] (how a decision is made), [`admission`] (who waits),
 //! [`exchange`] (the life of one request), [`config`] (from a written configuration to a plan).
 
 pub mod time;
@@ -21,6 +21,8 @@ pub mod contract;
 pub mod schedule;
 
 pub mod exchange;
+
+pub mod admission;
 
 pub mod config;
 

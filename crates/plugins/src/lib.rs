@@ -4,6 +4,7 @@
 
 use pointsman_core::contract::spec::PluginSpec;
 
+pub mod admission;
 pub mod believed;
 pub mod decider;
 pub mod expected_ttft;
@@ -58,4 +59,12 @@ pub static ALL: &[&PluginSpec] = &[
     &decider::always::SPEC,
     &decider::prefix_based::SPEC,
     &decider::multimodal::SPEC,
+    &admission::utilization::SPEC,
+    &admission::concurrency::SPEC,
+    &admission::fcfs::SPEC,
+    &admission::edf::SPEC,
+    &admission::slo_deadline::SPEC,
+    &admission::global_strict::SPEC,
+    &admission::round_robin::SPEC,
+    &admission::static_usage_limit::SPEC,
 ];

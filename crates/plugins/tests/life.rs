@@ -144,6 +144,7 @@ proptest! {
                     prop_assert!(*row < 3);
                 }
                 Effect::Reply(_) => prop_assert!(world.pool.slots.total_in_flight() <= before),
+                Effect::AskAdmission => prop_assert!(false, "nobody waits under these plans"),
                 Effect::Nothing => {}
             }
             prop_assert!(outcomes[who] <= 1);

@@ -14,6 +14,7 @@ use pointsman_http::{
     Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, bind, drain, serve,
 };
 use pointsman_serve::admin::server::{Admin, handle as answer_admin};
+use pointsman_serve::admission::keeper::keep;
 use pointsman_serve::door::gateway::handle;
 use pointsman_serve::door::limits::GatewayLimits;
 use pointsman_serve::router::Router;
@@ -66,7 +67,7 @@ impl Worker {
     }
 }
 
-/// Starts the gateway's workers on one socket.
+/// Starts the gateway's workers on one socket, and the one that says who is let in.
 pub(crate) fn start_gateway(
     router: &Arc<Router>,
     bound: Bound,
@@ -84,6 +85,8 @@ pub(crate) fn start_gateway(
         max_idle_per_host: budget.clamp(4, 1024),
         ..ClientOptions::default()
     };
+    let (kept, for_keeper) = (Arc::clone(router), drain.clone());
+    let keeper = Worker::start("admission", async move || keep(kept, for_keeper).await);
     (0..workers)
         .map(|number| {
             let lane = router.add_lane(workers, client.clone());
@@ -93,6 +96,7 @@ pub(crate) fn start_gateway(
                 serve(bound, options, FaultSwitch::default(), drain, handler).await;
             })
         })
+        .chain([keeper])
         .collect()
 }
 

@@ -77,6 +77,7 @@ fn decisions(criterion: &mut Criterion) {
                         model: request.model,
                         at_unix_ns: seed,
                         prompt_bytes: request.prompt_bytes,
+                        queue_ns: 0,
                         pick_ns: 0,
                         door: "bench",
                         pd: None,

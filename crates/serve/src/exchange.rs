@@ -5,17 +5,22 @@
 
 use std::sync::Arc;
 
+use pointsman_core::admission::queue::Ask;
+use pointsman_core::contract::admission::Waiter;
 use pointsman_core::contract::table::Table;
-use pointsman_core::exchange::event::{Cause, Deciding, Effect, End, Event, Outcome, Usage};
+use pointsman_core::exchange::event::{
+    Cause, Deciding, Effect, End, Entering, Event, Outcome, Usage,
+};
 use pointsman_core::exchange::life::Life;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_core::schedule::decision::Decision;
 use pointsman_core::schedule::plan::Plan;
-use pointsman_core::time::Tick;
+use pointsman_core::time::{Span, Tick};
 use pointsman_wire::receipt::Meta;
 
+use crate::admission::claims::Claims;
 use crate::metrics::decided::Decided;
 use crate::metrics::meter::Meter;
 use crate::record::log::{PrettyLine, Tickets};
@@ -34,6 +39,10 @@ pub struct Exchange {
     tickets: Tickets,
     last_row: Option<usize>,
     meter: Meter,
+    /// What is asked of the gatekeeper, where it has to be asked.
+    ask: Option<Box<Ask>>,
+    /// How long it has waited to be let in.
+    queued: Span,
 }
 
 impl Exchange {
@@ -50,6 +59,8 @@ impl Exchange {
             tickets: Tickets::default(),
             last_row: None,
             meter: Meter::default(),
+            ask: None,
+            queued: Span(0),
             lane: Arc::clone(lane),
         }
     }
@@ -73,7 +84,70 @@ impl Exchange {
         self.lane.router.clock.now()
     }
 
-    /// The request stands whole: decide where it goes, and write the decision down.
+    /// The request stands whole, in so many bytes: whether it is let in. [`Effect::Nothing`] says that it is.
+    pub fn arrive(&mut self, request: &InferenceRequest<'_>, bytes: usize) -> Effect {
+        let admission = Arc::clone(&self.plan.admission);
+        // Nobody waits, and no request has another priority than 0.
+        if admission.flow.is_none() && admission.objectives.is_empty() {
+            return Effect::Nothing;
+        }
+        let claims = Claims::of(request.headers, &admission);
+        let front = &self.lane.router.admission;
+        let entering = Entering {
+            admission: &admission,
+            permits: &front.permits,
+            snapshot: &self.snapshot,
+            slots: self.lane.router.membership.slots(),
+            priority: claims.priority,
+        };
+        let now = self.lane.router.clock.now();
+        let effect = self.life.on(Event::Arrived(entering), now);
+        if admission.flow.is_some() && effect == Effect::Nothing {
+            front.tally.lock().count(0, claims.priority);
+        }
+        if effect == Effect::AskAdmission {
+            let waiter = Waiter {
+                arrived: self.life.arrived(),
+                enqueued: now,
+                ttl: None,
+                first_token_within: claims.first_token_within,
+            };
+            self.ask = Some(Box::new(Ask {
+                number: front.number(),
+                flow: claims.flow.into(),
+                priority: claims.priority,
+                bytes: bytes as u64,
+                waiter,
+            }));
+        }
+        effect
+    }
+
+    /// Asks to be let in and waits for the answer; then decides. Dropping the future gives the place up.
+    pub async fn wait(&mut self, request: &InferenceRequest<'_>) -> Effect {
+        let router = Arc::clone(&self.lane.router);
+        while let Some(ask) = self.ask.as_deref().cloned() {
+            let sent = router.clock.now();
+            let permit = match router.admission.ask(ask, request.model, sent).await {
+                Ok(permit) => permit,
+                Err(reject) => return self.refuse(reject),
+            };
+            let now = self.now();
+            self.queued = self.queued + now.since(sent);
+            self.life.on(Event::Admitted(permit), now);
+            // The pool may be another by now; rows that have failed are rows of the one before.
+            if self.life.attempts().is_empty() {
+                self.snapshot = router.membership.snapshot();
+            }
+            let effect = self.ready(request);
+            if effect != Effect::AskAdmission {
+                return effect;
+            }
+        }
+        self.refuse(Reject::Saturated)
+    }
+
+    /// The request is let in: decide where it goes, and write the decision down.
     pub fn ready(&mut self, request: &InferenceRequest<'_>) -> Effect {
         let lane = Arc::clone(&self.lane);
         let mut scratch = lane.scratch.lock();
@@ -88,6 +162,10 @@ impl Exchange {
             seed,
         };
         let effect = self.life.on(Event::Ready(deciding), began);
+        // Nothing is decided yet: the room it was given went to somebody else.
+        if effect == Effect::AskAdmission {
+            return effect;
+        }
         let ended = self.now();
         let pd = match &effect {
             Effect::Forward { pd, .. } => *pd,
@@ -98,6 +176,7 @@ impl Exchange {
             model: request.model,
             at_unix_ns: lane.router.clock.unix_ns(self.life.arrived()),
             prompt_bytes: request.prompt_bytes,
+            queue_ns: self.queued.0,
             pick_ns: ended.since(began).0,
             door: "gateway",
             pd,

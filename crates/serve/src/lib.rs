@@ -6,6 +6,8 @@ pub mod metrics;
 
 pub mod reloads;
 
+pub mod admission;
+
 pub mod router;
 
 pub mod exchange;

@@ -18,6 +18,7 @@ use pointsman_feeds::membership::Membership;
 use pointsman_feeds::scrape::tally::Tally;
 use pointsman_http::client::{ClientOptions, Pool};
 
+use crate::admission::front::Front;
 use crate::door::route::Routes;
 use crate::metrics::cells::LaneCells;
 use crate::metrics::names::Names;
@@ -40,6 +41,8 @@ pub struct Router {
     pub reloads: Reloads,
     /// Where decisions are written.
     pub log: Log,
+    /// Who is let in.
+    pub admission: Front,
     /// What is counted.
     pub counts: Counts,
     /// What scraping counts.
@@ -113,6 +116,7 @@ impl Router {
             routes,
             reloads: Reloads::default(),
             log,
+            admission: Front::default(),
             counts: Counts::default(),
             scrapes: Arc::default(),
             hits: Mutex::default(),

@@ -6,7 +6,7 @@
 //! | body too large | 413 | |
 //! | no route / wrong method | 404 / 405 | |
 //! | no endpoints | 503 | rejected-no-endpoints |
-//! | filtered out, saturated | 429 + `retry-after` | rejected-saturated |
+//! | filtered out, saturated, queue full | 429 + `retry-after` | rejected-saturated |
 //! | ttl expired | 503 | rejected-ttl-expired |
 //! | shutting down | 503 | rejected-shutting-down |
 //! | client gone | 499, in logs only | rejected-context-cancelled |
@@ -20,7 +20,7 @@ use pointsman_core::model::reject::Reject;
 /// Name of the header that says why a request was dropped.
 pub const DROPPED_REASON: &str = "x-llm-d-request-dropped-reason";
 
-/// Seconds after which a client that met 429 may try again.
+/// Seconds after which a client that met 429 may try again, where nothing better is known.
 const RETRY_AFTER_S: u32 = 1;
 
 /// An answer that refuses a request, as the gateway and proxy doors send it.
@@ -43,7 +43,7 @@ pub fn openai_error(reject: &Reject, param: Option<&str>) -> Refusal {
         status,
         body: openai_error_body(reject, param),
         dropped_reason: dropped_reason(reject),
-        retry_after_s: (status == 429).then_some(RETRY_AFTER_S),
+        retry_after_s: retry_after_s(reject),
     }
 }
 
@@ -64,7 +64,7 @@ pub const fn status(reject: &Reject) -> u16 {
         Reject::BodyTooLarge { .. } => 413,
         Reject::NoRoute => 404,
         Reject::MethodNotAllowed => 405,
-        Reject::FilteredOut { .. } | Reject::Saturated => 429,
+        Reject::FilteredOut { .. } | Reject::Saturated | Reject::QueueFull { .. } => 429,
         Reject::NoEndpoints | Reject::TtlExpired | Reject::ShuttingDown => 503,
         Reject::ClientGone => 499,
         Reject::UpstreamUnreachable { .. } | Reject::UpstreamBroke => 502,
@@ -73,11 +73,22 @@ pub const fn status(reject: &Reject) -> u16 {
     }
 }
 
+/// Seconds after which a client may try again, if it is told so.
+pub const fn retry_after_s(reject: &Reject) -> Option<u32> {
+    match reject {
+        Reject::QueueFull { retry_after_s } => Some(*retry_after_s),
+        _ if status(reject) == 429 => Some(RETRY_AFTER_S),
+        _ => None,
+    }
+}
+
 /// The value of [`DROPPED_REASON`] for a reject, if one is due.
 pub const fn dropped_reason(reject: &Reject) -> Option<&'static str> {
     match reject {
         Reject::NoEndpoints => Some("rejected-no-endpoints"),
-        Reject::FilteredOut { .. } | Reject::Saturated => Some("rejected-saturated"),
+        Reject::FilteredOut { .. } | Reject::Saturated | Reject::QueueFull { .. } => {
+            Some("rejected-saturated")
+        }
         Reject::TtlExpired => Some("rejected-ttl-expired"),
         Reject::ShuttingDown => Some("rejected-shutting-down"),
         Reject::ClientGone => Some("rejected-context-cancelled"),
@@ -147,7 +158,11 @@ mod tests {
         let refusal = openai_error(reject, None);
         assert_eq!(refusal.status, status);
         assert_eq!(refusal.dropped_reason, dropped);
-        assert_eq!(refusal.retry_after_s, (status == 429).then_some(1));
+        let waits = match reject {
+            Reject::QueueFull { retry_after_s } => *retry_after_s,
+            _ => 1,
+        };
+        assert_eq!(refusal.retry_after_s, (status == 429).then_some(waits));
         let body: serde_json::Value = serde_json::from_slice(&refusal.body).unwrap();
         let expected = serde_json::json!({"error": {
             "message": reject.to_string(), "type": kind, "param": null, "code": reject.word(),
@@ -179,6 +194,8 @@ mod tests {
         };
         check(&filtered, 429, busy, Some("rejected-saturated"));
         check(&Reject::Saturated, 429, busy, Some("rejected-saturated"));
+        let full = Reject::QueueFull { retry_after_s: 7 };
+        check(&full, 429, busy, Some("rejected-saturated"));
         check(
             &Reject::TtlExpired,
             503,

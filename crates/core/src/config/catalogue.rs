@@ -51,7 +51,7 @@ pub const REMOVE: &str = "remove it";
 const APPROX: &str = "use approx-prefix-cache-producer with prefix-cache-scorer";
 const LOAD: &str = "use active-request-scorer or queue-scorer";
 const PARSER: &str = "use openai-parser, and passthrough-parser for everything else";
-const QUEUE: &str = "remove it: requests are not queued here";
+const EVICTION: &str = "remove it: requests in flight are never taken back";
 
 /// The types, in the order of the reference's manual.
 pub static CATALOGUE: &[Listed] = &[
@@ -72,11 +72,8 @@ pub static CATALOGUE: &[Listed] = &[
     ),
     alpha("utilization-filter", REMOVE),
     second("context-length-aware", REMOVE),
-    second("concurrency-detector", "use active-request-scorer"),
-    second(
-        "utilization-detector",
-        "remove it and write the thresholds under saturationDetector",
-    ),
+    second("concurrency-detector", REMOVE),
+    second("utilization-detector", REMOVE),
     both("header-based-testing-filter", REMOVE),
     both("active-request-scorer", REMOVE),
     both("load-aware-scorer", REMOVE),
@@ -148,17 +145,20 @@ pub static CATALOGUE: &[Listed] = &[
     alpha("disaggregatedset-rollout-screener", REMOVE),
     second("request-attribute-reporter", REMOVE),
     second("destination-endpoint-served-verifier", REMOVE),
-    second("global-strict-fairness-policy", QUEUE),
-    second("round-robin-fairness-policy", QUEUE),
-    second("program-aware-fairness", QUEUE),
-    second("fcfs-ordering-policy", QUEUE),
-    second("edf-ordering-policy", QUEUE),
-    second("slo-deadline-ordering-policy", QUEUE),
-    second("static-usage-limit-policy", QUEUE),
-    alpha("priority-holdback-policy", QUEUE),
-    alpha("soft-reflective-ceiling-policy", QUEUE),
-    alpha("sheddable-eviction-filter", QUEUE),
-    alpha("priority-then-time-eviction-order-policy", QUEUE),
+    second("global-strict-fairness-policy", REMOVE),
+    second("round-robin-fairness-policy", REMOVE),
+    second("program-aware-fairness", "use round-robin-fairness-policy"),
+    second("fcfs-ordering-policy", REMOVE),
+    second("edf-ordering-policy", REMOVE),
+    second("slo-deadline-ordering-policy", REMOVE),
+    second("static-usage-limit-policy", REMOVE),
+    alpha("priority-holdback-policy", "use static-usage-limit-policy"),
+    alpha(
+        "soft-reflective-ceiling-policy",
+        "use static-usage-limit-policy",
+    ),
+    alpha("sheddable-eviction-filter", EVICTION),
+    alpha("priority-then-time-eviction-order-policy", EVICTION),
     second("metrics-data-source", REMOVE),
     second("core-metrics-extractor", REMOVE),
     second(

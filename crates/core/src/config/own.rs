@@ -1,5 +1,7 @@
 //! Our own settings: the one key `pointsman:` of a configuration, the part that the reference does not load.
 
+use std::collections::BTreeMap;
+
 use crate::contract::staleness::{Policy, Staleness};
 use crate::time::Span;
 
@@ -26,6 +28,8 @@ pub struct OwnSettings {
     pub receipts: Receipts,
     /// The picker's metrics.
     pub metrics: Metrics,
+    /// Priorities by the name of an objective.
+    pub objectives: BTreeMap<String, i64>,
 }
 
 impl OwnSettings {

@@ -1,5 +1,7 @@
 //! The key `pointsman:` exactly as written, and its way to [`OwnSettings`].
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,6 +47,9 @@ pub struct WrittenOwn {
     /// The picker's metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<WrittenMetrics>,
+    /// What requests may ask for by name; a gateway without a cluster has no other objectives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<WrittenObjective>,
     /// Not supported yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<Value>,
@@ -149,6 +154,17 @@ pub struct WrittenGateway {
     /// endpoint; the default), or the gateway itself by `nixlv2`, `shared-storage` or `p2p`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handoff: Option<String>,
+}
+
+/// An objective: a name that a request carries in the header `x-llm-d-inference-objective`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WrittenObjective {
+    /// Its name; a request that carries another one has priority 0.
+    pub name: String,
+    /// The priority of its requests; below 0 they are refused first when the pool is full. 0 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
 }
 
 /// The picker's metrics.
@@ -262,8 +278,27 @@ impl WrittenOwn {
                 .as_ref()
                 .and_then(|metrics| metrics.legacy_names)
                 .map_or_else(Metrics::default, |legacy_names| Metrics { legacy_names }),
+            objectives: self.objectives(&mut reading),
         };
         (settings, reading.faults)
+    }
+
+    fn objectives(&self, reading: &mut Reading) -> BTreeMap<String, i64> {
+        let mut all = BTreeMap::new();
+        for (at, objective) in self.objectives.iter().enumerate() {
+            let name = objective.name.as_str();
+            let priority = objective.priority.unwrap_or_default();
+            let message = if name.is_empty() {
+                "is missing a name; give it the one that requests carry".to_owned()
+            } else if all.insert(name.to_owned(), priority).is_some() {
+                format!("duplicate objective '{name}'; give each its own name")
+            } else {
+                continue;
+            };
+            let path = format!("pointsman.objectives[{at}].name");
+            reading.faults.push(Fault::error(path, message));
+        }
+        all
     }
 
     fn retries(&self, reading: &mut Reading) -> Retries {
@@ -348,6 +383,7 @@ mod tests {
             "receipts": {"memory": "1Mi"},
             "gateway": {"handoff": "nixlv2"},
             "metrics": {"legacyNames": false},
+            "objectives": [{"name": "urgent", "priority": 10}, {"name": "usual"}],
         }));
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].contains("pointsman.retries.budget: not in effect yet"));
@@ -360,6 +396,11 @@ mod tests {
         assert_eq!(settings.receipts.memory, 1 << 20);
         assert_eq!(settings.gateway.handoff, Handoff::Nixlv2);
         assert!(!settings.metrics.legacy_names);
+        let objectives: Vec<_> = settings.objectives.into_iter().collect();
+        assert_eq!(
+            objectives,
+            [("urgent".to_owned(), 10), ("usual".to_owned(), 0)]
+        );
     }
 
     #[test]
@@ -369,8 +410,9 @@ mod tests {
             "retries": {"budget": 2},
             "limits": {"maxBody": "x"},
             "trust": {},
+            "objectives": [{"priority": 1}, {"name": "x"}, {"name": "x"}],
         }));
-        assert_eq!(faults.len(), 5, "{faults:?}");
+        assert_eq!(faults.len(), 7, "{faults:?}");
         assert!(
             faults
                 .iter()

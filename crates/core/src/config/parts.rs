@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::contract::admission::{
+    FairnessPolicy, OrderingPolicy, SaturationDetector, UsageLimitPolicy,
+};
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
 use crate::contract::observer::{Announcer, Observer};
 use crate::contract::roles::{
     Built, Decider, Filter, Picker, Preparer, Producer, ProfileHandler, Scorer,
 };
 use crate::contract::spec::{DataKey, PluginSpec};
+use crate::model::tokens::TokensInFlight;
 use crate::schedule::plan::Named;
 
 /// The plugins by role, in the order in which they were added.
@@ -22,6 +26,10 @@ pub struct Parts {
     observers: Vec<Arc<dyn Observer>>,
     announcers: Vec<(Arc<str>, Arc<dyn Announcer>)>,
     deciders: Vec<Named<dyn Decider>>,
+    detectors: Vec<Named<dyn SaturationDetector>>,
+    orderings: Vec<Named<dyn OrderingPolicy>>,
+    fairness: Vec<Named<dyn FairnessPolicy>>,
+    usage_limits: Vec<Named<dyn UsageLimitPolicy>>,
     handlers: Vec<Handler>,
     discoveries: Vec<(Arc<str>, FileDiscovery)>,
     parsers: Vec<(Arc<str>, Parser)>,
@@ -78,6 +86,13 @@ impl Parts {
                 self.add_scorer(&name, kind, scorer);
                 self.producers.push(named(&name, kind, producer));
             }
+            Built::Detector(detector, filter) => {
+                self.detectors.push(named(&name, kind, detector));
+                self.add_filter(&name, kind, filter);
+            }
+            Built::Ordering(plugin) => self.orderings.push(named(&name, kind, plugin)),
+            Built::Fairness(plugin) => self.fairness.push(named(&name, kind, plugin)),
+            Built::UsageLimit(plugin) => self.usage_limits.push(named(&name, kind, plugin)),
             Built::Decider(plugin) => self.deciders.push(named(&name, kind, plugin)),
             Built::Handler(plugin) => self.handlers.push((Arc::clone(&name), kind, plugin)),
             Built::PickHeaders { prefill, encode } => self.told = Some(Told { prefill, encode }),
@@ -130,6 +145,31 @@ impl Parts {
     /// The picker that was declared first.
     pub fn first_picker(&self) -> Option<Named<dyn Picker>> {
         self.pickers.first().cloned()
+    }
+
+    /// The saturation detector of this name.
+    pub fn detector(&self, name: &str) -> Option<Named<dyn SaturationDetector>> {
+        find(&self.detectors, name)
+    }
+
+    /// The ordering policy of this name.
+    pub fn ordering(&self, name: &str) -> Option<Named<dyn OrderingPolicy>> {
+        find(&self.orderings, name)
+    }
+
+    /// The fairness policy of this name.
+    pub fn fairness(&self, name: &str) -> Option<Named<dyn FairnessPolicy>> {
+        find(&self.fairness, name)
+    }
+
+    /// The usage limit policy of this name.
+    pub fn usage_limit(&self, name: &str) -> Option<Named<dyn UsageLimitPolicy>> {
+        find(&self.usage_limits, name)
+    }
+
+    /// The tokens in flight that the producer of this name counts.
+    pub fn tokens_of(&self, name: &str) -> Option<Arc<TokensInFlight>> {
+        find(&self.preparers, name)?.plugin.tokens_in_flight()
     }
 
     /// The decider of this name.

@@ -1,7 +1,9 @@
 //! A configuration as written plus what it is resolved against gives a [`Plan`], or every fault at once.
 //!
 //! Order, as the reference does it: our own settings and the envelope; plugins by type, each built once; producers
-//! that somebody needs and nobody declares; profiles, their handler and pickers; discovery, metrics, parsers.
+//! that somebody needs and nobody declares; profiles, their handler and pickers; admission; discovery, metrics, parsers.
+
+use std::sync::Arc;
 
 use crate::config::basis::Basis;
 use crate::config::fault::{Fault, refuses};
@@ -45,10 +47,12 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
         .map(|at| resolver.profile(at, &profiles, &mut parts, &declared, &mut reads))
         .collect();
     let handler = resolver.handler(&mut parts, &profiles, &declared);
+    let admission = resolver.admission(written, &mut parts, &built);
     let discovery = resolver.discovery(written, &parts);
     let metrics = resolver.metrics(written, &parts);
     let parsers = resolver.parsers(written, &mut parts);
-    let (Some(handler), false) = (handler, refuses(&resolver.faults)) else {
+    let (Some(handler), Some(admission), false) = (handler, admission, refuses(&resolver.faults))
+    else {
         return Err(resolver.faults);
     };
     let [prefill_header, encode_header] =
@@ -77,6 +81,7 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
         staleness: resolver.own.staleness_or(basis.staleness),
         own: resolver.own,
         discovery,
+        admission: Arc::new(admission),
         reads,
     };
     Ok(Resolved {

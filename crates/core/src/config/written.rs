@@ -40,7 +40,8 @@ pub struct Written {
     /// How requests are read (second generation).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_handler: Option<WrittenRequestHandler>,
-    /// Queues and priorities (second generation).
+    /// Queues and priorities (second generation); in effect with the feature gate `flowControl`, but for
+    /// `saturationDetector`, which always is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow_control: Option<WrittenFlowControl>,
     /// When the pool counts as full: thresholds (first generation) or a plugin (second generation, deprecated).
@@ -158,7 +159,7 @@ pub struct WrittenFlowControl {
     /// Longest wait while the pool has endpoints; 60s when left out, `0s` for no limit.
     #[serde(rename = "defaultRequestTTL", skip_serializing_if = "Option::is_none")]
     pub default_request_ttl: Option<String>,
-    /// Longest wait while the pool is empty.
+    /// Longest wait while the pool is empty; `defaultRequestTTL` when left out, `0s` for no limit.
     #[serde(
         rename = "noEndpointRequestTTL",
         skip_serializing_if = "Option::is_none"
@@ -167,19 +168,19 @@ pub struct WrittenFlowControl {
     /// Template of priorities that are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_priority_band: Option<WrittenBand>,
-    /// Template of negative priorities that are not listed.
+    /// Template of negative priorities that are not listed; `defaultPriorityBand` when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_negative_priority_band: Option<WrittenBand>,
     /// Bands by priority.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub priority_bands: Vec<WrittenBand>,
-    /// The policy that bounds how full each band may run the pool.
+    /// The policy that bounds how full each band may run the pool; static-usage-limit-policy when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage_limit_policy_plugin_ref: Option<String>,
-    /// When the pool counts as full.
+    /// When the pool counts as full; utilization-detector when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saturation_detector: Option<WrittenReference>,
-    /// Whether requests in flight with a negative priority may be evicted.
+    /// Whether requests in flight with a negative priority may be evicted. Not in effect yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_eviction: Option<bool>,
 }
@@ -197,10 +198,10 @@ pub struct WrittenBand {
     /// Requests that its queues hold; 5000 when left out or zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_requests: Option<String>,
-    /// The policy among its queues.
+    /// The policy among its queues; global-strict-fairness-policy when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fairness_policy_ref: Option<String>,
-    /// The policy within a queue.
+    /// The policy within a queue; fcfs-ordering-policy when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering_policy_ref: Option<String>,
 }

@@ -1,4 +1,5 @@
 //! What a plugin sees and what it implements.
+pub mod admission;
 pub mod context;
 pub mod data_layer;
 pub mod learner;

@@ -7,6 +7,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::contract::admission::{
+    FairnessPolicy, OrderingPolicy, SaturationDetector, UsageLimitPolicy,
+};
 use crate::contract::context::{Asked, Ctx};
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
 use crate::contract::learner::Learner;
@@ -28,6 +31,12 @@ pub type State = Arc<dyn Any + Send + Sync>;
 pub trait Filter: Send + Sync {
     /// Removes rows from `rows`; must never add one.
     fn filter(&self, ctx: &Ctx<'_>, rows: &mut RowSet);
+
+    /// The most requests that an endpoint may hold when it is picked, where that is what the filter looks at. The pick
+    /// takes its place in one step with this check, so that no two decisions take the last one.
+    fn most_in_flight(&self) -> Option<u32> {
+        None
+    }
 
     /// The filter as one that remembers its picks, if it does.
     fn observer(self: Arc<Self>) -> Option<Arc<dyn Observer>> {
@@ -344,6 +353,14 @@ pub enum Built {
     FilterAndScorer(Box<dyn Filter>, Box<dyn Scorer>),
     /// Works out facts of the request.
     Preparer(Box<dyn Preparer>),
+    /// Says how full the pool is, and crosses out who is full.
+    Detector(Box<dyn SaturationDetector>, Box<dyn Filter>),
+    /// The order within a flow of waiting requests.
+    Ordering(Box<dyn OrderingPolicy>),
+    /// Whose turn it is among flows.
+    Fairness(Box<dyn FairnessPolicy>),
+    /// How full bands may run the pool.
+    UsageLimit(Box<dyn UsageLimitPolicy>),
     /// A decider.
     Decider(Box<dyn Decider>),
     /// The picks of the profiles of these names are sent along, as who prefills and who encodes.
@@ -374,6 +391,10 @@ impl fmt::Debug for Built {
             Self::ScorerWithProducer(..) => "scorer with producer",
             Self::FilterAndScorer(..) => "filter and scorer",
             Self::Preparer(_) => "producer",
+            Self::Detector(..) => "saturation detector",
+            Self::Ordering(_) => "ordering policy",
+            Self::Fairness(_) => "fairness policy",
+            Self::UsageLimit(_) => "usage limit policy",
             Self::Decider(_) => "decider",
             Self::PickHeaders { .. } => "header writer",
             Self::Parser(_) => "parser",

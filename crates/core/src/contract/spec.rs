@@ -42,6 +42,14 @@ pub enum Role {
     Producer,
     /// Says whether prefill or encoding runs elsewhere.
     Decider,
+    /// Says how full the pool is; as a filter, crosses out who is full.
+    Detector,
+    /// Orders the waiting requests of a flow.
+    Ordering,
+    /// Takes turns among flows of waiting requests.
+    Fairness,
+    /// Bounds how full each band of priority may run the pool.
+    UsageLimit,
     /// Adds headers about the picks to the request.
     HeaderWriter,
     /// Reads request bodies.
@@ -64,6 +72,10 @@ impl Role {
             Self::ProfileHandler => "profile handler",
             Self::Producer => "producer",
             Self::Decider => "decider",
+            Self::Detector => "saturation detector",
+            Self::Ordering => "ordering policy",
+            Self::Fairness => "fairness policy",
+            Self::UsageLimit => "usage limit policy",
             Self::HeaderWriter => "header writer",
             Self::Parser => "parser",
             Self::Source => "metrics source",
@@ -74,7 +86,10 @@ impl Role {
 
     /// Whether a scheduling profile runs plugins of this role.
     pub const fn in_profiles(self) -> bool {
-        matches!(self, Self::Filter | Self::Scorer | Self::Picker)
+        matches!(
+            self,
+            Self::Filter | Self::Scorer | Self::Picker | Self::Detector
+        )
     }
 }
 

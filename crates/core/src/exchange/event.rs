@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::admission::permits::{Permit, Permits};
+use crate::admission::rules::Admission;
 use crate::contract::roles::PdDecision;
 use crate::contract::table::{Picks, Table};
 use crate::model::pool::Snapshot;
@@ -30,9 +32,27 @@ pub struct Deciding<'a> {
     pub seed: u64,
 }
 
+/// What is needed to say whether a request is let in.
+pub struct Entering<'a> {
+    /// The rules in force when it arrived.
+    pub admission: &'a Admission,
+    /// The counts of those who were let in.
+    pub permits: &'a Arc<Permits>,
+    /// The membership it started with.
+    pub snapshot: &'a Snapshot,
+    /// Live readings.
+    pub slots: &'a Slots,
+    /// The request's priority.
+    pub priority: i64,
+}
+
 /// What happened.
 pub enum Event<'a> {
-    /// The request stands whole: decide.
+    /// The request stands whole and wants to be let in.
+    Arrived(Entering<'a>),
+    /// The gatekeeper lets it in.
+    Admitted(Permit),
+    /// The request is let in: decide.
     Ready(Deciding<'a>),
     /// The request goes to this row of the snapshot without a decision; it counts in flight all the same.
     Bypass {
@@ -82,6 +102,8 @@ pub enum Effect {
         /// What was decided about prefill and decode, if the plan decides that.
         pd: Option<PdDecision>,
     },
+    /// Ask the gatekeeper, and wait for what it says.
+    AskAdmission,
     /// Answer with this.
     Reply(Reject),
     /// Nothing more will happen; write the outcome down.

@@ -2,28 +2,39 @@
 //!
 //! ```text
 //!  Waiting ──Ready/Bypass──► Forwarding ──Head──► Answering ──End/Broken──► Ended
-//!     │                      │  ▲    │                                        ▲
-//!     │                      └──┘ AttemptFailed (next best endpoint)          │
-//!     └── Refused, ClientGone ──────────────────────────────────────────────────
+//!   │ ▲ │                    │  ▲    │                                        ▲
+//!   │ │ │                    └──┘ AttemptFailed (next best endpoint)          │
+//!   │ │ └── Refused, ClientGone ────────────────────────────────────────────────
+//!   │ └── Admitted ── Queued ── Refused, ClientGone ──────────────────────────────
+//!   └── Arrived, and nobody is let in without asking ──► Queued
 //! ```
 //! The endpoint's in-flight count is taken in the step that picks it and is released by the guard's drop,
 //! on every way out. Parts of the answer never come here: the door forwards them first.
 
-use crate::contract::roles::Holds;
+use std::sync::Arc;
+
+use crate::admission::permits::Permit;
+use crate::contract::roles::{Holds, Targets};
 use crate::contract::table::Picks;
 use crate::exchange::event::{
-    Attempt, Attempts, Cause, Deciding, Effect, End, Event, Outcome, Usage,
+    Attempt, Attempts, Cause, Deciding, Effect, End, Entering, Event, Outcome, Usage,
 };
 use crate::exchange::lessons::Lessons;
 use crate::index::row_set::RowSet;
+use crate::model::pool::Snapshot;
 use crate::model::reject::Reject;
-use crate::model::slots::InFlight;
+use crate::model::slots::{InFlight, Slots};
+use crate::schedule::plan::Plan;
 use crate::schedule::scheduler::{Question, decide, held, observed, told};
 use crate::time::{Span, Tick};
+
+/// How often a request that was let in and found every endpoint taken asks again.
+const MOST_TURNED_BACK: u8 = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Waiting,
+    Queued,
     Forwarding,
     Answering,
     Ended,
@@ -35,7 +46,12 @@ pub struct Life {
     arrived: Tick,
     attempt_began: Tick,
     first_byte: Option<Tick>,
+    /// Why it is let in, where requests are counted before they are. It stands before the guards, and so is dropped
+    /// before them: see the order in `permits`.
+    permit: Option<Permit>,
     guard: Option<InFlight>,
+    /// How often it was let in and found every endpoint taken.
+    turned_back: u8,
     /// The prefill endpoint's count; released with the first byte, when its work is done.
     prefill_guard: Option<InFlight>,
     /// The same of the first endpoint that encodes.
@@ -57,6 +73,8 @@ impl Life {
             attempt_began: now,
             first_byte: None,
             guard: None,
+            permit: None,
+            turned_back: 0,
             prefill_guard: None,
             encode_guard: None,
             holds: Holds::new(),
@@ -86,6 +104,12 @@ impl Life {
     /// Takes in what happened and says what to do. After the outcome every event is ignored.
     pub fn on(&mut self, event: Event<'_>, now: Tick) -> Effect {
         match (self.phase, event) {
+            (Phase::Waiting, Event::Arrived(entering)) => self.come(&entering, now),
+            (Phase::Queued, Event::Admitted(permit)) => {
+                self.permit = Some(permit);
+                self.phase = Phase::Waiting;
+                Effect::Nothing
+            }
             (Phase::Waiting, Event::Ready(deciding)) => self.choose(deciding, now),
             (
                 Phase::Waiting,
@@ -107,7 +131,9 @@ impl Life {
             (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => {
                 self.fail_over(cause, retry, now)
             }
-            (Phase::Waiting | Phase::Forwarding, Event::Refused(reject)) => self.refuse(reject),
+            (Phase::Waiting | Phase::Queued | Phase::Forwarding, Event::Refused(reject)) => {
+                self.refuse(reject)
+            }
             // A head without an endpoint is an answer of the door's own.
             (Phase::Waiting | Phase::Forwarding, Event::Head { status }) => {
                 self.phase = Phase::Answering;
@@ -132,12 +158,46 @@ impl Life {
             }
             // A refusal has been decided and the door reports that it was sent.
             (Phase::Waiting, Event::End { .. }) => self.end(End::Rejected, None, now),
-            (Phase::Waiting | Phase::Forwarding | Phase::Answering, Event::ClientGone) => {
+            (
+                Phase::Waiting | Phase::Queued | Phase::Forwarding | Phase::Answering,
+                Event::ClientGone,
+            ) => {
                 self.reason = Some("client-gone");
                 self.end(End::ClientGone, None, now)
             }
             _ => Effect::Nothing,
         }
+    }
+
+    /// Whether it is let in without asking. Where nobody waits, those of a priority below 0 give way to the others
+    /// when the pool is full.
+    fn come(&mut self, entering: &Entering<'_>, now: Tick) -> Effect {
+        let Entering {
+            admission,
+            permits,
+            snapshot,
+            slots,
+            priority,
+        } = *entering;
+        if admission.flow.is_none() {
+            return match priority < 0 && !snapshot.is_empty() {
+                true if admission.is_full(snapshot, slots, now) => self.refuse(Reject::Saturated),
+                _ => Effect::Nothing,
+            };
+        }
+        if !snapshot.is_empty() {
+            self.permit = permits.pass();
+        }
+        match self.permit {
+            Some(_) => Effect::Nothing,
+            None => self.ask(),
+        }
+    }
+
+    fn ask(&mut self) -> Effect {
+        self.permit = None;
+        self.phase = Phase::Queued;
+        Effect::AskAdmission
     }
 
     fn choose(&mut self, deciding: Deciding<'_>, now: Tick) -> Effect {
@@ -150,46 +210,87 @@ impl Life {
             seed,
         } = deciding;
         let (tried, nothing_tried) = (self.tried.take(), RowSet::default());
-        let question = Question {
-            plan,
-            snapshot,
-            slots,
-            request,
-            tried: tried.as_ref().unwrap_or(&nothing_tried),
-            now,
-            seed,
-        };
-        let effect = match decide(&question, table) {
-            Ok(choice) => {
-                // Counted in the same step as the pick, so the next decision already sees it.
-                let targets = choice.targets;
-                let row = targets.primary;
-                let guard = slots.enter(snapshot.endpoints[row].slot);
-                self.forward(row, guard, now);
-                let enter = |row: usize| slots.enter(snapshot.endpoints[row].slot);
-                self.prefill_guard = targets.prefill.map(enter);
-                self.encode_guard = targets.encode.map(enter);
-                told(&question, table, targets);
-                self.holds = held(&question, table, targets);
-                observed(&question, table, &choice);
-                let run = &table.runs()[choice.run];
-                self.lessons.begin(plan, &question.ctx(table), run, row);
-                Effect::Forward {
-                    row,
-                    prefill: targets.prefill,
-                    encode: choice.encode,
-                    pd: choice.pd,
+        // Those tried, and those that others filled between the decision and taking the place.
+        let mut taken: Option<RowSet> = None;
+        let effect = loop {
+            let question = Question {
+                plan,
+                snapshot,
+                slots,
+                request,
+                tried: taken.as_ref().or(tried.as_ref()).unwrap_or(&nothing_tried),
+                now,
+                seed,
+            };
+            let choice = match decide(&question, table) {
+                Ok(choice) => choice,
+                Err(reject) => break self.nobody(reject, plan, taken.is_some()),
+            };
+            let targets = choice.targets;
+            // Counted in the same step as the pick, so the next decision already sees it.
+            match places(
+                plan,
+                snapshot,
+                slots,
+                table.runs()[choice.run].profile,
+                targets,
+            ) {
+                Ok(places) => {
+                    let row = targets.primary;
+                    self.forward(row, places.primary, now);
+                    self.prefill_guard = places.prefill;
+                    self.encode_guard = places.encode;
+                    told(&question, table, targets);
+                    self.holds = held(&question, table, targets);
+                    observed(&question, table, &choice);
+                    let run = &table.runs()[choice.run];
+                    self.lessons.begin(plan, &question.ctx(table), run, row);
+                    break Effect::Forward {
+                        row,
+                        prefill: targets.prefill,
+                        encode: choice.encode,
+                        pd: choice.pd,
+                    };
+                }
+                Err(row) => {
+                    let rows = taken.get_or_insert_with(|| {
+                        tried.clone().unwrap_or_else(|| {
+                            let mut rows = RowSet::default();
+                            rows.clear(snapshot.len());
+                            rows
+                        })
+                    });
+                    rows.insert(row);
                 }
             }
-            Err(reject) => self.refuse(reject),
         };
         self.tried = tried;
         effect
     }
 
+    /// Nobody can be picked. Where that is because every endpoint is taken, whoever was let in asks again, a few
+    /// times: the room that it was given went to somebody else.
+    fn nobody(&mut self, reject: Reject, plan: &Plan, taken: bool) -> Effect {
+        let full = taken || is_full(&reject, plan);
+        if full && self.permit.is_some() && self.turned_back < MOST_TURNED_BACK {
+            self.turned_back += 1;
+            self.release();
+            return self.ask();
+        }
+        match reject {
+            Reject::UpstreamUnreachable { .. } if taken && self.attempts.is_empty() => {
+                self.refuse(Reject::Saturated)
+            }
+            reject => self.refuse(reject),
+        }
+    }
+
     fn forward(&mut self, row: usize, guard: InFlight, now: Tick) {
         self.phase = Phase::Forwarding;
         self.guard = Some(guard);
+        if let Some(permit) = &mut self.permit {
+            permit.enter();
+        }
         self.attempt_began = now;
         self.attempts.push(Attempt {
             row: row as u32,
@@ -235,6 +336,10 @@ impl Life {
     }
 
     fn release(&mut self) {
+        // Before the endpoint's count: see the order in `permits`.
+        if let Some(permit) = &mut self.permit {
+            permit.leave();
+        }
         self.guard = None;
         self.prefill_guard = None;
         self.encode_guard = None;
@@ -243,6 +348,7 @@ impl Life {
 
     fn refuse(&mut self, reject: Reject) -> Effect {
         self.release();
+        self.permit = None;
         self.phase = Phase::Waiting;
         self.reason = Some(reject.word());
         Effect::Reply(reject)
@@ -252,6 +358,7 @@ impl Life {
         let answered = self.phase == Phase::Answering;
         self.phase = Phase::Ended;
         self.release();
+        self.permit = None;
         self.lessons.end(usage, end == End::Served, now);
         Effect::Note(Outcome {
             end,
@@ -265,4 +372,50 @@ impl Life {
             at: now,
         })
     }
+}
+
+/// The places of one request.
+struct Places {
+    primary: InFlight,
+    prefill: Option<InFlight>,
+    encode: Option<InFlight>,
+}
+
+/// Takes the places of those picked, or says which of them has none left.
+fn places(
+    plan: &Plan,
+    snapshot: &Snapshot,
+    slots: &Arc<Slots>,
+    profile: usize,
+    targets: Targets,
+) -> Result<Places, usize> {
+    let most = |profile: Option<usize>| {
+        let all = &plan.admission.most_in_flight;
+        profile.and_then(|at| all.get(at).copied().flatten())
+    };
+    let take = |row: usize, most: Option<u32>| {
+        let slot = snapshot.endpoints[row].slot;
+        match most {
+            None => Ok(slots.enter(slot)),
+            Some(most) => slots.enter_below(slot, most).ok_or(row),
+        }
+    };
+    let handler = &plan.handler.plugin;
+    let also = |row: Option<usize>, most: Option<u32>| row.map(|row| take(row, most)).transpose();
+    Ok(Places {
+        primary: take(targets.primary, most(Some(profile)))?,
+        prefill: also(targets.prefill, most(handler.prefill_profile()))?,
+        encode: also(targets.encode, most(handler.encode_profile()))?,
+    })
+}
+
+/// Whether the filter that left nobody is one that crosses out who is full.
+fn is_full(reject: &Reject, plan: &Plan) -> bool {
+    let Reject::FilteredOut { filter, .. } = reject else {
+        return false;
+    };
+    let filters = plan.profiles.iter().flat_map(|profile| &profile.filters);
+    filters
+        .filter(|named| *named.name == **filter)
+        .any(|named| named.plugin.most_in_flight().is_some())
 }

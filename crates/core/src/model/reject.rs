@@ -27,8 +27,13 @@ pub enum Reject {
         /// Name of the filter that removed the last candidate.
         filter: String,
     },
-    /// The pool is saturated or the queue is full.
+    /// The pool is saturated, and the request is of those that give way.
     Saturated,
+    /// The queue has no room for it.
+    QueueFull {
+        /// Seconds after which there is likely to be room, from how fast the queue drains.
+        retry_after_s: u32,
+    },
     /// The request waited longer than its time to live.
     TtlExpired,
     /// The router is shutting down.
@@ -59,6 +64,7 @@ impl Reject {
             Self::NoEndpoints => "no-endpoints",
             Self::FilteredOut { .. } => "filtered-out",
             Self::Saturated => "saturated",
+            Self::QueueFull { .. } => "queue-full",
             Self::TtlExpired => "ttl-expired",
             Self::ShuttingDown => "shutting-down",
             Self::ClientGone => "client-gone",
@@ -85,6 +91,10 @@ impl fmt::Display for Reject {
                 )
             }
             Self::Saturated => write!(f, "the pool is saturated; try again later"),
+            Self::QueueFull { retry_after_s } => write!(
+                f,
+                "too many requests wait for the pool; try again in {retry_after_s} s"
+            ),
             Self::TtlExpired => write!(f, "the request waited too long for a free endpoint"),
             Self::ShuttingDown => write!(f, "the router is shutting down"),
             Self::ClientGone => write!(f, "the client left before the answer"),

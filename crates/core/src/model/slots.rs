@@ -275,6 +275,21 @@ impl Slots {
             .store(count, Ordering::Relaxed);
     }
 
+    /// Counts one request on `slot` until the guard is dropped, if fewer than `most` are counted there. Checking and
+    /// counting are one step.
+    pub fn enter_below(self: &Arc<Self>, slot: Slot, most: u32) -> Option<InFlight> {
+        let enter = |count: u32| (count < most).then_some(count + 1);
+        let count = &self.in_flight[slot.0 as usize].0;
+        // Relaxed: it is one number, and the read-modify-write is what keeps two from taking the last place.
+        count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter)
+            .ok()?;
+        Some(InFlight {
+            slots: Arc::clone(self),
+            slot,
+        })
+    }
+
     /// Requests in flight over all slots; zero when nothing is being served.
     pub fn total_in_flight(&self) -> u64 {
         self.in_flight
@@ -338,6 +353,8 @@ impl SlotAllocator {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    // Threads are what one of these tests is about.
+    #![allow(clippy::disallowed_methods)]
     use super::*;
 
     #[test]
@@ -349,6 +366,23 @@ mod tests {
         assert_eq!(b.slot(), Slot(1));
         drop(b);
         assert_eq!(slots.total_in_flight(), 0);
+    }
+
+    #[test]
+    fn the_last_place_is_taken_once_whoever_comes_first() {
+        let slots = Arc::new(Slots::new(1));
+        let guards: Vec<_> = std::thread::scope(|scope| {
+            let enter = || slots.enter_below(Slot(0), 4);
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(move || [enter(), enter()]))
+                .collect();
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+            ended.flatten().flatten().collect()
+        });
+        assert_eq!((guards.len(), slots.in_flight(Slot(0))), (4, 4));
+        assert!(slots.enter_below(Slot(0), 4).is_none());
+        drop(guards);
+        assert!(slots.enter_below(Slot(0), 1).is_some());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::admission::rules::Admission;
 use crate::config::own::OwnSettings;
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
 use crate::contract::learner::Learner;
@@ -10,26 +11,7 @@ use crate::contract::roles::{Filter, Picker, Preparer, Producer, ProfileHandler,
 use crate::contract::spec::Generation;
 use crate::contract::staleness::Staleness;
 use crate::model::slots::Reading;
-
-/// A plugin with the names it goes by.
-pub struct Named<T: ?Sized> {
-    /// Name in the configuration (defaults to the type).
-    pub name: Arc<str>,
-    /// Type string.
-    pub kind: &'static str,
-    /// The plugin.
-    pub plugin: Arc<T>,
-}
-
-impl<T: ?Sized> Clone for Named<T> {
-    fn clone(&self) -> Self {
-        Self {
-            name: Arc::clone(&self.name),
-            kind: self.kind,
-            plugin: Arc::clone(&self.plugin),
-        }
-    }
-}
+pub use crate::schedule::named::Named;
 
 /// A scorer with its weight.
 pub struct Weighted {
@@ -102,6 +84,8 @@ pub struct Plan {
     pub staleness: Staleness,
     /// Where endpoints come from, if the configuration says so.
     pub discovery: Option<FileDiscovery>,
+    /// Who is let in, and who waits.
+    pub admission: Arc<Admission>,
     /// The readings that some plugin of the plan needs.
     pub reads: Vec<Reading>,
 }

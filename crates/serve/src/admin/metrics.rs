@@ -4,6 +4,7 @@
 //! readings of that moment (the reference does so every five seconds).
 
 mod endpoints;
+mod flow;
 mod own;
 mod page;
 mod requests;
@@ -17,6 +18,7 @@ pub fn render(router: &Router) -> String {
     let mut page = Page::new(plan.own.metrics.legacy_names);
     requests::write(router, &plan, &mut page);
     endpoints::write(router, &plan, &mut page);
+    flow::write(router, &mut page);
     own::write(router, &plan, &mut page);
     page.finish()
 }

@@ -1,7 +1,9 @@
 //! A plan as JSON: what runs in which order, where it comes from, what was added to what is written.
 
+use pointsman_core::admission::rules::{Admission, BandRules};
 use pointsman_core::contract::data_layer::Parser;
 use pointsman_core::schedule::plan::{Named, Plan, Profile};
+use pointsman_core::time::Span;
 use pointsman_wire::receipt::SCHEMA_VERSION;
 use serde_json::{Map, Value, json};
 
@@ -37,7 +39,7 @@ pub fn view(plan: &Plan) -> Map<String, Value> {
         })
     });
     let own = &plan.own;
-    let millis = |span: Option<pointsman_core::time::Span>| span.map(|s| s.0 / 1_000_000);
+    let millis = |span: Option<Span>| span.map(|s| s.0 / 1_000_000);
     let before = plan.producers.iter().map(named);
     let producers: Vec<Value> = before.chain(plan.preparers.iter().map(named)).collect();
     let value = json!({
@@ -55,6 +57,7 @@ pub fn view(plan: &Plan) -> Map<String, Value> {
         "encodeHeader": plan.encode_header,
         "parsers": parsers,
         "metrics": metrics,
+        "admission": admission(&plan.admission),
         "discovery": plan.discovery.as_ref().map(|d| json!({"path": d.path, "watch": d.watch})),
         "settings": {
             "staleness": {
@@ -86,6 +89,37 @@ pub fn view(plan: &Plan) -> Map<String, Value> {
         Value::Object(view) => view,
         _ => Map::new(),
     }
+}
+
+fn admission(admission: &Admission) -> Value {
+    let seconds = |span: Option<Span>| span.map(Span::as_secs_f64);
+    let band = |band: &BandRules| {
+        json!({
+            "maxRequests": band.max_requests,
+            "maxBytes": band.max_bytes,
+            "fairness": named(&band.fairness),
+            "ordering": named(&band.ordering),
+        })
+    };
+    let flow = admission.flow.as_ref().map(|flow| {
+        let bands = flow.bands.iter();
+        json!({
+            "maxRequests": flow.max_requests,
+            "maxBytes": flow.max_bytes,
+            "ttlS": seconds(flow.ttl),
+            "noEndpointTtlS": seconds(flow.no_endpoint_ttl),
+            "usageLimit": named(&flow.limit),
+            "bands": bands.map(|(priority, rules)| (priority.to_string(), band(rules))).collect::<Map<_, _>>(),
+            "otherBands": band(&flow.others),
+            "negativeBands": band(&flow.negative),
+        })
+    });
+    json!({
+        "saturationDetector": named(&admission.detector),
+        "flowControl": flow,
+        "objectives": admission.objectives,
+        "mostInFlight": admission.most_in_flight,
+    })
 }
 
 fn profile(profile: &Profile) -> Value {

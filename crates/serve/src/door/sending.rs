@@ -19,7 +19,7 @@ use pointsman_core::model::request::InferenceRequest;
 use pointsman_core::schedule::plan::{Part, Plan};
 use pointsman_http::{Body, Frames, SendErrorKind};
 use pointsman_wire::handoff::dialect::Dialect;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::door::headers::value;
 use crate::door::limits::GatewayLimits;
@@ -107,9 +107,15 @@ impl Sending<'_> {
         exchange: &mut Exchange,
         request: &InferenceRequest<'_>,
     ) -> Result<Served, Reject> {
-        let mut effect = exchange.ready(request);
+        let mut effect = match exchange.arrive(request, self.frames.len()) {
+            Effect::Nothing => exchange.ready(request),
+            other => other,
+        };
         let mut overloaded = None;
         for tried in 1.. {
+            if effect == Effect::AskAdmission {
+                effect = self.let_in(exchange, request).await;
+            }
             let rows = match effect {
                 Effect::Forward {
                     row,
@@ -127,7 +133,7 @@ impl Sending<'_> {
                         Ok(self.answered(exchange, response, &rows))
                     });
                 }
-                Effect::Note(_) | Effect::Nothing => {
+                Effect::Note(_) | Effect::Nothing | Effect::AskAdmission => {
                     return Err(Reject::Internal("no way on".to_owned()));
                 }
             };
@@ -156,6 +162,19 @@ impl Sending<'_> {
             effect = exchange.failed(cause, Some(request));
         }
         Err(Reject::Internal("no way on".to_owned()))
+    }
+
+    /// Waits until the gatekeeper lets the request in, or the route's time is over.
+    async fn let_in(&self, exchange: &mut Exchange, request: &InferenceRequest<'_>) -> Effect {
+        // Boxed, so that it takes no room in the future of every other request.
+        let waiting = Box::pin(exchange.wait(request));
+        match self.deadline {
+            None => waiting.await,
+            Some(deadline) => match timeout_at(deadline, waiting).await {
+                Ok(effect) => effect,
+                Err(_) => exchange.refuse(Reject::UpstreamTimeout),
+            },
+        }
     }
 
     /// Sends to the row with the fewest requests in flight, and to the next while one cannot be reached.

@@ -78,6 +78,12 @@ pub static RESPONSE_PROCESSING: [f64; 15] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
+/// Seconds that a request waits to be let in.
+pub static QUEUED: [f64; 16] = [
+    0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
+];
+
 /// Shares from 0 to 1.
 pub static SHARE: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
@@ -98,7 +104,8 @@ mod tests {
 
     #[test]
     fn bounds_rise() {
-        let all: [&[f64]; 15] = [
+        let all: [&[f64]; 16] = [
+            &QUEUED,
             &LATENCY,
             &FIRST_TOKEN,
             &REQUEST_BYTES,

@@ -1,8 +1,9 @@
 //! Every metric family of the picker, in the order of the page.
 //!
-//! Those of the reference that belong to what is not built yet (flow control, rewrites, predicted-latency models, KV
+//! Those of the reference that belong to what is not built yet (eviction, rewrites, predicted-latency models, KV
 //! events) are absent, not zero.
 
+pub mod flow;
 pub mod own;
 
 use crate::metrics::family::Family;
@@ -352,6 +353,18 @@ pub static ALL: &[&Family] = &[
     &PREFIX_RATIO,
     &PREFIX_BYTES,
     &INFLIGHT,
+    &flow::QUEUE_DURATION,
+    &flow::ENQUEUE_DURATION,
+    &flow::ROUND_DURATION,
+    &flow::QUEUE_SIZE,
+    &flow::QUEUE_BYTES,
+    &flow::SATURATION,
+    &flow::STALE,
+    &flow::BAND_REQUESTS,
+    &flow::BAND_BYTES,
+    &flow::ALL_REQUESTS,
+    &flow::ALL_BYTES,
+    &flow::OUTCOMES,
     &own::DECISIONS,
     &own::BYPASSED,
     &own::FAILED_ATTEMPTS,

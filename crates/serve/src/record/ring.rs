@@ -41,6 +41,8 @@ pub struct Facts<'a> {
     pub at_unix_ns: u64,
     /// Size of the prompt in bytes.
     pub prompt_bytes: usize,
+    /// How long the request waited to be let in, nanoseconds.
+    pub queue_ns: u64,
     /// How long the decision took, nanoseconds.
     pub pick_ns: u64,
     /// The door.
@@ -327,8 +329,8 @@ fn has_struck(run: &ProfileRun) -> bool {
     run.struck_by.iter().any(|&by| by != 0)
 }
 
-/// Words before the first text: rows, flags, readings, runs, prompt bytes, pick time, moment.
-const HEADER: usize = 7;
+/// Words before the first text: rows, flags, readings, runs, prompt bytes, wait, pick time, moment.
+const HEADER: usize = 8;
 
 fn text_words(text: &str) -> usize {
     1 + text.len().div_ceil(8)
@@ -392,6 +394,7 @@ fn write(writer: &mut Writer<'_>, facts: &Facts<'_>, table: &Table, best: &[u32]
     );
     writer.put(table.runs().len() as u64);
     writer.put(facts.prompt_bytes as u64);
+    writer.put(facts.queue_ns);
     writer.put(facts.pick_ns);
     writer.put(table.now.0);
     writer.text(facts.request_id);
@@ -464,6 +467,7 @@ fn read(reader: &mut Reader<'_>, plan: &Arc<Plan>, snapshot: &Arc<Snapshot>) -> 
     let (readings, runs) = (reader.take(), reader.take());
     let mut meta = Meta {
         prompt_bytes: reader.take(),
+        queue_ns: reader.take(),
         pick_ns: reader.take(),
         ..Meta::default()
     };

@@ -1,9 +1,7 @@
 //! The fields around the plugins: API version, kind, feature gates, saturation thresholds.
 //!
-//! A gate is a name, alone or with `=` and a truth value as Go reads them. What the reference would do and this
-//! build does not do yet is told and not refused, where leaving it out serves every request all the same.
+//! A gate is a name, alone or with `=` and a truth value as Go reads them.
 
-use crate::config::catalogue::listed;
 use crate::config::compat::{SECOND_API_VERSION, second_keys};
 use crate::config::duration::parse_duration;
 use crate::config::fault::hint;
@@ -52,7 +50,6 @@ impl Resolver<'_> {
         if let Some(saturation) = &written.saturation_detector {
             self.check_saturation(saturation);
         }
-        self.check_flow_control(written);
     }
 
     fn check_gate(&mut self, gate: &str, path: &str) {
@@ -60,23 +57,18 @@ impl Resolver<'_> {
             Some((name, value)) => (name.trim(), Some(value.trim())),
             None => (gate, None),
         };
-        let on = match value.map(str::to_ascii_lowercase).as_deref() {
-            None | Some("1" | "t" | "true") => true,
-            Some("0" | "f" | "false") => false,
+        match value.map(str::to_ascii_lowercase).as_deref() {
+            None | Some("1" | "t" | "true" | "0" | "f" | "false") => {}
             Some(other) => {
                 let message = format!("'{other}' is no value of a feature gate; use true or false");
                 self.error(path, message);
                 return;
             }
-        };
+        }
         match name {
             "dataLayer" => self.warning(
                 path,
                 "'dataLayer' is always on here, and the second generation refuses it; remove it",
-            ),
-            "flowControl" if on => self.warning(
-                path,
-                "'flowControl' is not in effect yet: requests are not queued",
             ),
             "flowControl" | "haPopulateNonLeaderDatastore" => {}
             _ => {
@@ -89,10 +81,9 @@ impl Resolver<'_> {
 
     fn check_saturation(&mut self, written: &WrittenSaturation) {
         let path = "saturationDetector";
-        if let Some(name) = written.plugin_ref.as_deref() {
+        if written.plugin_ref.is_some() {
             let message = "this form is deprecated; write flowControl.saturationDetector";
             self.warning(path, message);
-            self.check_detector(name, path);
         }
         if written
             .queue_depth_threshold
@@ -115,17 +106,15 @@ impl Resolver<'_> {
         {
             self.error(format!("{path}.metricsStalenessThreshold"), why);
         }
-        let message = "not in effect yet: no request is refused because the pool is full";
-        self.warning(path, message);
     }
+}
 
-    /// A reference to a saturation detector: declared, or the one that stands without being declared.
-    pub fn check_detector(&mut self, name: &str, path: &str) {
-        if name != "utilization-detector"
-            && self.check_reference(name, path, "saturation detector ")
-        {
-            let kind = listed(name).map_or(name, |listed| listed.kind);
-            self.note(path, format!("'{kind}' is declared and not asked yet"));
-        }
-    }
+/// Whether requests are queued: the gate's last mention decides.
+pub fn queues(written: &Written) -> bool {
+    let mut mentions = written.feature_gates.iter().rev().filter_map(|gate| {
+        let (name, value) = gate.split_once('=').unwrap_or((gate, "true"));
+        let on = ["1", "t", "true"].contains(&value.trim().to_ascii_lowercase().as_str());
+        (name.trim() == "flowControl").then_some(on)
+    });
+    mentions.next().unwrap_or(false)
 }

@@ -16,7 +16,7 @@ use crate::router::Router;
 const FRESH: Span = Span::from_millis(2000);
 
 /// What the pool is called in labels: the embedded gateway has one, without a name of its own.
-const POOL: &str = "default";
+pub(crate) const POOL: &str = "default";
 
 /// Who counts requests in flight, in the reference's words.
 const COUNTED_BY: &str = "inflight-load-producer";

@@ -57,6 +57,7 @@ fn facts(id: &str) -> Facts<'_> {
         model: "m",
         at_unix_ns: 7,
         prompt_bytes: 11,
+        queue_ns: 12,
         pick_ns: 13,
         door: "gateway",
         pd: None,

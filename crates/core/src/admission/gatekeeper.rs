@@ -1,0 +1,316 @@
+//! Who is let in: pass, wait, refuse; a state machine with deadlines.
+//!
+//! ```text
+//!            ┌─ has room? ─ no ──────────────────────────► refused: queue full, or no endpoints
+//!  ask ──────┤
+//!            └─ yes ──► waits ──┬── permit taken ─────────► passes
+//!                               ├── waited too long ──────► refused: too long, or no endpoints
+//!                               ├── client left ──────────► left
+//!                               └── router closes ────────► refused: shutting down
+//! ```
+//! Those who find a permit in [`Permits`] never come here. The others are let in from the highest priority that waits
+//! down; where a band finds no permit below its ceiling, everybody of lower priority waits too. The bound on waiting
+//! is one for a pool with endpoints and another for an empty one; when the pool changes between the two, the time
+//! waited so far is forgiven.
+//!
+//! The machine has no clock and does no IO: whoever owns it says when it is, and hands on what it settles.
+
+use std::sync::Arc;
+
+use crate::admission::permits::{Permit, Permits};
+use crate::admission::queue::{Ask, Entry, Queue};
+use crate::admission::rate::DrainRate;
+use crate::admission::rules::{Admission, FlowRules};
+use crate::admission::watch::{Saturation, Watch};
+use crate::model::pool::Snapshot;
+use crate::model::reject::Reject;
+use crate::model::slots::Slots;
+use crate::time::{Span, Tick};
+
+/// How long what was seen of the pool is good for.
+pub const LOOK_EVERY: Span = Span::from_millis(10);
+
+/// The pool as it is.
+#[derive(Clone, Copy)]
+pub struct Pool<'a> {
+    /// The membership.
+    pub snapshot: &'a Snapshot,
+    /// Live readings.
+    pub slots: &'a Slots,
+}
+
+/// What became of one who asked.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is let in.
+    Pass(Permit),
+    /// It is not.
+    Refuse(Reject),
+    /// It left.
+    Left,
+}
+
+/// One who asked, and what became of it.
+pub struct Settled<T> {
+    /// The request.
+    pub ask: Ask,
+    /// What the caller gave along.
+    pub payload: T,
+    /// What became of it.
+    pub answer: Answer,
+}
+
+/// The machine.
+pub struct Gatekeeper<T> {
+    permits: Arc<Permits>,
+    admission: Option<Arc<Admission>>,
+    queue: Option<Queue<T>>,
+    /// Priorities that can occur, highest first.
+    priorities: Vec<i64>,
+    watch: Watch,
+    saturation: Saturation,
+    stale: usize,
+    looked: Option<Tick>,
+    /// Limits by ceiling, as of the last look.
+    limits: Vec<(f64, u64)>,
+    /// Since when the pool is empty, or is not.
+    regime: (bool, Tick),
+    rate: DrainRate,
+    closed: bool,
+}
+
+impl<T> Gatekeeper<T> {
+    /// Nobody waits, and nobody has to until rules are adopted.
+    pub fn new(permits: Arc<Permits>) -> Self {
+        Self {
+            permits,
+            admission: None,
+            queue: None,
+            priorities: Vec::new(),
+            watch: Watch::default(),
+            saturation: Saturation::default(),
+            stale: 0,
+            looked: None,
+            limits: Vec::new(),
+            regime: (false, Tick(0)),
+            rate: DrainRate::default(),
+            closed: false,
+        }
+    }
+
+    /// Goes on under other rules. Those who wait keep their places in time, also where there is less room now; without
+    /// rules for waiting they all pass.
+    pub fn adopt(&mut self, admission: &Arc<Admission>, out: &mut Vec<Settled<T>>) {
+        let same = self.admission.as_ref();
+        if same.is_some_and(|same| Arc::ptr_eq(same, admission)) {
+            return;
+        }
+        let mut priorities: Vec<i64> = admission.objectives.values().copied().collect();
+        let listed = admission.flow.iter().flat_map(|flow| flow.bands.keys());
+        priorities.extend(listed.chain([&0]));
+        priorities.sort_unstable_by(|one, other| other.cmp(one));
+        priorities.dedup();
+        self.priorities = priorities;
+        self.admission = Some(Arc::clone(admission));
+        (self.looked, self.limits) = (None, Vec::new());
+        let waiting = self.queue.take().map(|mut queue| queue.drain());
+        let waiting = waiting.unwrap_or_default();
+        let Some(flow) = &admission.flow else {
+            let passed = waiting.into_iter().map(|entry| self.settle_passed(entry));
+            out.extend(passed);
+            return;
+        };
+        let mut queue = Queue::new(Arc::clone(flow));
+        for entry in waiting {
+            queue.push(entry.ask, entry.payload);
+        }
+        self.queue = Some(queue);
+    }
+
+    fn settle_passed(&self, entry: Entry<T>) -> Settled<T> {
+        let permit = self.permits.take();
+        settled(entry.ask, entry.payload, Answer::Pass(permit))
+    }
+
+    /// One asks: refused at once where there is no room, else it waits, at least until the next [`Gatekeeper::turn`].
+    pub fn ask(&mut self, mut ask: Ask, payload: T, now: Tick) -> Option<Settled<T>> {
+        if self.closed {
+            let answer = Answer::Refuse(Reject::ShuttingDown);
+            return Some(settled(ask, payload, answer));
+        }
+        let Some(queue) = &mut self.queue else {
+            let answer = Answer::Pass(self.permits.take());
+            return Some(settled(ask, payload, answer));
+        };
+        if !queue.has_room(ask.priority, ask.bytes) {
+            let ahead = queue.ahead_of(ask.priority);
+            let reject = if self.regime.0 {
+                Reject::NoEndpoints
+            } else {
+                let retry_after_s = self.rate.retry_after_s(ahead, now);
+                Reject::QueueFull { retry_after_s }
+            };
+            return Some(settled(ask, payload, Answer::Refuse(reject)));
+        }
+        ask.waiter.enqueued = now;
+        ask.waiter.ttl = queue.rules().ttl(self.regime.0);
+        queue.push(ask, payload);
+        None
+    }
+
+    /// One who waits has left; `None` where it no longer waits.
+    pub fn leave(&mut self, number: u64) -> Option<Settled<T>> {
+        let entry = self.queue.as_mut()?.remove(number)?;
+        Some(settled(entry.ask, entry.payload, Answer::Left))
+    }
+
+    /// Settles whoever can be settled now.
+    pub fn turn(&mut self, pool: Pool<'_>, now: Tick, out: &mut Vec<Settled<T>>) {
+        let changed = self.regime.0 != pool.snapshot.is_empty();
+        if changed {
+            self.regime = (pool.snapshot.is_empty(), now);
+        }
+        let fresh = |looked: Tick| now.since(looked) < LOOK_EVERY;
+        if changed || !self.looked.is_some_and(fresh) {
+            self.look(pool, now);
+        }
+        self.expire(now, out);
+        self.let_in(pool, now, out);
+    }
+
+    /// Takes a new look at the pool, and says how many may pass without asking.
+    fn look(&mut self, pool: Pool<'_>, now: Tick) {
+        let Some(admission) = self.admission.clone() else {
+            return;
+        };
+        self.looked = Some(now);
+        self.limits.clear();
+        self.watch.look(pool.snapshot, pool.slots);
+        if let Some(flow) = &admission.flow {
+            let detector = admission.detector.plugin.as_ref();
+            let tokens = admission.tokens.as_deref();
+            self.saturation = self.watch.saturation(detector, pool.slots, tokens, now);
+            self.stale = self.watch.stale(detector, pool.slots, now);
+            let priorities = self.priorities.iter().copied();
+            let ceilings = priorities.map(|priority| self.ceiling(flow, priority));
+            let lowest = ceilings.fold(f64::INFINITY, f64::min);
+            let limit = self.limit(&admission, pool, lowest, now);
+            self.permits.set_limit(limit);
+        }
+    }
+
+    fn ceiling(&self, flow: &FlowRules, priority: i64) -> f64 {
+        let saturation = self.saturation.effective;
+        let rank = self.priorities.iter().position(|&p| p <= priority);
+        let of = self.priorities.len();
+        let rank = rank.unwrap_or_else(|| of.saturating_sub(1));
+        flow.limit.plugin.ceiling(saturation, priority, rank, of)
+    }
+
+    /// How many may be held below `ceiling`: those in flight, and as many more as there is room for.
+    fn limit(&mut self, admission: &Admission, pool: Pool<'_>, ceiling: f64, now: Tick) -> u64 {
+        if let Some(&(_, limit)) = self.limits.iter().find(|(known, _)| *known == ceiling) {
+            return limit;
+        }
+        let detector = admission.detector.plugin.as_ref();
+        let tokens = admission.tokens.as_deref();
+        // Read before and after the endpoints: see the order in `permits`.
+        let before = self.permits.entered();
+        let room = self.watch.room(detector, pool.slots, tokens, now, ceiling);
+        let entered = i64::try_from(before.min(self.permits.entered())).unwrap_or(i64::MAX);
+        let limit = entered.saturating_add(room).max(0).unsigned_abs();
+        self.limits.push((ceiling, limit));
+        limit
+    }
+
+    fn let_in(&mut self, pool: Pool<'_>, now: Tick, out: &mut Vec<Settled<T>>) {
+        let Some(admission) = self.admission.clone() else {
+            return;
+        };
+        // Only a pool with endpoints lets anybody in, whatever a detector makes of an empty one.
+        if self.regime.0 {
+            return;
+        }
+        while let Some(queue) = &self.queue
+            && let Some(priority) = queue.highest()
+        {
+            let ceiling = self.ceiling(&Arc::clone(queue.rules()), priority);
+            let limit = self.limit(&admission, pool, ceiling, now);
+            let Some(permit) = self.permits.take_below(limit) else {
+                return;
+            };
+            let Some(entry) = self
+                .queue
+                .as_mut()
+                .and_then(|queue| queue.next_of(priority))
+            else {
+                return;
+            };
+            self.rate.count(now);
+            out.push(settled(entry.ask, entry.payload, Answer::Pass(permit)));
+        }
+    }
+
+    fn expire(&mut self, now: Tick, out: &mut Vec<Settled<T>>) {
+        while let Some(deadline) = self.deadline()
+            && deadline <= now
+            && let Some(queue) = &mut self.queue
+            && let Some((_, number)) = queue.oldest()
+            && let Some(entry) = queue.remove(number)
+        {
+            let reject = if self.regime.0 {
+                Reject::NoEndpoints
+            } else {
+                Reject::TtlExpired
+            };
+            out.push(settled(entry.ask, entry.payload, Answer::Refuse(reject)));
+        }
+    }
+
+    /// When somebody will have waited too long, if nothing else happens.
+    pub fn deadline(&self) -> Option<Tick> {
+        let queue = self.queue.as_ref()?;
+        let (since, _) = queue.oldest()?;
+        let ttl = queue.rules().ttl(self.regime.0)?;
+        Some(since.max(self.regime.1) + ttl)
+    }
+
+    /// Lets nobody in any more, and refuses all who wait.
+    pub fn close(&mut self, out: &mut Vec<Settled<T>>) {
+        self.closed = true;
+        self.permits.set_limit(0);
+        let waiting = self.queue.as_mut().map(Queue::drain);
+        out.extend(waiting.unwrap_or_default().into_iter().map(|entry| {
+            let answer = Answer::Refuse(Reject::ShuttingDown);
+            settled(entry.ask, entry.payload, answer)
+        }));
+    }
+
+    /// Who waits.
+    pub fn queue(&self) -> Option<&Queue<T>> {
+        self.queue.as_ref()
+    }
+
+    /// Whether the pool had no endpoint at the last turn.
+    pub fn pool_is_empty(&self) -> bool {
+        self.regime.0
+    }
+
+    /// How full the pool was at the last look.
+    pub fn saturation(&self) -> Saturation {
+        self.saturation
+    }
+
+    /// How many endpoints counted as full at the last look because their readings are too old.
+    pub fn stale(&self) -> usize {
+        self.stale
+    }
+}
+
+fn settled<T>(ask: Ask, payload: T, answer: Answer) -> Settled<T> {
+    Settled {
+        ask,
+        payload,
+        answer,
+    }
+}

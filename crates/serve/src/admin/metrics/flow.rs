@@ -1,0 +1,98 @@
+//! The families of those who wait to be let in. Without a plan that lets requests wait they are absent, not zero.
+
+use std::collections::HashMap;
+
+use crate::admin::metrics::endpoints::POOL;
+use crate::admin::metrics::page::{Page, Row, Value};
+use crate::admission::tally::{OUTCOMES, Series};
+use crate::metrics::catalogue::flow as family;
+use crate::metrics::histogram::{Histogram, Summed};
+use crate::router::Router;
+
+/// Writes the families.
+pub(crate) fn write(router: &Router, page: &mut Page) {
+    let tally = router.admission.tally.lock();
+    if !tally.in_effect {
+        return;
+    }
+    let waited = histograms(&tally.waited, |series, outcome| {
+        let [flow, priority, pool, model, target] = labels(series);
+        vec![flow, priority, outcome, pool, model, target]
+    });
+    page.add(&family::QUEUE_DURATION, waited);
+    let enqueued = histograms(&tally.enqueued, |series, outcome| {
+        let [flow, priority, ..] = labels(series);
+        vec![flow, priority, outcome]
+    });
+    page.add(&family::ENQUEUE_DURATION, enqueued);
+    let rounds = Value::Buckets(Summed::of(&tally.rounds));
+    page.add(&family::ROUND_DURATION, vec![(Vec::new(), rounds)]);
+    let held = |of: fn(&crate::admission::tally::Held) -> u64| {
+        let rows = tally.held.iter();
+        rows.map(|(series, held)| (labels(series).to_vec(), Value::Number(of(held) as f64)))
+            .collect()
+    };
+    page.add(&family::QUEUE_SIZE, held(|held| held.requests));
+    page.add(&family::QUEUE_BYTES, held(|held| held.bytes));
+    let saturation = tally.saturation;
+    let stages = [
+        ("prefill", saturation.prefill),
+        ("decode", saturation.decode),
+        ("effective", Some(saturation.effective)),
+    ];
+    let stages = stages.into_iter().filter_map(|(stage, full)| {
+        let labels = [POOL, stage].map(str::to_owned).to_vec();
+        Some((labels, Value::Number(full?)))
+    });
+    page.add(&family::SATURATION, stages.collect());
+    let stale = Value::Number(tally.stale as f64);
+    page.add(
+        &family::STALE,
+        vec![(vec![tally.detector.to_owned()], stale)],
+    );
+    let bands = |of: fn(&pointsman_core::admission::queue::Filled) -> (u64, u64)| {
+        let rows = tally.bands.iter().map(|(priority, filled)| {
+            let (held, most) = of(filled);
+            let labels = vec![priority.to_string(), POOL.to_owned()];
+            (labels, Value::Number(held as f64 / most as f64))
+        });
+        rows.collect()
+    };
+    page.add(&family::BAND_REQUESTS, bands(|filled| filled.requests));
+    page.add(&family::BAND_BYTES, bands(|filled| filled.bytes));
+    let all = |share: Option<f64>| {
+        let rows = share.map(|share| (vec![POOL.to_owned()], Value::Number(share)));
+        rows.into_iter().collect()
+    };
+    page.add(&family::ALL_REQUESTS, all(tally.queue.0));
+    page.add(&family::ALL_BYTES, all(tally.queue.1));
+    let outcomes = tally.outcomes.iter().map(|((outcome, priority), count)| {
+        let labels = [OUTCOMES[*outcome], &priority.to_string(), POOL].map(str::to_owned);
+        (labels.to_vec(), Value::Number(*count as f64))
+    });
+    page.add(&family::OUTCOMES, outcomes.collect());
+}
+
+fn labels(series: &Series) -> [String; 5] {
+    let model = series.model.to_string();
+    [
+        series.flow.to_string(),
+        series.priority.to_string(),
+        POOL.to_owned(),
+        model.clone(),
+        model,
+    ]
+}
+
+fn histograms(
+    all: &HashMap<(Series, usize), Histogram>,
+    labels: impl Fn(&Series, String) -> Vec<String>,
+) -> Vec<Row> {
+    let rows = all.iter().map(|((series, outcome), histogram)| {
+        let labels = labels(series, OUTCOMES[*outcome].to_owned());
+        (labels, Value::Buckets(Summed::of(histogram)))
+    });
+    let mut rows: Vec<Row> = rows.collect();
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    rows
+}
