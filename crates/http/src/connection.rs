@@ -138,7 +138,8 @@ where
     };
     if http2 {
         let builder = http2_builder(&house.options, &state.streams);
-        let conn = pin!(builder.serve_connection(TokioIo::new(Guarded::http2(link)), service));
+        let guarded = Guarded::http2(link, house.options.h2.allowance);
+        let conn = pin!(builder.serve_connection(TokioIo::new(guarded), service));
         watch.drive(conn, |conn| conn.graceful_shutdown()).await;
     } else {
         let options = &house.options;
@@ -169,6 +170,7 @@ fn http2_builder(options: &ServerOptions, streams: &Streams) -> http2::Builder<S
         .initial_stream_window_size(options.h2.stream_window)
         .initial_connection_window_size(options.h2.connection_window)
         .max_send_buf_size(options.h2.send_buffer)
+        .max_frame_size(options.h2.max_frame)
         .header_table_size(options.h2.header_table)
         .max_pending_accept_reset_streams(options.h2.pending_resets)
         .max_local_error_reset_streams(options.h2.faulty_resets)

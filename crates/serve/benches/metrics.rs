@@ -51,6 +51,7 @@ fn counting(criterion: &mut Criterion) {
         row: choice.targets.primary,
         prefill: None,
         pd: None,
+        run: None,
     };
     let cells = LaneCells::new(Arc::default());
     let outcome = Outcome {

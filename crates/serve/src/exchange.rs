@@ -3,11 +3,14 @@
 //! Dropping an [`Exchange`] that has not ended means that the client left: its endpoint is released and the
 //! outcome written down, whatever the door was doing.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::{Cause, Deciding, Effect, End, Event, Outcome, Usage};
 use pointsman_core::exchange::life::Life;
+use pointsman_core::model::endpoint::Endpoint;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
@@ -25,6 +28,7 @@ use crate::router::{Counts, Lane};
 /// A request under way.
 pub struct Exchange {
     lane: Arc<Lane>,
+    door: &'static str,
     life: Life,
     plan: Arc<Plan>,
     snapshot: Arc<Snapshot>,
@@ -37,10 +41,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A request that has just arrived.
-    pub fn begin(lane: &Arc<Lane>, request_id: &str, path: &str) -> Self {
+    /// A request that has just arrived at the door of this name.
+    pub fn begin(lane: &Arc<Lane>, door: &'static str, request_id: &str, path: &str) -> Self {
         let router = &lane.router;
         Self {
+            door,
             life: Life::begin(router.clock.now()),
             plan: router.plan.load_full(),
             snapshot: router.membership.snapshot(),
@@ -73,8 +78,24 @@ impl Exchange {
         self.lane.router.clock.now()
     }
 
+    /// Only the endpoints that `keep` holds of are candidates. For before the decision.
+    pub fn narrow(&mut self, keep: impl Fn(&Endpoint) -> bool) {
+        if !self.snapshot.endpoints.iter().all(&keep) {
+            self.snapshot = Arc::new(self.snapshot.narrowed(keep));
+        }
+    }
+
     /// The request stands whole: decide where it goes, and write the decision down.
     pub fn ready(&mut self, request: &InferenceRequest<'_>) -> Effect {
+        self.ready_and_look(request, |_, _| ())
+    }
+
+    /// As [`Exchange::ready`]; `look` is shown the table and what was decided, while it stands.
+    pub fn ready_and_look(
+        &mut self,
+        request: &InferenceRequest<'_>,
+        look: impl FnOnce(&Table, &Effect),
+    ) -> Effect {
         let lane = Arc::clone(&self.lane);
         let mut scratch = lane.scratch.lock();
         let seed = scratch.seeds.next_seed() >> 11;
@@ -99,7 +120,7 @@ impl Exchange {
             at_unix_ns: lane.router.clock.unix_ns(self.life.arrived()),
             prompt_bytes: request.prompt_bytes,
             pick_ns: ended.since(began).0,
-            door: "gateway",
+            door: self.door,
             pd,
         };
         self.record = lane
@@ -117,6 +138,7 @@ impl Exchange {
             }
         }
         self.measure(request, &scratch.table, &effect, (began, ended));
+        look(&scratch.table, &effect);
         drop(scratch);
         self.note_row(&effect);
         effect
@@ -161,6 +183,32 @@ impl Exchange {
         drop(scratch);
         self.note_row(&effect);
         effect
+    }
+
+    /// The request went on without a decision and without counting in flight; nothing is written of it.
+    pub fn unscheduled(&mut self) {
+        Counts::add(&self.lane.router.counts.bypassed);
+        let now = self.now();
+        // Ends the life; that nobody waits for its outcome is the point.
+        self.life.on(Event::ClientGone, now);
+    }
+
+    /// Who forwards asked the endpoint of this row, not the one that was picked.
+    pub fn served_elsewhere(&mut self, row: usize) {
+        let lane = Arc::clone(&self.lane);
+        Counts::add(&lane.router.counts.served_elsewhere);
+        let event = Event::ServedElsewhere {
+            row,
+            snapshot: &self.snapshot,
+            slots: lane.router.membership.slots(),
+        };
+        self.life.on(event, lane.router.clock.now());
+        self.last_row = Some(row);
+    }
+
+    /// The row that the request was sent to last.
+    pub fn row(&self) -> Option<usize> {
+        self.last_row
     }
 
     /// The door ends the request itself.
@@ -211,6 +259,15 @@ impl Exchange {
         self.lane.router.log.written(self.tickets).await;
     }
 
+    /// The same, apart from the exchange; `None` where no line was asked for.
+    pub fn logging(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let (router, tickets) = (Arc::clone(&self.lane.router), self.tickets);
+        if tickets.is_empty() {
+            return None;
+        }
+        Some(Box::pin(async move { router.log.written(tickets).await }))
+    }
+
     /// Counts a decision that was made between the two `times`.
     fn measure(
         &mut self,
@@ -243,7 +300,7 @@ impl Exchange {
         Meta {
             request_id: self.request_id.to_string(),
             at_unix_ns: self.lane.router.clock.unix_ns(self.life.arrived()),
-            door: "gateway",
+            door: self.door,
             model: request.model.to_owned(),
             prompt_bytes: request.prompt_bytes as u64,
             ..Meta::default()

@@ -94,7 +94,25 @@ impl Life {
                     row,
                     prefill: None,
                     pd: None,
+                    run: None,
                 }
+            }
+            (
+                Phase::Forwarding,
+                Event::ServedElsewhere {
+                    row,
+                    snapshot,
+                    slots,
+                },
+            ) => {
+                self.lessons.end(None, false, now);
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.cause = Some(Cause::PassedOver);
+                    attempt.took = now.since(self.attempt_began);
+                }
+                let guard = slots.enter(snapshot.endpoints[row].slot);
+                self.forward(row, guard, now);
+                Effect::Nothing
             }
             (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => {
                 self.fail_over(cause, retry, now)
@@ -150,6 +168,11 @@ impl Life {
             seed,
         };
         let effect = match decide(&question, table) {
+            Ok(Choice { targets, .. })
+                if request.only_cached && !table.holds_part_of_prompt(targets.primary) =>
+            {
+                self.refuse(Reject::NotCached)
+            }
             Ok(Choice { targets, run, pd }) => {
                 // Counted in the same step as the pick, so the next decision already sees it.
                 let row = targets.primary;
@@ -165,6 +188,7 @@ impl Life {
                     row,
                     prefill: targets.prefill,
                     pd,
+                    run: Some(run),
                 }
             }
             Err(reject) => self.refuse(reject),

@@ -19,4 +19,6 @@ pub struct InferenceRequest<'a> {
     pub max_output_tokens: Option<u32>,
     /// Whether the answer is to be streamed.
     pub stream: bool,
+    /// Whether the request is wanted only where part of its prompt is cached.
+    pub only_cached: bool,
 }

@@ -137,14 +137,15 @@ impl Outbox {
         let _ = message.encode(&mut self.open);
     }
 
-    /// Adds the answer that sends on a piece of a body: `BodyResponse` of this field number in a `ProcessingResponse`.
-    pub fn piece(&mut self, field: u8, body: Bytes, end_of_stream: bool) {
+    /// Adds the answer that sends on a piece of a body, which may lie in several parts: `BodyResponse` of this field number
+    /// in a `ProcessingResponse`.
+    pub fn piece(&mut self, field: u8, parts: &[Bytes], end_of_stream: bool) {
         // Four messages, one in the other: body_mutation(3), in it streamed_response(3), in it body(1) and end_of_stream(2).
         let tail: &[u8] = if end_of_stream { &[0x10, 1] } else { &[] };
-        let bytes = if body.is_empty() {
-            0
-        } else {
-            1 + varint_len(body.len()) + body.len()
+        let body: usize = parts.iter().map(Bytes::len).sum();
+        let bytes = match body {
+            0 => 0,
+            len => 1 + varint_len(len) + len,
         };
         let streamed = bytes + tail.len();
         let mutation = 1 + varint_len(streamed) + streamed;
@@ -163,14 +164,16 @@ impl Outbox {
             self.open.put_u8(tag);
             put_varint(&mut self.open, len);
         }
-        if !body.is_empty() {
+        if body > 0 {
             self.open.put_u8(0x0a);
-            put_varint(&mut self.open, body.len());
-            if body.len() < LARGE {
-                self.open.put(body);
+            put_varint(&mut self.open, body);
+        }
+        for part in parts {
+            if part.len() < LARGE {
+                self.open.put_slice(part);
             } else {
                 self.pieces.push_back(self.open.split().freeze());
-                self.pieces.push_back(body);
+                self.pieces.push_back(part.clone());
             }
         }
         self.open.put_slice(tail);
@@ -241,7 +244,11 @@ mod tests {
                 };
                 let (mut as_message, mut as_piece) = (Outbox::default(), Outbox::default());
                 as_message.message(&message);
-                as_piece.piece(3, body, end_of_stream);
+                as_piece.piece(
+                    3,
+                    &[body.slice(..size / 3), body.slice(size / 3..)],
+                    end_of_stream,
+                );
                 assert_eq!(all(&mut as_message), all(&mut as_piece), "{size}");
             }
         }
