@@ -18,6 +18,10 @@ pub mod body;
 
 pub mod server;
 
+pub mod picker;
+
+pub mod envoy;
+
 pub mod backend;
 
 pub mod burst;

@@ -488,6 +488,15 @@ impl Conversation {
     }
 }
 
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        // Where the answer's body is not passed, the end of the talk is all that is heard of its end.
+        if self.reply.as_ref().is_some_and(Reply::is_unheard) {
+            self.ended();
+        }
+    }
+}
+
 /// The gateway says who served: if that is another one than the endpoint picked, it counts there from now on.
 fn serve_by(exchange: &mut Exchange, served: SocketAddr) {
     let Some(picked) = exchange.row() else { return };

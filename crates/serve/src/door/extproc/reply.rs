@@ -43,6 +43,11 @@ impl Reply {
         }
     }
 
+    /// Whether its body does not come by here.
+    pub fn is_unheard(&self) -> bool {
+        self.mode == BodyMode::None
+    }
+
     /// Whether the length that the head promises may not hold.
     pub fn changes_length(&self) -> bool {
         self.renamer.is_some() && self.mode == BodyMode::FullDuplex
