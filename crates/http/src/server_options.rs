@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::calm::ALLOWANCE;
 use crate::listener::connection_budget;
+use crate::tls::Tls;
 
 /// Bounds of one server.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct ServerOptions {
     pub max_headers: usize,
     /// Bounds of HTTP/2 connections.
     pub h2: Http2Options,
+    /// TLS, if it is spoken; the handshake is part of the time for the first head.
+    pub tls: Option<Tls>,
 }
 
 /// Bounds of an HTTP/2 connection.
@@ -61,6 +64,7 @@ impl Default for ServerOptions {
             max_header_line: 8 * 1024,
             max_headers: 100,
             h2: Http2Options::default(),
+            tls: None,
         }
     }
 }

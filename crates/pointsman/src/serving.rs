@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use pointsman_http::{
-    Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, bind, drain, serve,
+    Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, Tls, bind, drain, serve,
 };
 use pointsman_serve::admin::server::{Admin, handle as answer_admin};
 use pointsman_serve::door::extproc::settings::Settings;
@@ -105,10 +105,12 @@ pub(crate) fn start_extproc(
     workers: usize,
     settings: &Arc<Settings>,
     health: Option<&Arc<AtomicBool>>,
+    tls: Option<&Tls>,
     drain: &Drain,
 ) -> anyhow::Result<Vec<Worker>> {
     let options = Arc::new(ServerOptions {
         max_connections: (connection_budget(2) / workers).max(4),
+        tls: tls.cloned(),
         ..server_options()
     });
     (0..workers)

@@ -18,13 +18,14 @@ use pointsman_feeds::clock::Clock;
 use pointsman_feeds::discovery::file::EndpointsFile;
 use pointsman_feeds::membership::Membership;
 use pointsman_feeds::scrape::{ScrapeOptions, Scraping};
-use pointsman_http::{Bound, ClientOptions, Pool};
+use pointsman_http::{Bound, ClientOptions, Pool, Tls};
 use pointsman_serve::door::extproc::settings::Settings;
 use pointsman_serve::door::route::Routes;
 use pointsman_serve::record::log::Log;
 use pointsman_serve::router::Router;
 
 use crate::arguments::{LogArgs, LogStyle};
+use crate::certificates::{Folder, self_signed};
 use crate::commands::epp::flags::Encoder;
 use crate::commands::gateway::{POOL_CAPACITY, random_seed};
 use crate::console::{complain, refused};
@@ -61,8 +62,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let settings = Arc::new(settings(&args)?);
     let chosen = chosen(&args)?;
     let (path, watched) = endpoints(&args, &chosen)?;
-    let file = EndpointsFile::open(&path)
+    let (file, left_out) = EndpointsFile::open_leniently(&path)
         .map_err(|faults| refused(&path.display().to_string(), &faults))?;
+    for fault in left_out {
+        complain(&format!("warning: {}: left out: {fault}\n", path.display()));
+    }
+    let (tls, certificate) = tls(&args)?;
     let port = |port, what, flag| listen(SocketAddr::new(args.bind, port), what, flag);
     let door = port(args.grpc_port, "ext_proc port", "--grpc-port PORT")?;
     let health = port(
@@ -95,7 +100,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let shown = [&door, &health, &admin].map(Bound::local_addr);
         let control = Control::new(rest_drain);
         let on_door = args.health_checking.then_some(&control.ready);
-        let doors = start_extproc(&router, door, workers, &settings, on_door, &doors_drain)?;
+        let doors = start_extproc(
+            &router,
+            door,
+            workers,
+            &settings,
+            on_door,
+            tls.as_ref(),
+            &doors_drain,
+        )?;
         control.serve_health(health);
         control.serve_admin(&router, admin);
         follow(&router, chosen.followed);
@@ -104,6 +117,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         if watched {
             let (telling, pool) = (tell.clone(), Arc::clone(&membership));
             tokio::spawn(file.watch(pool, Duration::from_secs(1), move |text| telling(&text)));
+        }
+        if let (Some(folder), Some(tls)) = (certificate, tls) {
+            let telling = tell.clone();
+            tokio::spawn(folder.follow(tls, move |text| telling(text)));
         }
         scrape(&router, clock, args.refresh_metrics_interval);
         tell(&format!(
@@ -220,6 +237,22 @@ fn endpoints(args: &Args, chosen: &Chosen) -> anyhow::Result<(PathBuf, bool)> {
     bail!(
         "Kubernetes discovery is not in this build yet, so --pool-name and --endpoint-selector find no endpoints; name a file with --endpoints FILE, or give the configuration a dataLayer.discovery with file-discovery"
     )
+}
+
+/// TLS of the ext_proc port, and the folder of its certificate if that is followed.
+fn tls(args: &Args) -> anyhow::Result<(Option<Tls>, Option<Folder>)> {
+    if !args.secure_serving {
+        return Ok((None, None));
+    }
+    let only_13 = args.tls_min_version == "VersionTLS13";
+    if args.cert_path.is_empty() {
+        let (certificate, key) = self_signed()?;
+        let tls = Tls::new(certificate.as_bytes(), key.as_bytes(), only_13)?;
+        return Ok((Some(tls), None));
+    }
+    let folder = Folder::open(Path::new(&args.cert_path))?;
+    let tls = folder.tls(only_13)?;
+    Ok((Some(tls), args.enable_cert_reload.then_some(folder)))
 }
 
 fn log(args: &Args) -> anyhow::Result<Log> {
