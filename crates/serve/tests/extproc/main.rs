@@ -1,0 +1,9 @@
+//! The picker's door without a network: conversations message by message.
+
+#![allow(clippy::unwrap_used)]
+
+mod better;
+mod golden;
+mod life;
+mod rig;
+mod tongue;
