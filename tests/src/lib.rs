@@ -20,6 +20,8 @@ pub mod server;
 
 pub mod picker;
 
+pub mod grpc;
+
 pub mod envoy;
 
 pub mod backend;

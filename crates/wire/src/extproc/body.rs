@@ -59,7 +59,7 @@ pub fn claim(path: &str, parsers: &[Parser]) -> Result<Claim, String> {
             return Ok(Claim::Read(*kind));
         }
     }
-    if parsers.is_empty() {
+    if parsers.is_empty() || parsers.contains(&Parser::Anthropic) {
         if ends("messages") {
             return Ok(Claim::Read(ApiKind::Messages));
         }
