@@ -56,6 +56,7 @@ pub enum Turn {
 
 /// Where the request stands.
 #[derive(Default)]
+#[allow(clippy::large_enum_variant)] // one per stream, and a box would be one more allocation for each
 enum Asking {
     #[default]
     New,
