@@ -32,7 +32,7 @@ pub(crate) struct MetricNames {
     /// The page's path.
     #[arg(long, value_name = "PATH")]
     model_server_metrics_path: Option<String>,
-    /// http or https.
+    /// http; https is not supported yet.
     #[arg(long, value_name = "SCHEME")]
     model_server_metrics_scheme: Option<String>,
     /// With https: whether any certificate is taken.
@@ -95,7 +95,11 @@ impl MetricNames {
         match self.model_server_metrics_scheme.as_deref() {
             None => {}
             Some("http") => source.https = false,
-            Some("https") => source.https = true,
+            Some("https") => {
+                return Err(
+                    "--model-server-metrics-scheme https is not supported yet; use http".to_owned(),
+                );
+            }
             Some(other) => {
                 return Err(format!(
                     "--model-server-metrics-scheme is '{other}'; use http or https"
