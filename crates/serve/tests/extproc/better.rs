@@ -216,3 +216,30 @@ fn an_endpoint_that_served_instead_counts_from_then_on() {
     let elsewhere = &rig.router.counts.served_elsewhere;
     assert_eq!(elsewhere.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
+
+#[test]
+fn what_is_wanted_only_cached_goes_where_it_is_cached() {
+    let config = LEAST_BUSY
+        .replace(
+            "- type: active",
+            "- type: prefix-cache-scorer\n- type: active",
+        )
+        .replace(
+            "[{pluginRef: active",
+            "[{pluginRef: prefix-cache-scorer}, {pluginRef: active",
+        );
+    let rig = Rig::new(&TWO[..1], &config);
+    let body = format!("{{\"model\":\"m\",\"prompt\":\"{}\"}}", "x".repeat(10_000));
+    let ask = |fields: &[(&str, &str)]| {
+        let mut talk = rig.talk();
+        talk.say(post("/v1/completions", "id", fields));
+        talk.say(asked(body.clone(), true)).remove(0)
+    };
+    let only = [("prefer", "respond-async, if-available")];
+    assert!(ask(&only).starts_with("immediate 412"));
+    // A refusal teaches nothing.
+    assert!(ask(&only).starts_with("immediate 412"));
+    assert!(ask(&[]).starts_with("request_headers"));
+    assert!(ask(&only).starts_with("request_headers"));
+    assert_eq!(rig.in_flight(), [0]);
+}

@@ -288,6 +288,50 @@ fn golden_an_answer_that_is_not_looked_at() {
 }
 
 #[test]
+fn golden_who_prefills_is_told_and_cannot_be_forged() {
+    let config = "apiVersion: inference.networking.x-k8s.io/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: prefill-header-handler
+- type: pd-profile-handler
+  parameters: {threshold: 0}
+- type: prefill-filter
+- type: decode-filter
+- type: max-score-picker
+schedulingProfiles:
+- name: prefill
+  plugins: [{pluginRef: prefill-filter}, {pluginRef: max-score-picker}]
+- name: decode
+  plugins: [{pluginRef: decode-filter}, {pluginRef: max-score-picker}]
+";
+    let roles = [("llm-d.ai/role", "prefill"), ("llm-d.ai/role", "decode")];
+    let addresses = ["10.0.0.1:1", "10.0.0.2:2"];
+    let rig = Rig::labelled(&addresses, &roles, config, Settings::default());
+    let mut talk = rig.talk();
+    talk.say(post(
+        "/v1/completions",
+        "id",
+        &[("x-prefiller-host-port", "10.9.9.9:9")],
+    ));
+    let lines = talk.say(asked(BODY, true));
+    assert!(
+        lines[0].starts_with(
+            "request_headers reroute +x-gateway-destination-endpoint=10.0.0.2:2 +content-length=26 +x-prefiller-host-port=10.0.0.1:1 meta"
+        ),
+        "{lines:?}"
+    );
+    assert_eq!(rig.in_flight(), [1, 1]);
+    talk.say(answered("200", &[], false));
+    assert_eq!(
+        rig.in_flight(),
+        [0, 1],
+        "the prefill's work is done with the first byte"
+    );
+    drop(talk);
+    assert_eq!(rig.in_flight(), [0, 0]);
+}
+
+#[test]
 fn golden_scores_and_fallbacks() {
     let config = LEAST_BUSY.replace(
         "- type: max-score-picker",

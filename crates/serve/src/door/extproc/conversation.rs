@@ -21,7 +21,6 @@ use pointsman_core::model::request::InferenceRequest;
 use pointsman_http::Frames;
 use pointsman_wire::extproc::answer::{Part, REQUEST_BODY, Route, go_on, refusal, response_head};
 use pointsman_wire::extproc::body::{Claim, NO_MODEL, claim, read};
-use pointsman_wire::extproc::frame_fault::Code;
 use pointsman_wire::extproc::grpc::Outbox;
 use pointsman_wire::extproc::head::{RequestHead, ResponseHead};
 use pointsman_wire::extproc::hint::{Subset, served};
@@ -44,14 +43,12 @@ use crate::router::Lane;
 const DOOR: &str = "ext_proc";
 
 /// What follows from a message.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Turn {
     /// The next message may come.
     GoOn,
     /// The stream ends well.
     Close,
-    /// The stream ends with this.
-    Fail(Code, String),
 }
 
 /// Where the request stands.

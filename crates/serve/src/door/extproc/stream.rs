@@ -79,7 +79,6 @@ impl Stream {
             match conversation.take(message, &mut self.out) {
                 Turn::GoOn => {}
                 Turn::Close => self.finish(Code::Ok, String::new()),
-                Turn::Fail(code, why) => self.finish(code, why),
             }
         }
     }
