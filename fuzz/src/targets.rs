@@ -5,6 +5,7 @@ use crate::target::Target;
 pub mod answer;
 pub mod config;
 pub mod endpoints;
+pub mod extproc;
 pub mod handoff;
 pub mod headers;
 pub mod http1;
@@ -16,7 +17,7 @@ pub mod request;
 pub mod words;
 
 /// All of them.
-pub const ALL: [Target; 11] = [
+pub const ALL: [Target; 12] = [
     http1::TARGET,
     http2::TARGET,
     headers::TARGET,
@@ -24,6 +25,7 @@ pub const ALL: [Target; 11] = [
     prompt::TARGET,
     handoff::TARGET,
     answer::TARGET,
+    extproc::TARGET,
     metrics::TARGET,
     config::TARGET,
     endpoints::TARGET,

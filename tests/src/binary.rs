@@ -1,7 +1,7 @@
-//! Where the things under test are: the workspace, the built `pointsman`, the prepared Python.
+//! Where the things under test are: the workspace, the built `pointsman`, the prepared Python and Envoy.
 //!
-//! `cargo xtask test` names them by `POINTSMAN_BIN` and `POINTSMAN_PY`; without these the binary is built
-//! at its first use and the Python is looked for in the cache. A missing one is a failure, never a skip.
+//! `cargo xtask test` names them by `POINTSMAN_BIN`, `POINTSMAN_PY` and `POINTSMAN_ENVOY`; without these the binary is built
+//! at its first use and the others are looked for in the cache. A missing one is a failure, never a skip.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,19 +73,35 @@ fn build() -> PathBuf {
 /// # Panics
 /// When it has not been prepared.
 pub fn python() -> PathBuf {
+    prepared("POINTSMAN_PY", "py/bin/python").unwrap_or_else(|| {
+        panic!("the Python with the openai client is missing: run `cargo xtask setup` once")
+    })
+}
+
+/// The real Envoy.
+///
+/// # Panics
+/// When it has not been prepared.
+pub fn envoy() -> PathBuf {
+    prepared("POINTSMAN_ENVOY", "envoy/envoy").unwrap_or_else(|| {
+        panic!(
+            "Envoy is missing: run `cargo xtask setup` once, or set POINTSMAN_ENVOY to its binary"
+        )
+    })
+}
+
+/// A prepared counterpart: what its variable names, else its place in the cache.
+fn prepared(variable: &str, place: &str) -> Option<PathBuf> {
     let set = |name: &str| {
         env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    let python = set("POINTSMAN_PY").or_else(|| {
+    let path = set(variable).or_else(|| {
         let cache = set("POINTSMAN_CACHE")
             .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("pointsman")))
             .or_else(|| set("HOME").map(|home| home.join(".cache/pointsman")))?;
-        Some(cache.join("py/bin/python"))
-    });
-    match python {
-        Some(path) if fs::metadata(&path).is_ok() => path,
-        _ => panic!("the Python with the openai client is missing: run `cargo xtask setup` once"),
-    }
+        Some(cache.join(place))
+    })?;
+    fs::metadata(&path).is_ok().then_some(path)
 }

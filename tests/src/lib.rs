@@ -18,6 +18,12 @@ pub mod body;
 
 pub mod server;
 
+pub mod picker;
+
+pub mod grpc;
+
+pub mod envoy;
+
 pub mod backend;
 
 pub mod browser;

@@ -109,6 +109,13 @@ impl Process {
             .unwrap_or_else(|error| panic!("interrupt {}: {error}", self.name));
     }
 
+    /// Asks it to end, as a supervisor does.
+    pub fn terminate(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM)
+            .unwrap_or_else(|error| panic!("terminate {}: {error}", self.name));
+    }
+
     /// The exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")

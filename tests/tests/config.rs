@@ -116,11 +116,9 @@ fn samples_mean_what_they_say() {
     let (_, found) = report(&[], &configs().join("g2/file-discovery.yaml"));
     assert_eq!(found["plan"]["discovery"]["path"], "endpoints.yaml");
     let parsers = found["plan"]["parsers"].to_string();
-    assert_eq!(parsers, r#"["openai-parser","passthrough-parser"]"#);
-    assert!(
-        findings(&found, "warning")
-            .concat()
-            .contains("'anthropic-parser' is not in effect yet")
+    assert_eq!(
+        parsers,
+        r#"["openai-parser","anthropic-parser","passthrough-parser"]"#
     );
 }
 

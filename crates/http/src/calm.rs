@@ -17,7 +17,8 @@ use std::time::Instant;
 
 const PREFACE: usize = 24;
 const FRAME_HEADER: usize = 9;
-const ALLOWANCE: f64 = 20_000.0;
+/// What a client may spend at once, and gets anew each second.
+pub const ALLOWANCE: f64 = 20_000.0;
 const CONTINUATION: u8 = 9;
 /// HEADERS and CONTINUATION.
 const END_HEADERS: u8 = 4;
@@ -31,19 +32,21 @@ pub struct Calm {
     filled: usize,
     /// The stream whose header block has not ended.
     block: Option<[u8; 4]>,
+    most: f64,
     allowance: f64,
     since: Instant,
 }
 
 impl Calm {
-    /// A connection before the first byte of its preface.
-    pub fn new(now: Instant) -> Self {
+    /// A connection before the first byte of its preface, with this allowance (usually [`ALLOWANCE`]).
+    pub fn new(most: f64, now: Instant) -> Self {
         Self {
             skip: PREFACE,
             header: [0; FRAME_HEADER],
             filled: 0,
             block: None,
-            allowance: ALLOWANCE,
+            most,
+            allowance: most,
             since: now,
         }
     }
@@ -54,7 +57,7 @@ impl Calm {
     /// How many bytes come before the frame that was too much.
     pub fn inspect(&mut self, bytes: &[u8], now: Instant) -> Result<(), usize> {
         let elapsed = now.saturating_duration_since(self.since).as_secs_f64();
-        self.allowance = (self.allowance + elapsed * ALLOWANCE).min(ALLOWANCE);
+        self.allowance = (self.allowance + elapsed * self.most).min(self.most);
         self.since = now;
         // A header that began in an earlier piece has passed in part: then the poison comes after its frame.
         let mut at = 0;
@@ -137,8 +140,11 @@ mod tests {
     #[track_caller]
     fn check(kind: u8, allowed: usize) {
         let now = Instant::now();
-        assert_eq!(Calm::new(now).inspect(&frames(kind, allowed), now), Ok(()));
-        let beyond = Calm::new(now).inspect(&frames(kind, allowed + 2), now);
+        assert_eq!(
+            Calm::new(ALLOWANCE, now).inspect(&frames(kind, allowed), now),
+            Ok(())
+        );
+        let beyond = Calm::new(ALLOWANCE, now).inspect(&frames(kind, allowed + 2), now);
         assert_eq!(beyond, Err(PREFACE + (allowed + 1) * 17));
     }
 
@@ -149,13 +155,16 @@ mod tests {
         check(4, 1000);
         check(8, 20_000);
         let now = Instant::now();
-        assert_eq!(Calm::new(now).inspect(&frames(0, 100_000), now), Ok(()));
+        assert_eq!(
+            Calm::new(ALLOWANCE, now).inspect(&frames(0, 100_000), now),
+            Ok(())
+        );
     }
 
     #[test]
     fn time_brings_the_allowance_back_and_cuts_do_not_matter() {
         let now = Instant::now();
-        let mut calm = Calm::new(now);
+        let mut calm = Calm::new(ALLOWANCE, now);
         for piece in frames(3, 200).chunks(5) {
             assert_eq!(calm.inspect(piece, now), Ok(()));
         }

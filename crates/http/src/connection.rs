@@ -32,7 +32,7 @@ use crate::fault::{Fault, FaultSwitch};
 use crate::framing::Framing;
 use crate::guarded::{Guarded, STANDS_FOR_REFUSED};
 use crate::head::HeadLimits;
-use crate::link::Link;
+use crate::link::{Link, Wire};
 use crate::offence::Offence;
 use crate::refusal::refusal;
 use crate::server_options::ServerOptions;
@@ -112,7 +112,15 @@ where
 {
     let state = Arc::new(State::default());
     let since = house.control.word.load(Ordering::Acquire);
-    let Some(http2) = opening(&house, &stream, since).await else {
+    if let Some(tls) = &house.options.tls {
+        // A client that does not come to terms is left to its own; nothing was asked yet.
+        let shaken = until_told(&house, since, tls.acceptor().accept(stream)).await;
+        let Some(Ok(stream)) = shaken else { return };
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let link = Link::over(Wire::Tls(Box::new(stream)), Arc::clone(&state.pulse));
+        return converse(&house, link, http2, &state, addr, since).await;
+    }
+    let Some(Ok(http2)) = until_told(&house, since, speaks_http2(&stream)).await else {
         // Nothing was asked yet, so the connection is just closed; but when all are reset, so is this one.
         if house.control.word.load(Ordering::Acquire) / RESET != since / RESET {
             state.pulse.reset_on_drop();
@@ -121,24 +129,40 @@ where
         return;
     };
     let link = Link::new(stream, Arc::clone(&state.pulse));
+    converse(&house, link, http2, &state, addr, since).await;
+}
+
+/// Serves the requests of a connection whose HTTP is known.
+async fn converse<H, F>(
+    house: &Arc<House<H>>,
+    link: Link,
+    http2: bool,
+    state: &Arc<State>,
+    addr: SocketAddr,
+    since: u64,
+) where
+    H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     let peer = Peer {
         addr,
-        state: Arc::clone(&state),
+        state: Arc::clone(state),
     };
     let service = {
-        let house = Arc::clone(&house);
+        let house = Arc::clone(house);
         service_fn(move |request| answer(&house, request, &peer))
     };
     let watch = Watch {
         control: &house.control,
         options: &house.options,
-        state: &state,
+        state,
         http2,
         since,
     };
     if http2 {
         let builder = http2_builder(&house.options, &state.streams);
-        let conn = pin!(builder.serve_connection(TokioIo::new(Guarded::http2(link)), service));
+        let guarded = Guarded::http2(link, house.options.h2.allowance);
+        let conn = pin!(builder.serve_connection(TokioIo::new(guarded), service));
         watch.drive(conn, |conn| conn.graceful_shutdown()).await;
     } else {
         let options = &house.options;
@@ -169,6 +193,7 @@ fn http2_builder(options: &ServerOptions, streams: &Streams) -> http2::Builder<S
         .initial_stream_window_size(options.h2.stream_window)
         .initial_connection_window_size(options.h2.connection_window)
         .max_send_buf_size(options.h2.send_buffer)
+        .max_frame_size(options.h2.max_frame)
         .header_table_size(options.h2.header_table)
         .max_pending_accept_reset_streams(options.h2.pending_resets)
         .max_local_error_reset_streams(options.h2.faulty_resets)
@@ -176,14 +201,14 @@ fn http2_builder(options: &ServerOptions, streams: &Streams) -> http2::Builder<S
     builder
 }
 
-/// Whether the client speaks HTTP/2; none when it says nothing in time, or when the server drains or resets its connections.
+/// What `opening` comes to; none when it takes too long, or when the server drains or resets its connections.
 ///
 /// That the server is crowded is no reason to send a client away that has not been heard yet.
-async fn opening<H>(house: &House<H>, stream: &TcpStream, since: u64) -> Option<bool> {
-    let mut known = pin!(tokio::time::timeout(
-        house.options.header_timeout,
-        speaks_http2(stream)
-    ));
+async fn until_told<H, O>(house: &House<H>, since: u64, opening: O) -> Option<O::Output>
+where
+    O: Future,
+{
+    let mut opened = pin!(tokio::time::timeout(house.options.header_timeout, opening));
     loop {
         // Made before the word is read, so that no change in between is missed.
         let changed = house.control.changed.notified();
@@ -193,7 +218,7 @@ async fn opening<H>(house: &House<H>, stream: &TcpStream, since: u64) -> Option<
         }
         tokio::select! {
             () = changed => {}
-            known = &mut known => return known.ok()?.ok(),
+            opened = &mut opened => return opened.ok(),
         }
     }
 }

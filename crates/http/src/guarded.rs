@@ -77,9 +77,9 @@ impl Guarded {
         Self::new(link, Eye::Http1(framing))
     }
 
-    /// Guards an HTTP/2 connection.
-    pub fn http2(link: Link) -> Self {
-        Self::new(link, Eye::Http2(Calm::new(Instant::now())))
+    /// Guards an HTTP/2 connection whose client may make so much work without a request.
+    pub fn http2(link: Link, allowance: f64) -> Self {
+        Self::new(link, Eye::Http2(Calm::new(allowance, Instant::now())))
     }
 
     fn new(link: Link, eye: Eye) -> Self {

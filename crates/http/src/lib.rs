@@ -29,6 +29,7 @@ pub mod server_options;
 pub mod severed;
 pub mod state;
 pub mod stream;
+pub mod tls;
 
 pub use body::Body;
 pub use body_error::BodyError;
@@ -42,3 +43,4 @@ pub use frames::Frames;
 pub use listener::{BindError, Bound, bind, connection_budget};
 pub use server::serve;
 pub use server_options::{Http2Options, ServerOptions};
+pub use tls::{Tls, TlsError};

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::offence::Offence;
 
@@ -68,17 +69,40 @@ impl Pulse {
     }
 }
 
-/// A TCP stream with a pulse.
+/// What a link runs over.
+#[derive(Debug)]
+pub enum Wire {
+    /// TCP alone.
+    Plain(TcpStream),
+    /// TLS over it.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+/// A connection with a pulse.
 #[derive(Debug)]
 pub struct Link {
-    io: TcpStream,
+    io: Wire,
     pulse: Arc<Pulse>,
 }
 
 impl Link {
     /// Wraps a connected stream.
     pub fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { io: stream, pulse }
+        Self::over(Wire::Plain(stream), pulse)
+    }
+
+    /// Wraps what is connected.
+    pub fn over(io: Wire, pulse: Arc<Pulse>) -> Self {
+        Self { io, pulse }
     }
 
     /// What others feel of it.
@@ -109,7 +133,8 @@ impl Drop for Link {
     fn drop(&mut self) {
         if self.pulse.reset.load(Ordering::Relaxed) {
             // Closing with a linger time of zero sends a reset. If that fails the close is merely orderly.
-            let _ = socket2::SockRef::from(&self.io).set_linger(Some(std::time::Duration::ZERO));
+            let _ = socket2::SockRef::from(self.io.socket())
+                .set_linger(Some(std::time::Duration::ZERO));
         }
     }
 }
@@ -120,7 +145,10 @@ impl AsyncRead for Link {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        let result = match &mut self.io {
+            Wire::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Wire::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        };
         if result.is_ready() {
             bump(&self.pulse.reads);
         }
@@ -134,20 +162,32 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        let result = match &mut self.io {
+            Wire::Plain(io) => Pin::new(io).poll_write(cx, buf),
+            Wire::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        };
         self.wrote(result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        match &mut self.io {
+            Wire::Plain(io) => Pin::new(io).poll_flush(cx),
+            Wire::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        match &mut self.io {
+            Wire::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Wire::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        match &self.io {
+            Wire::Plain(io) => io.is_write_vectored(),
+            Wire::Tls(io) => io.is_write_vectored(),
+        }
     }
 
     fn poll_write_vectored(
@@ -155,7 +195,10 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let result = match &mut self.io {
+            Wire::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Wire::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        };
         self.wrote(result)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::calm::ALLOWANCE;
 use crate::listener::connection_budget;
+use crate::tls::Tls;
 
 /// Bounds of one server.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct ServerOptions {
     pub max_headers: usize,
     /// Bounds of HTTP/2 connections.
     pub h2: Http2Options,
+    /// TLS, if it is spoken; the handshake is part of the time for the first head.
+    pub tls: Option<Tls>,
 }
 
 /// Bounds of an HTTP/2 connection.
@@ -37,12 +41,16 @@ pub struct Http2Options {
     pub connection_window: u32,
     /// Bytes of an answer that are kept per stream for a client that does not take them.
     pub send_buffer: usize,
+    /// Largest frame that a client may send.
+    pub max_frame: u32,
     /// Bytes of the table by which a client abbreviates its headers.
     pub header_table: u32,
     /// Streams that a client may have reset before they were looked at; one more ends the connection.
     pub pending_resets: usize,
     /// Streams that may have been reset because of what the client did wrong; one more ends the connection.
     pub faulty_resets: usize,
+    /// How much work without a request a client may make at once and per second, in the prices of `calm.rs`.
+    pub allowance: f64,
 }
 
 impl Default for ServerOptions {
@@ -56,6 +64,7 @@ impl Default for ServerOptions {
             max_header_line: 8 * 1024,
             max_headers: 100,
             h2: Http2Options::default(),
+            tls: None,
         }
     }
 }
@@ -67,9 +76,11 @@ impl Default for Http2Options {
             stream_window: 64 * 1024,
             connection_window: 1024 * 1024,
             send_buffer: 64 * 1024,
+            max_frame: 16 * 1024,
             header_table: 4096,
             pending_resets: 20,
             faulty_resets: 100,
+            allowance: ALLOWANCE,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The binary: allocator, arguments, exit code; everything else is in the commands.
 
 mod arguments;
+mod certificates;
 mod commands;
 mod console;
 mod explain;

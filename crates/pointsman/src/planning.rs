@@ -1,6 +1,6 @@
 //! From flags to the plan in force: a named profile or a configuration file, which is followed when it changes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -74,46 +74,96 @@ pub(crate) struct Chosen {
 pub(crate) struct Followed {
     path: PathBuf,
     text: String,
-    compat: Compat,
+    manner: Manner,
 }
 
-impl PlanArgs {
-    /// The plan of an embedded door; warnings are told.
-    pub(crate) fn choose(&self, profile: &str) -> anyhow::Result<Chosen> {
+/// How this process makes plans of texts.
+#[derive(Clone)]
+pub(crate) struct Manner {
+    /// Whose rules are asked for.
+    pub(crate) compat: Compat,
+    /// A flag given that only the first generation has.
+    pub(crate) legacy_flag: Option<&'static str>,
+    /// What becomes of old readings where the text does not say.
+    pub(crate) staleness: Policy,
+    /// Whether plugins that the reference calls experimental were asked for.
+    pub(crate) experimental: bool,
+    /// What flags change in every plan.
+    pub(crate) adjust: Option<Adjust>,
+}
+
+/// Changes a plan, or says which flag cannot be followed.
+pub(crate) type Adjust = Arc<dyn Fn(&mut Plan) -> Result<(), String> + Send + Sync>;
+
+impl Manner {
+    /// The manner of the doors that have the picker inside.
+    fn embedded(compat: Compat) -> Self {
+        Self {
+            compat,
+            legacy_flag: None,
+            staleness: Policy::Penalise,
+            experimental: false,
+            adjust: None,
+        }
+    }
+
+    fn terms<'a>(&self, registry: &'a Registry) -> Terms<'a> {
+        Terms {
+            compat: self.compat,
+            legacy_flag: self.legacy_flag,
+            staleness: self.staleness,
+            experimental: self.experimental,
+            ..Terms::new(registry)
+        }
+    }
+
+    fn adjusted(&self, mut resolved: Resolved) -> Result<Resolved, Vec<Fault>> {
+        if let Some(adjust) = &self.adjust {
+            adjust(&mut resolved.plan).map_err(|why| vec![Fault::error("", why)])?;
+        }
+        Ok(resolved)
+    }
+
+    /// The plan of a text that came from `source`; warnings are told.
+    pub(crate) fn plan_of(&self, text: &str, source: &str) -> anyhow::Result<Plan> {
         let registry = registry();
-        let terms = embedded(&registry, self.compat.into());
-        let Some(path) = &self.config_file else {
-            let resolved = from_preset(profile, &terms)
-                .map_err(|faults| refused(&format!("profile {profile}"), &faults))?;
-            return Ok(Chosen {
-                plan: resolved.plan,
-                followed: None,
-            });
-        };
-        let shown = path.display().to_string();
-        let text = text_of(path).map_err(|fault| anyhow::anyhow!(fault.message))?;
-        let resolved =
-            from_text(&text, &shown, &terms).map_err(|faults| refusal(&shown, &text, &faults))?;
-        for line in warnings(&shown, &resolved) {
+        let resolved = from_text(text, source, &self.terms(&registry))
+            .and_then(|resolved| self.adjusted(resolved))
+            .map_err(|faults| refusal(source, text, &faults))?;
+        for line in warnings(source, &resolved) {
             complain(&format!("warning: {line}\n"));
         }
+        Ok(resolved.plan)
+    }
+
+    /// The plan of a file, which is then followed.
+    pub(crate) fn plan_of_file(&self, path: &Path) -> anyhow::Result<Chosen> {
+        let text = text_of(path).map_err(|fault| anyhow::anyhow!(fault.message))?;
         Ok(Chosen {
-            plan: resolved.plan,
+            plan: self.plan_of(&text, &path.display().to_string())?,
             followed: Some(Followed {
-                path: path.clone(),
+                path: path.to_owned(),
                 text,
-                compat: terms.compat,
+                manner: self.clone(),
             }),
         })
     }
 }
 
-/// The terms of the doors that have the picker inside.
-fn embedded(registry: &Registry, compat: Compat) -> Terms<'_> {
-    Terms {
-        compat,
-        staleness: Policy::Penalise,
-        ..Terms::new(registry)
+impl PlanArgs {
+    /// The plan of an embedded door; warnings are told.
+    pub(crate) fn choose(&self, profile: &str) -> anyhow::Result<Chosen> {
+        let manner = Manner::embedded(self.compat.into());
+        if let Some(path) = &self.config_file {
+            return manner.plan_of_file(path);
+        }
+        let registry = registry();
+        let resolved = from_preset(profile, &manner.terms(&registry))
+            .map_err(|faults| refused(&format!("profile {profile}"), &faults))?;
+        Ok(Chosen {
+            plan: resolved.plan,
+            followed: None,
+        })
     }
 }
 
@@ -138,7 +188,7 @@ pub(crate) fn in_a_line(plan: &Plan) -> String {
 /// Follows the file of the plan in force until the runtime ends. Whoever resolves goes on with what the plan in
 /// force knows, and requests under way keep the plan they began with.
 pub(crate) fn follow(router: &Arc<Router>, followed: Option<Followed>) {
-    let Some(Followed { path, text, compat }) = followed else {
+    let Some(Followed { path, text, manner }) = followed else {
         return;
     };
     let shown = path.display().to_string();
@@ -147,9 +197,9 @@ pub(crate) fn follow(router: &Arc<Router>, followed: Option<Followed>) {
         let (registry, plan) = (registry(), resolving.plan.load_full());
         let terms = Terms {
             previous: Some(&plan),
-            ..embedded(&registry, compat)
+            ..manner.terms(&registry)
         };
-        from_text(text, &source, &terms)
+        manner.adjusted(from_text(text, &source, &terms)?)
     };
     let router = Arc::clone(router);
     let tell = move |change: Change| take(&router, &shown, change);

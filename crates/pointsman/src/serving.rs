@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use pointsman_http::{
-    Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, bind, drain, serve,
+    Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, Tls, bind, drain, serve,
 };
 use pointsman_serve::admin::server::{Admin, handle as answer_admin};
 use pointsman_serve::admission::keeper::keep;
+use pointsman_serve::door::extproc::settings::Settings;
+use pointsman_serve::door::extproc::{self, server_options};
 use pointsman_serve::door::gateway::handle;
 use pointsman_serve::door::limits::GatewayLimits;
 use pointsman_serve::router::Router;
@@ -32,13 +34,13 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start a runtime")
 }
 
-/// Listens on `address`, or says plainly which flag changes it.
+/// Listens on `address`, or says plainly which flag (written with its value) changes it.
 pub(crate) fn listen(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Bound> {
     bind(address, what).map_err(|error| match error.source.kind() {
         std::io::ErrorKind::AddrInUse => {
-            anyhow!("the {what} cannot listen on {address}: the port is in use; choose another with {flag} HOST:PORT")
+            anyhow!("the {what} cannot listen on {address}: the port is in use; choose another with {flag}")
         }
-        _ => anyhow!("the {what} cannot listen on {address}: {}; choose another address with {flag} HOST:PORT", error.source),
+        _ => anyhow!("the {what} cannot listen on {address}: {}; choose another address with {flag}", error.source),
     })
 }
 
@@ -85,8 +87,7 @@ pub(crate) fn start_gateway(
         max_idle_per_host: budget.clamp(4, 1024),
         ..ClientOptions::default()
     };
-    let (kept, for_keeper) = (Arc::clone(router), drain.clone());
-    let keeper = Worker::start("admission", async move || keep(kept, for_keeper).await);
+    let keeper = keeper(router, drain);
     (0..workers)
         .map(|number| {
             let lane = router.add_lane(workers, client.clone());
@@ -97,6 +98,45 @@ pub(crate) fn start_gateway(
             })
         })
         .chain([keeper])
+        .collect()
+}
+
+/// The thread that says who is let in.
+fn keeper(router: &Arc<Router>, drain: &Drain) -> anyhow::Result<Worker> {
+    let (router, drain) = (Arc::clone(router), drain.clone());
+    Worker::start("admission", async move || keep(router, drain).await)
+}
+
+/// Starts the picker's workers on one socket, and the one that says who is let in. With `health` the health service is
+/// there too.
+pub(crate) fn start_extproc(
+    router: &Arc<Router>,
+    bound: Bound,
+    workers: usize,
+    settings: &Arc<Settings>,
+    health: Option<&Arc<AtomicBool>>,
+    tls: Option<&Tls>,
+    drain: &Drain,
+) -> anyhow::Result<Vec<Worker>> {
+    let options = Arc::new(ServerOptions {
+        max_connections: (connection_budget(2) / workers).max(4),
+        tls: tls.cloned(),
+        ..server_options()
+    });
+    (0..workers)
+        .map(|number| {
+            let lane = router.add_lane(workers, ClientOptions::default());
+            let (bound, options, drain) = (bound.try_clone()?, Arc::clone(&options), drain.clone());
+            let (settings, health) = (Arc::clone(settings), health.cloned());
+            Worker::start(&format!("epp-{number}"), async move || {
+                let handler = move |request, _| {
+                    let (lane, settings) = (Arc::clone(&lane), Arc::clone(&settings));
+                    extproc::handle(lane, settings, health.clone(), request)
+                };
+                serve(bound, options, FaultSwitch::default(), drain, handler).await;
+            })
+        })
+        .chain([keeper(router, drain)])
         .collect()
 }
 
@@ -136,6 +176,23 @@ impl Control {
         }
     }
 
+    /// Serves the health service of gRPC on the current runtime.
+    pub(crate) fn serve_health(&self, bound: Bound) {
+        let ready = Arc::clone(&self.ready);
+        let handler = move |request, _| extproc::handle_health(Arc::clone(&ready), request);
+        let options = Arc::new(ServerOptions {
+            max_connections: 64,
+            ..server_options()
+        });
+        tokio::spawn(serve(
+            bound,
+            options,
+            FaultSwitch::default(),
+            self.drain.clone(),
+            handler,
+        ));
+    }
+
     /// Serves the admin port on the current runtime, and lets the plan's plugins do what they do between requests.
     pub(crate) fn serve_admin(&self, router: &Arc<Router>, bound: Bound) {
         tokio::spawn(pointsman_serve::upkeep::keep_up(Arc::clone(router)));
@@ -172,6 +229,35 @@ pub(crate) fn stages() -> (Stages, Drain, Drain) {
     (Stages { doors, rest }, for_doors, for_rest)
 }
 
+/// The time between "not ready any more" and the drain, in which others notice and go elsewhere.
+pub(crate) struct Window {
+    /// Its length.
+    pub(crate) longest: Duration,
+    /// Whether nobody is being served.
+    pub(crate) is_idle: Box<dyn Fn() -> bool>,
+}
+
+impl Window {
+    /// Waits for its end, or until nobody has been served for a sixth of it.
+    async fn pass(&self) {
+        let (look, most) = (Duration::from_millis(20), self.longest / 6);
+        let over = tokio::time::sleep(self.longest);
+        let idle = async {
+            let mut since = tokio::time::Instant::now();
+            while since.elapsed() < most {
+                tokio::time::sleep(look).await;
+                if !(self.is_idle)() {
+                    since = tokio::time::Instant::now();
+                }
+            }
+        };
+        tokio::select! {
+            () = over => {}
+            () = idle => {}
+        }
+    }
+}
+
 /// Waits for the first signal, then drains: readiness off, doors, the rest. A second signal ends at once.
 pub(crate) async fn run_until_signal(
     stages: Stages,
@@ -180,16 +266,39 @@ pub(crate) async fn run_until_signal(
     rest: Vec<Worker>,
     tell: impl Fn(&str),
 ) -> anyhow::Result<()> {
+    run_with_window(stages, ready, doors, rest, tell, None).await
+}
+
+/// The same; between readiness and doors the window of a termination passes. Whoever interrupts does not want to wait for it.
+pub(crate) async fn run_with_window(
+    stages: Stages,
+    ready: Arc<AtomicBool>,
+    doors: Vec<Worker>,
+    rest: Vec<Worker>,
+    tell: impl Fn(&str),
+    window: Option<Window>,
+) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
     );
     ready.store(true, Ordering::Release);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let window = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => window,
+    };
     ready.store(false, Ordering::Release);
+    if let Some(window) = window {
+        let longest = window.longest.as_secs_f64();
+        tell(&format!(
+            "not ready any more: streams are served for up to {longest} s, so that gateways can go elsewhere"
+        ));
+        tokio::select! {
+            () = window.pass() => {}
+            _ = interrupt.recv() => std::process::exit(130),
+            _ = terminate.recv() => std::process::exit(130),
+        }
+    }
     tell("draining: no new connections, answers under way are finished (again to end at once)");
     let ended = async {
         stages.doors.start();

@@ -55,7 +55,8 @@ fn answers(criterion: &mut Criterion) {
     let lanes = [(); 2].map(|()| router.add_lane(2, ClientOptions::default()));
     for n in 0..DECISIONS {
         let id = format!("5e1f6d0c-0000-4000-8000-{n:012}");
-        let mut exchange = Exchange::begin(&lanes[(n % 2) as usize], &id, "/v1/completions");
+        let mut exchange =
+            Exchange::begin(&lanes[(n % 2) as usize], "bench", &id, "/v1/completions");
         exchange.ready(&InferenceRequest {
             model: "Qwen/Qwen3-Coder-30B-A3B-Instruct",
             prompt_bytes: 4096,

@@ -52,6 +52,7 @@ fn counting(criterion: &mut Criterion) {
         prefill: None,
         encode: Default::default(),
         pd: None,
+        run: None,
     };
     let cells = LaneCells::new(Arc::default());
     let outcome = Outcome {

@@ -3,8 +3,11 @@
 //! Dropping an [`Exchange`] that has not ended means that the client left: its endpoint is released and the
 //! outcome written down, whatever the door was doing.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use pointsman_core::admission::permits::Permit;
 use pointsman_core::admission::queue::Ask;
 use pointsman_core::contract::admission::Waiter;
 use pointsman_core::contract::table::Table;
@@ -12,6 +15,7 @@ use pointsman_core::exchange::event::{
     Cause, Deciding, Effect, End, Entering, Event, Outcome, Usage,
 };
 use pointsman_core::exchange::life::Life;
+use pointsman_core::model::endpoint::Endpoint;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
@@ -30,6 +34,7 @@ use crate::router::{Counts, Lane};
 /// A request under way.
 pub struct Exchange {
     lane: Arc<Lane>,
+    door: &'static str,
     life: Life,
     plan: Arc<Plan>,
     snapshot: Arc<Snapshot>,
@@ -41,15 +46,21 @@ pub struct Exchange {
     meter: Meter,
     /// What is asked of the gatekeeper, where it has to be asked.
     ask: Option<Box<Ask>>,
+    /// When it was asked.
+    asked: Tick,
     /// How long it has waited to be let in.
     queued: Span,
 }
 
+/// A question to the gatekeeper that is not answered yet.
+pub type Asking = Pin<Box<dyn Future<Output = Result<Permit, Reject>> + Send>>;
+
 impl Exchange {
-    /// A request that has just arrived.
-    pub fn begin(lane: &Arc<Lane>, request_id: &str, path: &str) -> Self {
+    /// A request that has just arrived at the door of this name.
+    pub fn begin(lane: &Arc<Lane>, door: &'static str, request_id: &str, path: &str) -> Self {
         let router = &lane.router;
         Self {
+            door,
             life: Life::begin(router.clock.now()),
             plan: router.plan.load_full(),
             snapshot: router.membership.snapshot(),
@@ -60,6 +71,7 @@ impl Exchange {
             last_row: None,
             meter: Meter::default(),
             ask: None,
+            asked: Tick(0),
             queued: Span(0),
             lane: Arc::clone(lane),
         }
@@ -82,6 +94,13 @@ impl Exchange {
 
     fn now(&self) -> Tick {
         self.lane.router.clock.now()
+    }
+
+    /// Only the endpoints that `keep` holds of are candidates. For before the decision.
+    pub fn narrow(&mut self, keep: impl Fn(&Endpoint) -> bool) {
+        if !self.snapshot.endpoints.iter().all(&keep) {
+            self.snapshot = Arc::new(self.snapshot.narrowed(keep));
+        }
     }
 
     /// The request stands whole, in so many bytes: whether it is let in. [`Effect::Nothing`] says that it is.
@@ -125,19 +144,10 @@ impl Exchange {
 
     /// Asks to be let in and waits for the answer; then decides. Dropping the future gives the place up.
     pub async fn wait(&mut self, request: &InferenceRequest<'_>) -> Effect {
-        let router = Arc::clone(&self.lane.router);
-        while let Some(ask) = self.ask.as_deref().cloned() {
-            let sent = router.clock.now();
-            let permit = match router.admission.ask(ask, request.model, sent).await {
-                Ok(permit) => permit,
+        while let Some(asking) = self.asking(request.model) {
+            match asking.await {
+                Ok(permit) => self.admitted(permit),
                 Err(reject) => return self.refuse(reject),
-            };
-            let now = self.now();
-            self.queued = self.queued + now.since(sent);
-            self.life.on(Event::Admitted(permit), now);
-            // The pool may be another by now; rows that have failed are rows of the one before.
-            if self.life.attempts().is_empty() {
-                self.snapshot = router.membership.snapshot();
             }
             let effect = self.ready(request);
             if effect != Effect::AskAdmission {
@@ -147,8 +157,43 @@ impl Exchange {
         self.refuse(Reject::Saturated)
     }
 
+    /// The question to the gatekeeper, after [`Effect::AskAdmission`]; resolves with its answer, which goes to
+    /// [`Exchange::admitted`] or [`Exchange::refuse`]. Dropping it gives the place up.
+    pub fn asking(&mut self, model: &str) -> Option<Asking> {
+        let ask = self.ask.as_deref().cloned()?;
+        let (router, model, sent) = (
+            Arc::clone(&self.lane.router),
+            Box::<str>::from(model),
+            self.now(),
+        );
+        self.asked = sent;
+        Some(Box::pin(async move {
+            router.admission.ask(ask, &model, sent).await
+        }))
+    }
+
+    /// The gatekeeper lets the request in.
+    pub fn admitted(&mut self, permit: Permit) {
+        let now = self.now();
+        self.queued = self.queued + now.since(self.asked);
+        self.life.on(Event::Admitted(permit), now);
+        // The pool may be another by now; rows that have failed are rows of the one before.
+        if self.life.attempts().is_empty() {
+            self.snapshot = self.lane.router.membership.snapshot();
+        }
+    }
+
     /// The request is let in: decide where it goes, and write the decision down.
     pub fn ready(&mut self, request: &InferenceRequest<'_>) -> Effect {
+        self.ready_and_look(request, |_, _| ())
+    }
+
+    /// As [`Exchange::ready`]; `look` is shown the table and what was decided, while it stands.
+    pub fn ready_and_look(
+        &mut self,
+        request: &InferenceRequest<'_>,
+        look: impl FnOnce(&Table, &Effect),
+    ) -> Effect {
         let lane = Arc::clone(&self.lane);
         let mut scratch = lane.scratch.lock();
         let seed = scratch.seeds.next_seed() >> 11;
@@ -178,7 +223,7 @@ impl Exchange {
             prompt_bytes: request.prompt_bytes,
             queue_ns: self.queued.0,
             pick_ns: ended.since(began).0,
-            door: "gateway",
+            door: self.door,
             pd,
         };
         self.record = lane
@@ -196,6 +241,7 @@ impl Exchange {
             }
         }
         self.measure(request, &scratch.table, &effect, (began, ended));
+        look(&scratch.table, &effect);
         drop(scratch);
         self.note_row(&effect);
         effect
@@ -240,6 +286,32 @@ impl Exchange {
         drop(scratch);
         self.note_row(&effect);
         effect
+    }
+
+    /// The request went on without a decision and without counting in flight; nothing is written of it.
+    pub fn unscheduled(&mut self) {
+        Counts::add(&self.lane.router.counts.bypassed);
+        let now = self.now();
+        // Ends the life; that nobody waits for its outcome is the point.
+        self.life.on(Event::ClientGone, now);
+    }
+
+    /// Who forwards asked the endpoint of this row, not the one that was picked.
+    pub fn served_elsewhere(&mut self, row: usize) {
+        let lane = Arc::clone(&self.lane);
+        Counts::add(&lane.router.counts.served_elsewhere);
+        let event = Event::ServedElsewhere {
+            row,
+            snapshot: &self.snapshot,
+            slots: lane.router.membership.slots(),
+        };
+        self.life.on(event, lane.router.clock.now());
+        self.last_row = Some(row);
+    }
+
+    /// The row that the request was sent to last.
+    pub fn row(&self) -> Option<usize> {
+        self.last_row
     }
 
     /// The door ends the request itself.
@@ -290,6 +362,15 @@ impl Exchange {
         self.lane.router.log.written(self.tickets).await;
     }
 
+    /// The same, apart from the exchange; `None` where no line was asked for.
+    pub fn logging(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let (router, tickets) = (Arc::clone(&self.lane.router), self.tickets);
+        if tickets.is_empty() {
+            return None;
+        }
+        Some(Box::pin(async move { router.log.written(tickets).await }))
+    }
+
     /// Counts a decision that was made between the two `times`.
     fn measure(
         &mut self,
@@ -322,7 +403,7 @@ impl Exchange {
         Meta {
             request_id: self.request_id.to_string(),
             at_unix_ns: self.lane.router.clock.unix_ns(self.life.arrived()),
-            door: "gateway",
+            door: self.door,
             model: request.model.to_owned(),
             prompt_bytes: request.prompt_bytes as u64,
             ..Meta::default()

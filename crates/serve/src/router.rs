@@ -66,6 +66,8 @@ pub struct Counts {
     pub ended: [AtomicU64; 4],
     /// Attempts that failed before a first byte.
     pub failed_attempts: AtomicU64,
+    /// Requests that the gateway in front sent to another endpoint than the one picked.
+    pub served_elsewhere: AtomicU64,
 }
 
 impl Counts {

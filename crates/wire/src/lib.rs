@@ -7,6 +7,7 @@
 //! - [`status`]: from a reject to an HTTP status, headers and body.
 //! - [`reply`]: usage, id and end of an answer, seen in its bytes as they pass.
 //! - [`sse`]: events that we put into a stream ourselves.
+//! - [`extproc`]: what a gateway and an endpoint picker say to one another over gRPC.
 //! - [`models`]: one list of models out of several endpoints' lists.
 //! - [`prometheus`]: the gauges of model servers.
 //! - [`handoff`]: ids, bodies and answers of a request that is handed from prefill to decode.
@@ -15,6 +16,7 @@
 //! No sockets, no clock, no runtime: bytes come as arguments and go as values.
 
 pub mod decision_log;
+pub mod extproc;
 pub mod handoff;
 pub mod json;
 pub mod models;

@@ -12,9 +12,13 @@
 //! | client gone | 499, in logs only | rejected-context-cancelled |
 //! | upstream unreachable / silent | 502 / 504 | |
 //! | our own fault | 500 | |
+//! | not cached where it was wanted only cached | 412 | |
+//!
+//! The picker's door answers in the reference's words, and where the reference has another status, with that one.
 
 use crate::json::write::{push_optional, push_string};
 use crate::request::error::RequestError;
+use pointsman_core::contract::spec::Generation;
 use pointsman_core::model::reject::Reject;
 
 /// Name of the header that says why a request was dropped.
@@ -64,6 +68,7 @@ pub const fn status(reject: &Reject) -> u16 {
         Reject::BodyTooLarge { .. } => 413,
         Reject::NoRoute => 404,
         Reject::MethodNotAllowed => 405,
+        Reject::NotCached => 412,
         Reject::FilteredOut { .. } | Reject::Saturated | Reject::QueueFull { .. } => 429,
         Reject::NoEndpoints | Reject::TtlExpired | Reject::ShuttingDown => 503,
         Reject::ClientGone => 499,
@@ -96,10 +101,107 @@ pub const fn dropped_reason(reject: &Reject) -> Option<&'static str> {
         | Reject::BodyTooLarge { .. }
         | Reject::NoRoute
         | Reject::MethodNotAllowed
+        | Reject::NotCached
         | Reject::UpstreamUnreachable { .. }
         | Reject::UpstreamTimeout
         | Reject::UpstreamBroke
         | Reject::Internal(_) => None,
+    }
+}
+
+/// An answer that refuses a request, as the picker's door has the gateway send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PickerRefusal {
+    /// HTTP status code.
+    pub status: u16,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// The body's type; the reference does not name it.
+    pub content_type: Option<&'static str>,
+    /// Value of the header [`DROPPED_REASON`], if one is due.
+    pub dropped_reason: Option<&'static str>,
+    /// Value of `retry-after` in seconds, if one is due.
+    pub retry_after_s: Option<u32>,
+}
+
+impl From<Refusal> for PickerRefusal {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            status: refusal.status,
+            body: refusal.body,
+            content_type: Some("application/json"),
+            dropped_reason: refusal.dropped_reason,
+            retry_after_s: refusal.retry_after_s,
+        }
+    }
+}
+
+/// The refusal in the reference's words: `inference error: <Code> - <message>` as plain text.
+pub fn reference_error(reject: &Reject, generation: Generation) -> PickerRefusal {
+    let first = generation == Generation::G1;
+    let (code, message) = match reject {
+        Reject::NoEndpoints if first => (
+            "ServiceUnavailable",
+            "failed to find candidate pods for serving the request".to_owned(),
+        ),
+        Reject::NoEndpoints => (
+            "ServiceUnavailable",
+            "failed to find endpoint candidates for serving the request".to_owned(),
+        ),
+        Reject::FilteredOut { profile, .. } if first => (
+            "InferencePoolResourceExhausted",
+            format!("failed to find target pod: failed to run scheduler profile '{profile}'"),
+        ),
+        Reject::FilteredOut { .. } => (
+            "ResourceExhausted",
+            "no endpoints available for the given request".to_owned(),
+        ),
+        Reject::Saturated => (
+            "ResourceExhausted",
+            "system saturated, sheddable request dropped".to_owned(),
+        ),
+        Reject::TtlExpired => (
+            "ResourceExhausted",
+            "request timed out in queue: request evicted from queue: request TTL expired"
+                .to_owned(),
+        ),
+        Reject::ShuttingDown => (
+            "ServiceUnavailable",
+            "flow controller shutting down: the router is shutting down".to_owned(),
+        ),
+        Reject::ClientGone => (
+            "ServiceUnavailable",
+            "client disconnected: context canceled".to_owned(),
+        ),
+        Reject::NotCached => (
+            "PreconditionFailed",
+            "no decode worker has the requested KV cache".to_owned(),
+        ),
+        Reject::Internal(what) => ("Internal", what.clone()),
+        other => (code_of(status(other)), other.to_string()),
+    };
+    PickerRefusal {
+        status: match reject {
+            Reject::TtlExpired => 429,
+            Reject::ClientGone => 503,
+            other => status(other),
+        },
+        body: format!("inference error: {code} - {message}").into_bytes(),
+        content_type: None,
+        // The first generation said nothing of the reason.
+        dropped_reason: dropped_reason(reject).filter(|_| !first),
+        retry_after_s: None,
+    }
+}
+
+const fn code_of(status: u16) -> &'static str {
+    match status {
+        400 => "BadRequest",
+        404 | 405 => "NotFound",
+        413 => "RequestEntityTooLarge",
+        429 => "ResourceExhausted",
+        502..=504 => "ServiceUnavailable",
+        _ => "Internal",
     }
 }
 
@@ -181,6 +283,7 @@ mod tests {
         );
         check(&Reject::BodyTooLarge { limit: 7 }, 413, client, None);
         check(&Reject::NoRoute, 404, client, None);
+        check(&Reject::NotCached, 412, client, None);
         check(&Reject::MethodNotAllowed, 405, client, None);
         check(
             &Reject::NoEndpoints,
@@ -225,6 +328,77 @@ mod tests {
         ] {
             assert!(log.contains(word), "{log}");
         }
+    }
+
+    #[test]
+    fn the_picker_speaks_the_reference_s_words() {
+        let check = |reject: &Reject, generation, status, body: &str, dropped| {
+            let refusal = reference_error(reject, generation);
+            assert_eq!(String::from_utf8(refusal.body).unwrap(), body);
+            assert_eq!((refusal.status, refusal.dropped_reason), (status, dropped));
+            assert_eq!((refusal.content_type, refusal.retry_after_s), (None, None));
+        };
+        let (g1, g2) = (Generation::G1, Generation::G2);
+        check(
+            &Reject::Malformed("model not found in request body".into()),
+            g2,
+            400,
+            "inference error: BadRequest - model not found in request body",
+            None,
+        );
+        check(
+            &Reject::NoEndpoints,
+            g2,
+            503,
+            "inference error: ServiceUnavailable - failed to find endpoint candidates for serving the request",
+            Some("rejected-no-endpoints"),
+        );
+        check(
+            &Reject::NoEndpoints,
+            g1,
+            503,
+            "inference error: ServiceUnavailable - failed to find candidate pods for serving the request",
+            None,
+        );
+        let filtered = Reject::FilteredOut {
+            profile: "default".into(),
+            filter: "by-label".into(),
+        };
+        check(
+            &filtered,
+            g2,
+            429,
+            "inference error: ResourceExhausted - no endpoints available for the given request",
+            Some("rejected-saturated"),
+        );
+        check(
+            &filtered,
+            g1,
+            429,
+            "inference error: InferencePoolResourceExhausted - failed to find target pod: failed to run scheduler profile 'default'",
+            None,
+        );
+        check(
+            &Reject::NotCached,
+            g2,
+            412,
+            "inference error: PreconditionFailed - no decode worker has the requested KV cache",
+            None,
+        );
+        check(
+            &Reject::Internal("no pods available in datastore".into()),
+            g2,
+            500,
+            "inference error: Internal - no pods available in datastore",
+            None,
+        );
+        check(
+            &Reject::BodyTooLarge { limit: 7 },
+            g2,
+            413,
+            "inference error: RequestEntityTooLarge - request body is larger than 7 bytes",
+            None,
+        );
     }
 
     #[test]

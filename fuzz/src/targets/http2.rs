@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use pointsman_http::calm::Calm;
+use pointsman_http::calm::{ALLOWANCE, Calm};
 
 use crate::cuts::{WAYS, cut};
 use crate::shape::Shape;
@@ -55,7 +55,7 @@ fn run(input: &[u8]) -> u64 {
 
 /// How many bytes pass, and what is put behind them if the client is cut off.
 fn passes<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (usize, Option<Vec<u8>>) {
-    let mut calm = Calm::new(*NOW);
+    let mut calm = Calm::new(ALLOWANCE, *NOW);
     let mut passed = 0;
     for piece in pieces {
         match calm.inspect(piece, *NOW) {

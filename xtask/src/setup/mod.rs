@@ -1,6 +1,7 @@
 //! The counterparts that tests need, one file each, listed once in [`ALL`].
 
 mod chromium;
+mod envoy;
 mod python;
 
 use anyhow::{Context, Result};
@@ -19,8 +20,12 @@ pub(crate) struct Counterpart {
     prepare: fn(&Cache) -> Result<std::path::PathBuf>,
 }
 
-/// In the order of preparation. The next ones (Envoy, the Kubernetes API server, Redis) go here.
-pub(crate) const ALL: &[Counterpart] = &[python::COUNTERPART, chromium::COUNTERPART];
+/// In the order of preparation. The next ones (the Kubernetes API server, Redis) go here.
+pub(crate) const ALL: &[Counterpart] = &[
+    python::COUNTERPART,
+    chromium::COUNTERPART,
+    envoy::COUNTERPART,
+];
 
 /// Prepares all of them.
 pub(crate) fn all(cache: &Cache) -> Result<()> {

@@ -172,7 +172,7 @@ pub static CATALOGUE: &[Listed] = &[
     second("file-discovery", REMOVE),
     alpha("multicluster-file-discovery", "use file-discovery"),
     second("openai-parser", REMOVE),
-    second("anthropic-parser", PARSER),
+    second("anthropic-parser", REMOVE),
     second("vllmhttp-parser", PARSER),
     second("sglanghttp-parser", PARSER),
     second("vllmgrpc-parser", PARSER),

@@ -16,6 +16,8 @@ pub struct FileDiscovery {
 pub enum Parser {
     /// OpenAI-style JSON.
     OpenAi,
+    /// Anthropic's messages; on by default under the second generation's rules.
+    Anthropic,
     /// Not at all: any body passes, and is scheduled without a prompt.
     Passthrough,
 }

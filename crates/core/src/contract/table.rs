@@ -205,6 +205,14 @@ impl Table {
         )
     }
 
+    /// Whether some producer believes that the row holds the beginning of the prompt.
+    pub fn holds_part_of_prompt(&self, row: usize) -> bool {
+        let found = self.produced.prefixes().iter();
+        found
+            .into_iter()
+            .any(|prefix| prefix.matched.get(row).is_some_and(|&matched| matched > 0))
+    }
+
     /// The runs of this decision in the order they were made.
     pub fn runs(&self) -> &[ProfileRun] {
         &self.runs[..self.used]

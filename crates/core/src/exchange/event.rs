@@ -70,6 +70,15 @@ pub enum Event<'a> {
         /// For the next choice; `None` where no other endpoint may serve (a bypass with one row).
         retry: Option<Deciding<'a>>,
     },
+    /// Who forwards says that it asked another endpoint than the one it was told.
+    ServedElsewhere {
+        /// Row of that endpoint in the snapshot.
+        row: usize,
+        /// The membership the row belongs to.
+        snapshot: &'a Snapshot,
+        /// Live readings.
+        slots: &'a Arc<Slots>,
+    },
     /// The door ends the request without an endpoint.
     Refused(Reject),
     /// The head of the answer arrived.
@@ -101,6 +110,8 @@ pub enum Effect {
         encode: Picks,
         /// What was decided about prefill and decode, if the plan decides that.
         pd: Option<PdDecision>,
+        /// Which run of the table made the pick; `None` without a decision.
+        run: Option<usize>,
     },
     /// Ask the gatekeeper, and wait for what it says.
     AskAdmission,
@@ -127,6 +138,8 @@ pub enum Cause {
     IdleTimeout,
     /// It answered 408, 429 or 5xx, and another endpoint is asked instead.
     Overloaded,
+    /// Who forwards asked another endpoint, and does not say why.
+    PassedOver,
 }
 
 impl Cause {
@@ -139,6 +152,7 @@ impl Cause {
             Self::FirstByteTimeout => "first-byte-timeout",
             Self::IdleTimeout => "idle-timeout",
             Self::Overloaded => "overloaded",
+            Self::PassedOver => "passed-over",
         }
     }
 

@@ -126,7 +126,25 @@ impl Life {
                     prefill: None,
                     encode: Picks::new(),
                     pd: None,
+                    run: None,
                 }
+            }
+            (
+                Phase::Forwarding,
+                Event::ServedElsewhere {
+                    row,
+                    snapshot,
+                    slots,
+                },
+            ) => {
+                self.lessons.end(None, false, now);
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.cause = Some(Cause::PassedOver);
+                    attempt.took = now.since(self.attempt_began);
+                }
+                let guard = slots.enter(snapshot.endpoints[row].slot);
+                self.forward(row, guard, now);
+                Effect::Nothing
             }
             (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => {
                 self.fail_over(cause, retry, now)
@@ -227,6 +245,9 @@ impl Life {
                 Err(reject) => break self.nobody(reject, plan, taken.is_some()),
             };
             let targets = choice.targets;
+            if request.only_cached && !table.holds_part_of_prompt(targets.primary) {
+                break self.refuse(Reject::NotCached);
+            }
             // Counted in the same step as the pick, so the next decision already sees it.
             match places(
                 plan,
@@ -250,6 +271,7 @@ impl Life {
                         prefill: targets.prefill,
                         encode: choice.encode,
                         pd: choice.pd,
+                        run: Some(choice.run),
                     };
                 }
                 Err(row) => {

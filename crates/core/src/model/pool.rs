@@ -6,7 +6,7 @@ use crate::model::slots::Slot;
 /// The endpoints of a pool at one moment. A request keeps the snapshot it started with.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Counts the changes of membership; equal numbers mean equal rows.
+    /// Counts the changes of membership.
     pub generation: u64,
     /// Row order; a row number means an index into this list.
     pub endpoints: Vec<Endpoint>,
@@ -22,6 +22,12 @@ impl Snapshot {
             endpoints,
             slots,
         }
+    }
+
+    /// The part of this membership that `keep` holds of, in the same order, under the same number.
+    pub fn narrowed(&self, keep: impl Fn(&Endpoint) -> bool) -> Self {
+        let kept = self.endpoints.iter().filter(|endpoint| keep(endpoint));
+        Self::new(self.generation, kept.cloned().collect())
     }
 
     /// The slot of every row: what filling a column walks over.

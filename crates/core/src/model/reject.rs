@@ -18,6 +18,8 @@ pub enum Reject {
     NoRoute,
     /// The path is known, the method is not one it accepts.
     MethodNotAllowed,
+    /// The request was wanted only where its prompt is cached, and the picked endpoint does not hold it.
+    NotCached,
     /// The pool, or the part of it that the request may use, is empty.
     NoEndpoints,
     /// Filters crossed out every candidate.
@@ -61,6 +63,7 @@ impl Reject {
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::NotCached => "not-cached",
             Self::NoEndpoints => "no-endpoints",
             Self::FilteredOut { .. } => "filtered-out",
             Self::Saturated => "saturated",
@@ -83,6 +86,7 @@ impl fmt::Display for Reject {
             Self::BodyTooLarge { limit } => write!(f, "request body is larger than {limit} bytes"),
             Self::NoRoute => write!(f, "no route matches this path and these headers"),
             Self::MethodNotAllowed => write!(f, "this path does not accept the method; use POST"),
+            Self::NotCached => write!(f, "no endpoint holds this prompt in its cache"),
             Self::NoEndpoints => write!(f, "the pool has no endpoint for this request"),
             Self::FilteredOut { profile, filter } => {
                 write!(

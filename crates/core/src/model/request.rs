@@ -22,4 +22,6 @@ pub struct InferenceRequest<'a> {
     pub stream: bool,
     /// The client's headers, without those that only parts of the fleet may set.
     pub headers: Headers<'a>,
+    /// Whether the request is wanted only where part of its prompt is cached.
+    pub only_cached: bool,
 }

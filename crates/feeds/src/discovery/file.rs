@@ -38,6 +38,9 @@ use serde::Deserialize;
 
 use crate::membership::{Member, Membership};
 
+/// How long a text must stand still before it counts.
+const SETTLE: Duration = Duration::from_millis(20);
+
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 
@@ -82,6 +85,13 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
 #[serde(deny_unknown_fields)]
 struct Document {
     endpoints: Vec<Entry>,
+}
+
+/// The document before its entries are looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LooseDocument {
+    endpoints: Vec<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -130,17 +140,55 @@ pub struct Unresolved {
 /// # Errors
 /// Every fault of the file, each with its place.
 pub fn parse(text: &str) -> Result<Vec<Unresolved>, Vec<Fault>> {
+    check_size(text)?;
+    let document: Document =
+        serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
+    let entries = document.endpoints.into_iter().enumerate();
+    let (found, faults) = checked(entries);
+    if faults.is_empty() {
+        Ok(found)
+    } else {
+        Err(faults)
+    }
+}
+
+/// The same; a bad entry is left out, and its faults are told beside the good ones.
+///
+/// # Errors
+/// The text is no endpoints file at all.
+pub fn parse_leniently(text: &str) -> Result<(Vec<Unresolved>, Vec<Fault>), Vec<Fault>> {
+    check_size(text)?;
+    let document: LooseDocument =
+        serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
+    let mut unread = Vec::new();
+    let mut entries = Vec::new();
+    for (at, entry) in document.endpoints.into_iter().enumerate() {
+        match serde_json::from_value::<Entry>(entry) {
+            Ok(entry) => entries.push((at, entry)),
+            Err(why) => unread.push(Fault::error(format!("endpoints[{at}]"), why.to_string())),
+        }
+    }
+    let (found, faults) = checked(entries);
+    unread.extend(faults);
+    Ok((found, unread))
+}
+
+fn check_size(text: &str) -> Result<(), Vec<Fault>> {
     if text.len() > MAX_FILE_BYTES {
         return Err(vec![Fault::error(
             "",
             format!("the file is larger than {MAX_FILE_BYTES} bytes"),
         )]);
     }
-    let document: Document =
-        serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
+    Ok(())
+}
+
+/// The entries that are good, and the faults of the others.
+fn checked(entries: impl IntoIterator<Item = (usize, Entry)>) -> (Vec<Unresolved>, Vec<Fault>) {
     let mut faults = Vec::new();
     let mut found: Vec<Unresolved> = Vec::new();
-    for (at, entry) in document.endpoints.into_iter().enumerate() {
+    for (at, entry) in entries {
+        let before = faults.len();
         let path = format!("endpoints[{at}]");
         let port = port_of(&entry.port);
         for (field, port) in [
@@ -178,18 +226,16 @@ pub fn parse(text: &str) -> Result<Vec<Unresolved>, Vec<Fault>> {
             ));
             continue;
         };
-        found.push(Unresolved {
-            name,
-            host: entry.address,
-            port,
-            labels: entry.labels,
-        });
+        if faults.len() == before {
+            found.push(Unresolved {
+                name,
+                host: entry.address,
+                port,
+                labels: entry.labels,
+            });
+        }
     }
-    if faults.is_empty() {
-        Ok(found)
-    } else {
-        Err(faults)
-    }
+    (found, faults)
 }
 
 fn port_of(port: &Port) -> Option<u16> {
@@ -253,6 +299,7 @@ pub struct EndpointsFile {
     path: PathBuf,
     text: String,
     entries: Vec<Unresolved>,
+    lenient: bool,
 }
 
 impl EndpointsFile {
@@ -261,18 +308,29 @@ impl EndpointsFile {
     /// # Errors
     /// The file cannot be read, or every fault in it.
     pub fn open(path: &Path) -> Result<Self, Vec<Fault>> {
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            vec![Fault::error(
-                "",
-                format!("cannot read {}: {e}", path.display()),
-            )]
-        })?;
-        let entries = parse(&text)?;
+        let text = text_of(path)?;
         Ok(Self {
+            path: path.to_owned(),
+            entries: parse(&text)?,
+            text,
+            lenient: false,
+        })
+    }
+
+    /// The same; bad entries are left out, now and later, and those of now are returned beside.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is none of endpoints.
+    pub fn open_leniently(path: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+        let text = text_of(path)?;
+        let (entries, faults) = parse_leniently(&text)?;
+        let file = Self {
             path: path.to_owned(),
             text,
             entries,
-        })
+            lenient: true,
+        };
+        Ok((file, faults))
     }
 
     /// Puts the members into the pool; returns the names that do not resolve.
@@ -298,8 +356,25 @@ impl EndpointsFile {
             let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
             let Ok(Ok(text)) = read else { continue };
             if text != self.text && text != complained {
-                match parse(&text) {
-                    Ok(entries) => {
+                // Whoever writes may not be done: an empty file is one that is about to be written (an empty pool is
+                // `endpoints: []`), and a text counts when it stands still.
+                tokio::time::sleep(SETTLE).await;
+                let path = self.path.clone();
+                let again =
+                    tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+                if text.is_empty() || !matches!(again, Ok(Ok(again)) if again == text) {
+                    continue;
+                }
+                let read = if self.lenient {
+                    parse_leniently(&text)
+                } else {
+                    parse(&text).map(|entries| (entries, Vec::new()))
+                };
+                match read {
+                    Ok((entries, left_out)) => {
+                        for fault in &left_out {
+                            tell(format!("{}: left out: {fault}", self.path.display()));
+                        }
                         self.entries = entries;
                         self.text = text;
                         complained.clear();
@@ -323,6 +398,15 @@ impl EndpointsFile {
             }
         }
     }
+}
+
+fn text_of(path: &Path) -> Result<String, Vec<Fault>> {
+    std::fs::read_to_string(path).map_err(|e| {
+        vec![Fault::error(
+            "",
+            format!("cannot read {}: {e}", path.display()),
+        )]
+    })
 }
 
 #[cfg(test)]
@@ -360,6 +444,45 @@ mod tests {
             "{}",
             unknown[0].message
         );
+    }
+
+    #[test]
+    fn a_bad_entry_is_left_out_where_that_is_allowed() {
+        let text = "endpoints:\n- {name: a, address: h, port: 1}\n- {name: b, adress: h, port: 1}\n- {name: c, address: 'x y', port: 1}\n- {name: d, address: h, port: \"2\"}\n";
+        let (found, faults) = parse_leniently(text).unwrap();
+        let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["default/a", "default/d"]);
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].to_string().starts_with("endpoints[1]"));
+        assert!(parse_leniently("endpoint: []").is_err());
+        assert!(parse_leniently("").is_err());
+        assert_eq!(parse_leniently("endpoints: []").unwrap().0, []);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_keeps_the_old_members() {
+        let folder = std::env::temp_dir().join(format!("pointsman-file-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("endpoints.yaml");
+        std::fs::write(&path, "endpoints: [{name: a, address: 10.0.0.1, port: 1}]").unwrap();
+        let file = EndpointsFile::open(&path).unwrap();
+        let membership = Arc::new(Membership::new(4));
+        file.apply(&membership).await;
+        let watching =
+            tokio::spawn(file.watch(Arc::clone(&membership), Duration::from_millis(5), |_| ()));
+        std::fs::write(&path, "").unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(
+            membership.snapshot().len(),
+            1,
+            "an empty file is not written yet"
+        );
+        std::fs::write(&path, "endpoints: []").unwrap();
+        while !membership.snapshot().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        watching.abort();
+        let _ = std::fs::remove_dir_all(folder);
     }
 
     #[tokio::test]

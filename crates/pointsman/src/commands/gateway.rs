@@ -124,8 +124,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     let file = EndpointsFile::open(path)
         .map_err(|faults| refused(&path.display().to_string(), &faults))?;
-    let gateway = listen(args.listen, "gateway", "--listen")?;
-    let admin = listen(args.admin, "admin port", "--admin")?;
+    let gateway = listen(args.listen, "gateway", "--listen HOST:PORT")?;
+    let admin = listen(args.admin, "admin port", "--admin HOST:PORT")?;
     let (clock, membership) = (Clock::start(), Arc::new(Membership::new(POOL_CAPACITY)));
     let log = args.log.open(args.verbosity)?;
     let seed = args.seed.unwrap_or_else(random_seed);

@@ -1,5 +1,7 @@
 //! The commands, one file each, and the choice among them.
 
+mod dashes;
+mod epp;
 mod explain;
 mod gateway;
 mod proxy;
@@ -20,6 +22,7 @@ Examples:
   pointsman                                             the lab on this machine: gateway :8080, admin :9090
   pointsman up --profile proxy-performance-by-backend   the lab with a filter by KV backend
   pointsman gateway --endpoints pool.yaml               the gateway for your own backends
+  pointsman epp --config-file epp.yaml                  the picker that a gateway asks (ext_proc)
   pointsman proxy --kind fs --prefill http://p:8000 --decode http://d:8000
   pointsman sim --model my-model --port 8000            one simulated model server
   pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
@@ -44,6 +47,8 @@ enum Command {
     Up(up::Args),
     /// Run the gateway with the picker inside, for your own backends.
     Gateway(gateway::Args),
+    /// Run the endpoint picker that a gateway such as Envoy asks over gRPC (ext_proc).
+    Epp(epp::Args),
     /// Run a P/D proxy: prefill on one server, decode on another.
     Proxy(proxy::Args),
     /// Run one simulated model server.
@@ -60,9 +65,10 @@ enum Command {
 
 /// Parses the arguments, runs the command and gives the process's exit code.
 pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
-    if names_no_command(&arguments) {
-        arguments.insert(1, "up".into());
+    if let Some(command) = meant_command(&arguments) {
+        arguments.insert(1, command.into());
     }
+    dashes::double(&mut arguments, &command());
     let parsed = command()
         .try_get_matches_from(&arguments)
         .and_then(|found| Cli::from_arg_matches(&found));
@@ -77,6 +83,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Up(args) => up::run(args).map(good),
         Command::Gateway(args) => gateway::run(args).map(good),
+        Command::Epp(args) => epp::run(args).map(good),
         Command::Proxy(args) => proxy::run(args).map(good),
         Command::Sim(args) => sim::run(args).map(good),
         Command::Validate(args) => validate::run(args).map(good),
@@ -111,14 +118,37 @@ fn command() -> clap::Command {
     })
 }
 
-/// A bare call, or one that starts with a flag other than help and version, means `up`.
-fn names_no_command(arguments: &[OsString]) -> bool {
-    match arguments.get(1).and_then(|first| first.to_str()) {
-        None => true,
-        Some(first) => {
-            first.starts_with('-') && !matches!(first, "-h" | "--help" | "-V" | "--version")
-        }
+/// The command that is meant where none is named: what the flags belong to when a manifest was made for the reference,
+/// whose images have no commands; else `up`.
+fn meant_command(arguments: &[OsString]) -> Option<&'static str> {
+    let words: Vec<&str> = arguments
+        .iter()
+        .skip(1)
+        .filter_map(|a| a.to_str())
+        .collect();
+    match words.first() {
+        None => return Some("up"),
+        Some(first) if !first.starts_with('-') => return None,
+        Some(&("-h" | "--help" | "-V" | "--version")) => return None,
+        Some(_) => {}
     }
+    let names = |wanted: &[&str]| {
+        words.iter().any(|word| {
+            let bare = word
+                .strip_prefix('-')
+                .map(|w| w.strip_prefix('-').unwrap_or(w));
+            bare.is_some_and(|bare| wanted.contains(&bare.split('=').next().unwrap_or_default()))
+        })
+    };
+    Some(
+        if names(&["pool-name", "endpoint-selector", "config-file"]) {
+            "epp"
+        } else if names(&["model"]) {
+            "sim"
+        } else {
+            "up"
+        },
+    )
 }
 
 #[cfg(test)]
@@ -136,7 +166,7 @@ mod tests {
                 }
                 let expected = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
                 let found = argument.get_env().map(|e| e.to_string_lossy().into_owned());
-                let own = ["PREFILL_", "DECODE_", "SIM_", "POD_"];
+                let own = ["PREFILL_", "DECODE_", "SIM_", "POD_", "NAMESPACE"];
                 let own = found
                     .as_ref()
                     .is_some_and(|name| own.iter().any(|start| name.starts_with(start)));
@@ -150,13 +180,25 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_call_and_bare_flags_mean_up() {
-        let call = |words: &[&str]| {
-            names_no_command(&words.iter().map(OsString::from).collect::<Vec<_>>())
-        };
-        assert!(call(&["pointsman"]));
-        assert!(call(&["pointsman", "--profile", "x"]));
-        assert!(!call(&["pointsman", "--help"]));
-        assert!(!call(&["pointsman", "gateway"]));
+    fn flags_without_a_command_mean_the_one_they_belong_to() {
+        let call =
+            |words: &[&str]| meant_command(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(call(&["pointsman"]), Some("up"));
+        assert_eq!(call(&["pointsman", "--profile", "x"]), Some("up"));
+        assert_eq!(call(&["pointsman", "--help"]), None);
+        assert_eq!(call(&["pointsman", "gateway"]), None);
+        assert_eq!(
+            call(&["pointsman", "--pool-name", "p", "--v", "4"]),
+            Some("epp")
+        );
+        assert_eq!(
+            call(&["pointsman", "-v=4", "-endpoint-selector=app=x"]),
+            Some("epp")
+        );
+        assert_eq!(call(&["pointsman", "--config-file=f"]), Some("epp"));
+        assert_eq!(
+            call(&["pointsman", "--model", "m", "--port", "8000"]),
+            Some("sim")
+        );
     }
 }

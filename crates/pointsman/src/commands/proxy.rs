@@ -155,7 +155,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let config = config(&args)?;
     // A wrong URL is found before anything is started.
     Proxy::new(config.clone(), FaultSwitch::default()).context("cannot start the proxy")?;
-    let bound = listen(args.listen, "proxy", "--listen")?;
+    let bound = listen(args.listen, "proxy", "--listen HOST:PORT")?;
     let shown = bound.local_addr();
     let count = match args.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -25,7 +25,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
     let config = args.config;
-    let bound = listen(config.address(), "simulated model server", "--listen")?;
+    let bound = listen(
+        config.address(),
+        "simulated model server",
+        "--listen HOST:PORT",
+    )?;
     let (shown, model) = (bound.local_addr(), config.model.clone());
     let (stages, drain, _rest) = stages();
     let worker = Worker::start("sim", async move || {

@@ -125,8 +125,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         || Routes::parse(LAB_ROUTES).map_err(|faults| refused("the lab's route file", &faults));
     let routes = routes(args.routes.as_deref())?.map_or_else(lab_routes, Ok)?;
     let planned = faults(args.faults.as_deref(), &pairs)?;
-    let gateway = listen(args.listen, "gateway", "--listen")?;
-    let admin = listen(args.admin, "admin port", "--admin")?;
+    let gateway = listen(args.listen, "gateway", "--listen HOST:PORT")?;
+    let admin = listen(args.admin, "admin port", "--admin HOST:PORT")?;
     let parts = pairs
         .iter()
         .map(|&pair| {

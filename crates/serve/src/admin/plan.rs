@@ -25,6 +25,7 @@ pub fn view(plan: &Plan) -> Map<String, Value> {
         .iter()
         .map(|parser| match parser {
             Parser::OpenAi => "openai-parser",
+            Parser::Anthropic => "anthropic-parser",
             Parser::Passthrough => "passthrough-parser",
         })
         .collect();

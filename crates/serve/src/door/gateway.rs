@@ -39,6 +39,9 @@ use crate::router::Lane;
 const DISCARD_BYTES: usize = 64 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
+/// The door's name in receipts and logs.
+const DOOR: &str = "gateway";
+
 /// What a request is, as far as the gateway is concerned.
 enum Kind {
     /// A generation call that the picker understands.
@@ -66,7 +69,7 @@ pub async fn handle(
             scratch.rng.unit(),
         )
     };
-    let mut exchange = Exchange::begin(&lane, &id, parts.uri.path());
+    let mut exchange = Exchange::begin(&lane, DOOR, &id, parts.uri.path());
     let mut body = Some(body);
     let mut response = match serve(&lane, limits, &mut parts, &mut body, &mut exchange, lot).await {
         Ok(Served::Whole(response)) => {
@@ -174,6 +177,7 @@ async fn serve(
                 max_output_tokens: facts.max_tokens,
                 stream: facts.stream,
                 headers,
+                only_cached: false,
             };
             sending.picked(exchange, &request).await
         }

@@ -122,19 +122,20 @@ fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     }
 }
 
+/// A client's request id, if it has a valid form.
+pub fn valid_request_id(id: &[u8]) -> Option<&str> {
+    let valid = (1..=MAX_REQUEST_ID).contains(&id.len())
+        && id
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
+    std::str::from_utf8(id).ok().filter(|_| valid)
+}
+
 /// The client's request id if it has a valid form, else a new UUID from `rng`.
 pub fn request_id(headers: &HeaderMap, rng: &mut Rng) -> String {
-    let valid = |text: &&str| {
-        !text.is_empty()
-            && text.len() <= MAX_REQUEST_ID
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
-    };
     match headers
         .get(X_REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(valid)
+        .and_then(|value| valid_request_id(value.as_bytes()))
     {
         Some(id) => id.to_owned(),
         None => Unique::draw(rng).dashed(),

@@ -1,5 +1,6 @@
 //! The front doors and the routes they follow.
 pub mod answer;
+pub mod extproc;
 pub mod gateway;
 pub mod headers;
 pub mod limits;

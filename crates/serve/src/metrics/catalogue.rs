@@ -368,6 +368,7 @@ pub static ALL: &[&Family] = &[
     &own::DECISIONS,
     &own::BYPASSED,
     &own::FAILED_ATTEMPTS,
+    &own::SERVED_ELSEWHERE,
     &own::LOG_DROPPED,
     &own::OUTCOMES,
     &own::ENDPOINT_IN_FLIGHT,

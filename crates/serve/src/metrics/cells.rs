@@ -16,9 +16,10 @@ use crate::metrics::histogram::{Counter, Histogram};
 use crate::metrics::names::{LONGEST, Names};
 
 /// Codes of errors, in the reference's words.
-pub const ERROR_CODES: [&str; 7] = [
+pub const ERROR_CODES: [&str; 8] = [
     "BadRequest",
     "NotFound",
+    "PreconditionFailed",
     "ResourceExhausted",
     "ServiceUnavailable",
     "Internal",

@@ -229,6 +229,7 @@ fn error_of(outcome: &Outcome) -> Option<usize> {
         End::Rejected => match outcome.reason.unwrap_or_default() {
             "malformed" | "body-too-large" => "BadRequest",
             "no-route" | "method-not-allowed" => "NotFound",
+            "not-cached" => "PreconditionFailed",
             "filtered-out" | "saturated" | "queue-full" => "ResourceExhausted",
             "no-endpoints" | "ttl-expired" | "shutting-down" => "ServiceUnavailable",
             "upstream-unreachable" | "upstream-timeout" | "upstream-broke" => "ModelServerError",

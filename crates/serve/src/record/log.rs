@@ -51,6 +51,13 @@ pub struct Tickets {
     file: Option<Ticket>,
 }
 
+impl Tickets {
+    /// Whether no line is waited for.
+    pub fn is_empty(&self) -> bool {
+        self.terminal.is_none() && self.file.is_none()
+    }
+}
+
 impl Log {
     /// A log with these destinations.
     pub fn new(terminal: Option<(Sink, Style)>, file: Option<Sink>, verbosity: u8) -> Self {

@@ -24,10 +24,23 @@ pub enum ApiKind {
     Embeddings,
     /// `POST /v1/responses`: needs `input`.
     Responses,
+    /// Anthropic's `POST /v1/messages`: needs `messages`.
+    Messages,
+    /// `POST /v1/conversations`: needs `items`.
+    Conversations,
+    /// `POST /v1/images/generations`: needs `prompt`.
+    Images,
 }
 
 impl ApiKind {
-    /// All kinds, with the path that each is served on.
+    const fn has_max_tokens(self) -> bool {
+        matches!(
+            self,
+            Self::ChatCompletions | Self::Completions | Self::Messages
+        )
+    }
+
+    /// The kinds that the gateway's door looks into, with the path that each is served on.
     pub const ALL: [(Self, &'static str); 4] = [
         (Self::Completions, "/v1/completions"),
         (Self::ChatCompletions, "/v1/chat/completions"),
@@ -42,6 +55,9 @@ impl ApiKind {
             Self::ChatCompletions => ("messages", "a list of at least one message object"),
             Self::Embeddings => ("input", "a string, or a list of strings or of token ids"),
             Self::Responses => ("input", "a string or a list of at least one item"),
+            Self::Messages => ("messages", "a list of at least one message object"),
+            Self::Conversations => ("items", "a list of at least one item"),
+            Self::Images => ("prompt", "a string"),
         }
     }
 }
@@ -59,9 +75,10 @@ pub fn classify(path: &str) -> Option<ApiKind> {
 /// What scheduling needs to know of a request, borrowed from its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestFacts<'a> {
-    /// The model the client asked for; never empty.
+    /// The model the client asked for; empty only after [`read_leniently`].
     pub model: Cow<'a, str>,
-    /// Offsets of the model's JSON string in the body, quotes included (to write another name).
+    /// Offsets of the model's JSON string in the body, quotes included (to write another name). Without a model an
+    /// empty range behind the object's opening bracket.
     pub model_at: Range<usize>,
     /// Where the prompt lies in the body.
     pub prompt: PromptSpans,
@@ -91,6 +108,65 @@ impl RequestFacts<'_> {
 /// several frames.
 pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<'_>, RequestError> {
     let mut scanner = Scanner::new(frames);
+    let mut fields = walk(kind, &mut scanner)?;
+    let model = std::mem::take(&mut fields.model);
+    let model = model.needed("model", "the name of a model as a string")?;
+    let (prompt_field, prompt_takes) = kind.prompt_field();
+    let prompt = std::mem::take(&mut fields.prompt).needed(prompt_field, prompt_takes)?;
+    let count_takes = "a whole number from 0 to 4294967295";
+    let bounds = [
+        std::mem::take(&mut fields.max_completion_tokens)
+            .optional("max_completion_tokens", count_takes)?,
+        std::mem::take(&mut fields.max_tokens).optional("max_tokens", count_takes)?,
+        std::mem::take(&mut fields.max_output_tokens).optional("max_output_tokens", count_takes)?,
+    ];
+    let stream = std::mem::take(&mut fields.stream).optional("stream", "true or false")?;
+    Ok(facts(
+        kind,
+        &scanner,
+        fields,
+        Some(&model),
+        prompt,
+        bounds,
+        stream,
+    ))
+}
+
+/// Reads a body as the reference does: it needs the prompt's field; a model may be missing, and what is wrong with
+/// other fields is left for the engine to judge.
+///
+/// # Errors
+/// The text is no JSON object, or the prompt's field is at fault.
+pub fn read_leniently<F: AsRef<[u8]>>(
+    kind: ApiKind,
+    frames: &[F],
+) -> Result<RequestFacts<'_>, RequestError> {
+    let mut scanner = Scanner::new(frames);
+    let mut fields = walk(kind, &mut scanner)?;
+    let model = std::mem::take(&mut fields.model).if_good();
+    let (prompt_field, prompt_takes) = kind.prompt_field();
+    let prompt = std::mem::take(&mut fields.prompt).needed(prompt_field, prompt_takes)?;
+    let bounds = [
+        std::mem::take(&mut fields.max_completion_tokens).if_good(),
+        std::mem::take(&mut fields.max_tokens).if_good(),
+        std::mem::take(&mut fields.max_output_tokens).if_good(),
+    ];
+    let stream = std::mem::take(&mut fields.stream).if_good();
+    Ok(facts(
+        kind,
+        &scanner,
+        fields,
+        model.as_ref(),
+        prompt,
+        bounds,
+        stream,
+    ))
+}
+
+fn walk<'a, F: AsRef<[u8]>>(
+    kind: ApiKind,
+    scanner: &mut Scanner<'a, F>,
+) -> Result<Fields<'a>, RequestError> {
     if scanner.at_end() {
         return Err(RequestError::Empty);
     }
@@ -103,54 +179,51 @@ pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<
         });
     }
     let mut fields = Fields::default();
-    let (prompt_field, prompt_takes) = kind.prompt_field();
+    let (prompt_field, _) = kind.prompt_field();
     let mut first = true;
     scanner.enter_object()?;
+    fields.begins = scanner.position();
     while let Some(key) = scanner.next_key(&mut first)? {
         match scanner.key_bytes(&key).as_ref() {
-            b"model" => fields.model = model(&mut scanner)?,
-            key if key == prompt_field.as_bytes() => fields.prompt = prompt(kind, &mut scanner)?,
+            b"model" => fields.model = model(scanner)?,
+            key if key == prompt_field.as_bytes() => fields.prompt = prompt(kind, scanner)?,
             b"instructions" if kind == ApiKind::Responses => {
-                fields.instructions = optional_string(&mut scanner)?.map(|read| read.range);
+                fields.instructions = optional_string(scanner)?.map(|read| read.range);
             }
             b"tools" if matches!(kind, ApiKind::ChatCompletions | ApiKind::Responses) => {
                 let found = scanner.kind()?;
                 let tools = scanner.skip_value()?;
                 fields.tools = (found != Kind::Null).then_some(tools);
             }
-            b"stream" => fields.stream = flag(&mut scanner)?,
-            b"stream_options" => fields.include_usage = include_usage(&mut scanner)?,
+            b"stream" => fields.stream = flag(scanner)?,
+            b"stream_options" => fields.include_usage = include_usage(scanner)?,
             b"max_completion_tokens" if kind == ApiKind::ChatCompletions => {
-                fields.max_completion_tokens = count(&mut scanner)?;
+                fields.max_completion_tokens = count(scanner)?;
             }
-            b"max_tokens" if matches!(kind, ApiKind::ChatCompletions | ApiKind::Completions) => {
-                fields.max_tokens = count(&mut scanner)?;
-            }
+            b"max_tokens" if kind.has_max_tokens() => fields.max_tokens = count(scanner)?,
             b"max_output_tokens" if kind == ApiKind::Responses => {
-                fields.max_output_tokens = count(&mut scanner)?;
+                fields.max_output_tokens = count(scanner)?;
             }
-            b"cache_salt" => fields.cache_salt = optional_string(&mut scanner)?,
+            b"cache_salt" => fields.cache_salt = optional_string(scanner)?,
             _ => {
                 scanner.skip_value()?;
             }
         }
     }
     scanner.end()?;
+    Ok(fields)
+}
 
-    let model = fields
-        .model
-        .needed("model", "the name of a model as a string")?;
-    let prompt = fields.prompt.needed(prompt_field, prompt_takes)?;
-    let count_takes = "a whole number from 0 to 4294967295";
-    let max_completion_tokens = fields
-        .max_completion_tokens
-        .optional("max_completion_tokens", count_takes)?;
-    let max_tokens = fields.max_tokens.optional("max_tokens", count_takes)?;
-    let max_output_tokens = fields
-        .max_output_tokens
-        .optional("max_output_tokens", count_takes)?;
-    let stream = fields.stream.optional("stream", "true or false")?;
-
+/// `bounds`: of chat, of completions, of responses.
+fn facts<'a, F: AsRef<[u8]>>(
+    kind: ApiKind,
+    scanner: &Scanner<'a, F>,
+    fields: Fields<'a>,
+    model: Option<&Str<'a>>,
+    prompt: Found,
+    bounds: [Option<u32>; 3],
+    stream: Option<bool>,
+) -> RequestFacts<'a> {
     let mut spans = PromptSpans::default();
     let parts = Parts {
         shape: prompt.shape,
@@ -168,22 +241,26 @@ pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<
     }
     let prompt_bytes = prompt.range.len();
     spans.push(prompt.range);
-    Ok(RequestFacts {
-        model: scanner.text(&model),
-        model_at: model.range.start - 1..model.range.end + 1,
+    RequestFacts {
+        model: model.map_or(Cow::Borrowed(""), |model| scanner.text(model)),
+        model_at: model.map_or(fields.begins..fields.begins, |model| {
+            model.range.start - 1..model.range.end + 1
+        }),
         prompt: spans,
         prompt_bytes,
-        max_tokens: max_completion_tokens.or(max_tokens).or(max_output_tokens),
+        max_tokens: bounds.into_iter().flatten().next(),
         stream: stream.unwrap_or(false),
         include_usage: fields.include_usage,
         cache_salt: fields.cache_salt.map(|salt| scanner.text(&salt)),
         parts,
-    })
+    }
 }
 
 /// The fields of a body as they were last seen.
 #[derive(Default)]
 struct Fields<'a> {
+    /// Where the object's members begin.
+    begins: usize,
     model: Seen<Str<'a>>,
     prompt: Seen<Found>,
     instructions: Option<Range<usize>>,
@@ -214,6 +291,14 @@ enum Seen<T> {
 }
 
 impl<T> Seen<T> {
+    /// The value, if there is a good one.
+    fn if_good(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            _ => None,
+        }
+    }
+
     fn needed(self, field: &'static str, expected: &'static str) -> Result<T, RequestError> {
         self.optional(field, expected)?
             .ok_or(RequestError::Missing { field, expected })
@@ -330,16 +415,23 @@ fn include_usage<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<bool> {
 
 fn prompt<F: AsRef<[u8]>>(kind: ApiKind, scanner: &mut Scanner<'_, F>) -> Read<Seen<Found>> {
     let (seen, shape) = match (scanner.kind()?, kind) {
-        (Kind::Str, ApiKind::Completions | ApiKind::Embeddings | ApiKind::Responses) => {
+        (
+            Kind::Str,
+            ApiKind::Completions | ApiKind::Embeddings | ApiKind::Responses | ApiKind::Images,
+        ) => {
             let text = scanner.string()?;
             let escaped = text.escaped;
             (Seen::Is(text.range), Shape::Text { escaped })
         }
-        (Kind::List, ApiKind::ChatCompletions) => (messages(scanner)?, Shape::Messages),
+        (Kind::List, ApiKind::ChatCompletions | ApiKind::Messages) => {
+            (messages(scanner)?, Shape::Messages)
+        }
         (Kind::List, ApiKind::Completions | ApiKind::Embeddings) => {
             (texts_or_tokens(scanner)?, Shape::List)
         }
-        (Kind::List, ApiKind::Responses) => (items(scanner)?, Shape::Items),
+        (Kind::List, ApiKind::Responses | ApiKind::Conversations) => {
+            (items(scanner)?, Shape::Items)
+        }
         (other, _) => (wrong(scanner, other)?, Shape::List),
     };
     Ok(match seen {

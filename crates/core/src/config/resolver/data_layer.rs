@@ -121,7 +121,7 @@ impl Resolver<'_> {
         if listed.is_empty() {
             return match self.basis.compat {
                 Generation::G1 => vec![Parser::OpenAi],
-                Generation::G2 => vec![Parser::OpenAi, Parser::Passthrough],
+                Generation::G2 => vec![Parser::OpenAi, Parser::Anthropic, Parser::Passthrough],
             };
         }
         let mut parsers = Vec::new();

@@ -31,6 +31,10 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
     page.single(&own_family::DECISIONS, load(&counts.decisions));
     page.single(&own_family::BYPASSED, load(&counts.bypassed));
     page.single(&own_family::FAILED_ATTEMPTS, load(&counts.failed_attempts));
+    page.single(
+        &own_family::SERVED_ELSEWHERE,
+        load(&counts.served_elsewhere),
+    );
     page.single(&own_family::LOG_DROPPED, router.log.dropped() as f64);
     let outcomes = ["served", "broken", "rejected", "client-gone"];
     let outcomes = outcomes.into_iter().zip(&counts.ended);

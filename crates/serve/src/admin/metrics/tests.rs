@@ -60,7 +60,7 @@ fn router(plan: Plan, names: &[&str]) -> (Arc<Router>, [Arc<Lane>; 2]) {
 
 /// One request that is answered in two parts.
 fn serve(lane: &Arc<Lane>, model: &str) {
-    let mut exchange = Exchange::begin(lane, "id", "/v1/completions");
+    let mut exchange = Exchange::begin(lane, "gateway", "id", "/v1/completions");
     exchange.ready(&InferenceRequest {
         model,
         stream: true,
@@ -251,18 +251,18 @@ fn errors_have_a_code_and_leave_nothing_running() {
         ..InferenceRequest::default()
     };
     // The client leaves; the answer breaks; the engine says no; the body was no JSON.
-    let mut gone = Exchange::begin(&lanes[0], "1", "/");
+    let mut gone = Exchange::begin(&lanes[0], "gateway", "1", "/");
     gone.ready(&request);
     drop(gone);
-    let mut broken = Exchange::begin(&lanes[0], "2", "/");
+    let mut broken = Exchange::begin(&lanes[0], "gateway", "2", "/");
     broken.ready(&request);
     broken.head(200);
     broken.broken(Cause::Reset);
-    let mut refused = Exchange::begin(&lanes[0], "3", "/");
+    let mut refused = Exchange::begin(&lanes[0], "gateway", "3", "/");
     refused.ready(&request);
     refused.head(503);
     refused.end(None, None);
-    let mut malformed = Exchange::begin(&lanes[0], "4", "/");
+    let mut malformed = Exchange::begin(&lanes[0], "gateway", "4", "/");
     let reject = pointsman_core::model::reject::Reject::Malformed("x".to_owned());
     malformed.refuse(reject.clone());
     malformed.rejected(&reject, 400);

@@ -23,6 +23,13 @@ pub static FAILED_ATTEMPTS: Family = Family::counter(
     "Attempts that failed before a first byte.",
 );
 
+/// Requests that the gateway in front sent elsewhere.
+pub static SERVED_ELSEWHERE: Family = Family::counter(
+    "pointsman_served_elsewhere_total",
+    &[],
+    "Requests that the gateway in front of the picker sent to another endpoint than the one picked.",
+);
+
 /// Log lines not written because of rate or a full queue.
 pub static LOG_DROPPED: Family = Family::counter(
     "pointsman_log_lines_dropped_total",

@@ -1,0 +1,295 @@
+//! `pointsman epp`: the endpoint picker that a gateway asks over gRPC (ext_proc).
+//!
+//! Its flags are those of the reference ([`flags`]); where endpoints come from a file it does what the reference does in
+//! that mode.
+
+mod flags;
+mod metric_names;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use pointsman_core::contract::staleness::Policy;
+use pointsman_feeds::clock::Clock;
+use pointsman_feeds::discovery::file::EndpointsFile;
+use pointsman_feeds::membership::Membership;
+use pointsman_feeds::scrape::{ScrapeOptions, Scraping};
+use pointsman_http::{Bound, ClientOptions, Pool, Tls};
+use pointsman_serve::door::extproc::settings::Settings;
+use pointsman_serve::door::route::Routes;
+use pointsman_serve::record::log::Log;
+use pointsman_serve::router::Router;
+
+use crate::arguments::{LogArgs, LogStyle};
+use crate::certificates::{Folder, self_signed};
+use crate::commands::epp::flags::Encoder;
+use crate::commands::gateway::{POOL_CAPACITY, random_seed};
+use crate::console::{complain, refused};
+use crate::planning::{Chosen, Manner, follow, in_a_line};
+use crate::serving::{
+    Control, Window, listen, raise_file_limit, run_with_window, runtime, stages, start_extproc,
+};
+
+pub(crate) use crate::commands::epp::flags::Args;
+
+/// What is in force when no configuration is given: the reference's own.
+const BUILT_IN: &str = "\
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: queue-scorer
+- type: kv-cache-utilization-scorer
+- type: prefix-cache-scorer
+schedulingProfiles:
+- name: default
+  plugins:
+  - {pluginRef: queue-scorer, weight: 2}
+  - {pluginRef: kv-cache-utilization-scorer, weight: 2}
+  - {pluginRef: prefix-cache-scorer, weight: 3}
+";
+
+/// The shortest time between two readings that the reference takes.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Runs until a signal ends it.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    raise_file_limit();
+    check(&args)?;
+    let settings = Arc::new(settings(&args)?);
+    let chosen = chosen(&args)?;
+    let (path, watched) = endpoints(&args, &chosen)?;
+    let (file, left_out) = EndpointsFile::open_leniently(&path)
+        .map_err(|faults| refused(&path.display().to_string(), &faults))?;
+    for fault in left_out {
+        complain(&format!("warning: {}: left out: {fault}\n", path.display()));
+    }
+    let (tls, certificate) = tls(&args)?;
+    let port = |port, what, flag| listen(SocketAddr::new(args.bind, port), what, flag);
+    let door = port(args.grpc_port, "ext_proc port", "--grpc-port PORT")?;
+    let health = port(
+        args.grpc_health_port,
+        "health port",
+        "--grpc-health-port PORT",
+    )?;
+    let admin = port(args.metrics_port, "metrics port", "--metrics-port PORT")?;
+    let (clock, membership) = (Clock::start(), Arc::new(Membership::new(POOL_CAPACITY)));
+    let router = Arc::new(Router::new(
+        clock,
+        Arc::clone(&membership),
+        chosen.plan,
+        Routes::all_to_pool(),
+        log(&args)?,
+        args.seed.unwrap_or_else(random_seed),
+    ));
+    let workers = match args.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let (stages, doors_drain, rest_drain) = stages();
+    runtime()?.block_on(async {
+        for host in file.apply(&membership).await {
+            complain(&format!(
+                "warning: {}: '{host}' does not resolve yet\n",
+                path.display()
+            ));
+        }
+        let shown = [&door, &health, &admin].map(Bound::local_addr);
+        let control = Control::new(rest_drain);
+        let on_door = args.health_checking.then_some(&control.ready);
+        let doors = start_extproc(
+            &router,
+            door,
+            workers,
+            &settings,
+            on_door,
+            tls.as_ref(),
+            &doors_drain,
+        )?;
+        control.serve_health(health);
+        control.serve_admin(&router, admin);
+        follow(&router, chosen.followed);
+        let told = Arc::clone(&router);
+        let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
+        if watched {
+            let (telling, pool) = (tell.clone(), Arc::clone(&membership));
+            tokio::spawn(file.watch(pool, Duration::from_secs(1), move |text| telling(&text)));
+        }
+        if let (Some(folder), Some(tls)) = (certificate, tls) {
+            let telling = tell.clone();
+            tokio::spawn(folder.follow(tls, move |text| telling(text)));
+        }
+        scrape(&router, clock, args.refresh_metrics_interval);
+        tell(&format!(
+            "ext_proc {}, health {}, metrics http://{}, {}, {} endpoints",
+            shown[0],
+            shown[1],
+            shown[2],
+            in_a_line(&router.plan.load()),
+            membership.snapshot().len()
+        ));
+        let window = Window {
+            longest: args.drain_timeout,
+            is_idle: Box::new(move || settings.open_streams() == 0),
+        };
+        run_with_window(stages, control.ready, doors, Vec::new(), tell, Some(window)).await
+    })
+}
+
+/// Refuses what cannot be followed, and says what is taken without effect.
+fn check(args: &Args) -> anyhow::Result<()> {
+    if args.config_file.is_some() && !args.config_text.is_empty() {
+        bail!("both the \"config-file\" and \"config-text\" flags cannot be set at the same time");
+    }
+    if !args.pool_name.is_empty() && !args.endpoint_selector.is_empty() {
+        bail!("pool-name and endpoint-selector exclude each other; give one of them");
+    }
+    if !args.endpoint_selector.is_empty() && !(1..=8).contains(&args.endpoint_target_ports.len()) {
+        bail!("flag \"endpoint-target-ports\" should have length from 1 to 8");
+    }
+    for (name, size) in [
+        ("grpc-max-recv-msg-size", args.grpc_max_recv_msg_size),
+        ("grpc-max-send-msg-size", args.grpc_max_send_msg_size),
+        ("max-body", args.max_body),
+    ] {
+        if size < 0 {
+            bail!("{name} must be non-negative, got {size}");
+        }
+    }
+    let versions = [
+        "",
+        "VersionTLS10",
+        "VersionTLS11",
+        "VersionTLS12",
+        "VersionTLS13",
+    ];
+    if !versions.contains(&args.tls_min_version.as_str()) {
+        bail!(
+            "invalid tls-min-version {:?}; use VersionTLS12 or VersionTLS13",
+            args.tls_min_version
+        );
+    }
+    if !args.metrics_cert_dir.is_empty() || !args.metrics_client_ca_file.is_empty() {
+        bail!(
+            "TLS on the metrics port is not in this build yet; leave out --metrics-cert-dir and --metrics-client-ca-file"
+        );
+    }
+    if args.ha_enable_leader_election {
+        complain("warning: --ha-enable-leader-election has no effect outside of Kubernetes\n");
+    }
+    if args.refresh_metrics_interval < SHORTEST_INTERVAL {
+        complain("warning: --refresh-metrics-interval is below 50ms and counts as 50ms\n");
+    }
+    Ok(())
+}
+
+fn settings(args: &Args) -> anyhow::Result<Settings> {
+    let mut settings = Settings::default();
+    settings.error_format = args.error_format.into();
+    settings.emit_scores = args.emit_endpoint_scores;
+    settings.subset_hint = !args.disable_endpoint_subset_filter;
+    settings.max_body = usize::try_from(args.max_body)?;
+    if args.grpc_max_recv_msg_size > 0 {
+        settings.max_message = usize::try_from(args.grpc_max_recv_msg_size)?;
+    }
+    Ok(settings)
+}
+
+/// The plan that the flags ask for.
+fn chosen(args: &Args) -> anyhow::Result<Chosen> {
+    let names = args.metric_names.clone();
+    let manner = Manner {
+        compat: args.compat.into(),
+        legacy_flag: args.metric_names.given(),
+        staleness: Policy::Use,
+        experimental: args.allow_experimental_plugins,
+        adjust: Some(Arc::new(move |plan| names.put_into(plan))),
+    };
+    if let Some(path) = &args.config_file {
+        return manner.plan_of_file(path);
+    }
+    let (text, source) = match args.config_text.as_str() {
+        "" => (BUILT_IN, "built in"),
+        text => (text, "--config-text"),
+    };
+    Ok(Chosen {
+        plan: manner.plan_of(text, source)?,
+        followed: None,
+    })
+}
+
+/// The endpoints file, and whether it is followed.
+fn endpoints(args: &Args, chosen: &Chosen) -> anyhow::Result<(PathBuf, bool)> {
+    if let Some(path) = &args.endpoints {
+        return Ok((path.clone(), true));
+    }
+    if let Some(found) = &chosen.plan.discovery {
+        return Ok((Path::new(&found.path).to_owned(), found.watch));
+    }
+    if args.pool_name.is_empty() && args.endpoint_selector.is_empty() {
+        bail!(
+            "either pool-name or endpoint-selector must be set, or a file of endpoints: --endpoints FILE, or dataLayer.discovery in the configuration"
+        );
+    }
+    bail!(
+        "Kubernetes discovery is not in this build yet, so --pool-name and --endpoint-selector find no endpoints; name a file with --endpoints FILE, or give the configuration a dataLayer.discovery with file-discovery"
+    )
+}
+
+/// TLS of the ext_proc port, and the folder of its certificate if that is followed.
+fn tls(args: &Args) -> anyhow::Result<(Option<Tls>, Option<Folder>)> {
+    if !args.secure_serving {
+        return Ok((None, None));
+    }
+    let only_13 = args.tls_min_version == "VersionTLS13";
+    if args.cert_path.is_empty() {
+        let (certificate, key) = self_signed()?;
+        let tls = Tls::new(certificate.as_bytes(), key.as_bytes(), only_13)?;
+        return Ok((Some(tls), None));
+    }
+    let folder = Folder::open(Path::new(&args.cert_path))?;
+    let tls = folder.tls(only_13)?;
+    Ok((Some(tls), args.enable_cert_reload.then_some(folder)))
+}
+
+fn log(args: &Args) -> anyhow::Result<Log> {
+    let level = match args.zap_log_level.as_str() {
+        "" => args.v,
+        "error" | "panic" => 0,
+        "info" => args.v,
+        "debug" => args.v.max(2),
+        other => match other.parse() {
+            Ok(level) => level,
+            Err(_) => bail!("zap-log-level is '{other}'; use error, info, debug or a number"),
+        },
+    };
+    let style = match args.zap_encoder {
+        Encoder::Console => LogStyle::Pretty,
+        Encoder::Json => LogStyle::Json,
+    };
+    let to = LogArgs {
+        log: style,
+        log_file: args.log_file.clone(),
+        quiet: args.quiet,
+    };
+    to.open(level)
+}
+
+fn scrape(router: &Arc<Router>, clock: Clock, interval: Duration) {
+    let followed = Arc::clone(router);
+    let scraping = Scraping {
+        membership: Arc::clone(&router.membership),
+        clock,
+        connections: Pool::new(ClientOptions::default()),
+        options: ScrapeOptions {
+            interval: interval.max(SHORTEST_INTERVAL),
+            ..ScrapeOptions::default()
+        },
+        plan: Some(Box::new(move || followed.plan.load_full())),
+        tally: Arc::clone(&router.scrapes),
+    };
+    tokio::spawn(scraping.run());
+}

@@ -1,0 +1,10 @@
+//! The picker's door without a network: conversations message by message.
+
+#![allow(clippy::unwrap_used)]
+
+mod better;
+mod golden;
+mod life;
+mod rig;
+mod tongue;
+mod waiting;

@@ -1,0 +1,219 @@
+//! Which reader a path belongs to, and what is wrong with a body, in the reference's words.
+//!
+//! | suffix of the path | needs |
+//! |---|---|
+//! | `chat/completions`, `…/render` | `messages` |
+//! | `completions`, `…/render` | `prompt` |
+//! | `embeddings`, `responses` | `input` |
+//! | `conversations` | `items` |
+//! | `images/generations` | `prompt` |
+//! | `messages` (Anthropic) | `messages` |
+//! | `messages/count_tokens` (Anthropic) | nothing; its answer is not looked at |
+//!
+//! The longest suffix counts; what no suffix claims passes unread, unless the configuration names readers and
+//! none that takes everything.
+
+use pointsman_core::contract::data_layer::Parser;
+
+use crate::extproc::go_json::complaint;
+use crate::request::error::RequestError;
+use crate::request::openai::{ApiKind, RequestFacts, read_leniently};
+
+/// What is done with a body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// It is looked into.
+    Read(ApiKind),
+    /// It passes unread.
+    Opaque,
+    /// It passes unread, and so does its answer.
+    Aside,
+}
+
+/// In the order of their length, longest first, where one ends with the other.
+const OPENAI: [(&str, ApiKind); 8] = [
+    ("chat/completions/render", ApiKind::ChatCompletions),
+    ("chat/completions", ApiKind::ChatCompletions),
+    ("completions/render", ApiKind::Completions),
+    ("completions", ApiKind::Completions),
+    ("embeddings", ApiKind::Embeddings),
+    ("responses", ApiKind::Responses),
+    ("conversations", ApiKind::Conversations),
+    ("images/generations", ApiKind::Images),
+];
+
+/// Who reads a body that was sent to `path`, under the readers of the plan (none named: all of them).
+///
+/// # Errors
+/// Nobody does; the text says so.
+pub fn claim(path: &str, parsers: &[Parser]) -> Result<Claim, String> {
+    let trimmed = path.trim_matches('/');
+    let ends = |suffix: &str| {
+        trimmed
+            .strip_suffix(suffix)
+            .is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    };
+    if parsers.is_empty() || parsers.contains(&Parser::OpenAi) {
+        let found = OPENAI.iter().find(|(suffix, _)| ends(suffix));
+        if let Some((_, kind)) = found {
+            return Ok(Claim::Read(*kind));
+        }
+    }
+    if parsers.is_empty() || parsers.contains(&Parser::Anthropic) {
+        if ends("messages") {
+            return Ok(Claim::Read(ApiKind::Messages));
+        }
+        if ends("messages/count_tokens") {
+            return Ok(Claim::Aside);
+        }
+    }
+    if parsers.is_empty() || parsers.contains(&Parser::Passthrough) {
+        return Ok(Claim::Opaque);
+    }
+    Err(format!(
+        "no parser registered matching path suffix for: {path}"
+    ))
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// What is wrong with it, as the reference says it.
+pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<'_>, String> {
+    read_leniently(kind, frames).map_err(|error| match error {
+        RequestError::Missing { .. } | RequestError::WrongType { .. } => without_prompt(kind),
+        RequestError::TooDeep { .. } => format!("{}{error}", prefix(kind)),
+        RequestError::Empty | RequestError::Malformed { .. } | RequestError::NotAnObject { .. } => {
+            let text: Vec<u8> = frames
+                .iter()
+                .flat_map(|frame| frame.as_ref())
+                .copied()
+                .collect();
+            match complaint(&text) {
+                Some(complaint) => format!("{}{complaint}", prefix(kind)),
+                // Go takes `null` for an object without members, and bytes that are no UTF-8 for text.
+                None if matches!(error, RequestError::NotAnObject { .. }) => without_prompt(kind),
+                None => format!("{}{error}", prefix(kind)),
+            }
+        }
+    })
+}
+
+/// The text for a request without a model.
+pub const NO_MODEL: &str = "model not found in request body";
+
+const fn prefix(kind: ApiKind) -> &'static str {
+    match kind {
+        ApiKind::Messages => "error unmarshaling request body: ",
+        _ => "error unmarshaling request bodyMap: ",
+    }
+}
+
+fn without_prompt(kind: ApiKind) -> String {
+    match kind {
+        ApiKind::ChatCompletions => {
+            "invalid chat completions request: must have valid messages field"
+        }
+        ApiKind::Completions => "invalid completions request: must have prompt field",
+        ApiKind::Embeddings => "invalid embeddings request: must have input field",
+        ApiKind::Responses => "invalid responses request: must have input field",
+        ApiKind::Messages => "invalid messages request: must have at least one message",
+        ApiKind::Conversations => "invalid conversations request: must have items field",
+        ApiKind::Images => "invalid images generations request: must have prompt field",
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_longest_suffix_claims_a_path() {
+        use Claim::{Aside, Opaque, Read};
+        let check = |path: &str, claimed| assert_eq!(claim(path, &[]), Ok(claimed), "{path}");
+        check("/v1/chat/completions", Read(ApiKind::ChatCompletions));
+        check(
+            "/tenant/a/v1/chat/completions/",
+            Read(ApiKind::ChatCompletions),
+        );
+        check("/v1/completions", Read(ApiKind::Completions));
+        check("completions", Read(ApiKind::Completions));
+        check("/v1/completions/render", Read(ApiKind::Completions));
+        check("/v1/images/generations", Read(ApiKind::Images));
+        check("/v1/messages", Read(ApiKind::Messages));
+        check("/v1/messages/count_tokens", Aside);
+        check("/v1/nocompletions", Opaque);
+        check("/tokenize", Opaque);
+        let only = [Parser::OpenAi];
+        assert_eq!(
+            claim("/tokenize", &only).unwrap_err(),
+            "no parser registered matching path suffix for: /tokenize"
+        );
+        assert!(claim("/v1/messages", &only).is_err());
+        assert_eq!(claim("/v1/completions", &[Parser::Passthrough]), Ok(Opaque));
+    }
+
+    #[test]
+    fn faults_are_told_in_the_reference_s_words() {
+        let check = |kind, body: &str, expected: &str| {
+            assert_eq!(read(kind, &[body]).unwrap_err(), expected, "{body}");
+        };
+        let chat = ApiKind::ChatCompletions;
+        let no_messages = "invalid chat completions request: must have valid messages field";
+        check(
+            chat,
+            "{",
+            "error unmarshaling request bodyMap: unexpected end of JSON input",
+        );
+        check(
+            chat,
+            "",
+            "error unmarshaling request bodyMap: unexpected end of JSON input",
+        );
+        check(
+            chat,
+            "{}x",
+            "error unmarshaling request bodyMap: invalid character 'x' after top-level value",
+        );
+        check(
+            ApiKind::Messages,
+            "[]",
+            "error unmarshaling request body: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        );
+        check(chat, "{\"model\":\"m\"}", no_messages);
+        check(chat, "{\"model\":\"m\",\"messages\":[]}", no_messages);
+        check(chat, "null", no_messages);
+        check(
+            ApiKind::Completions,
+            "{}",
+            "invalid completions request: must have prompt field",
+        );
+        check(
+            ApiKind::Conversations,
+            "{\"items\":[]}",
+            "invalid conversations request: must have items field",
+        );
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(128), "]".repeat(128));
+        assert!(
+            read(chat, &[&deep])
+                .unwrap_err()
+                .contains("nested deeper than 128")
+        );
+    }
+
+    #[test]
+    fn what_routing_does_not_need_is_the_engine_s_to_judge() {
+        let facts = read(
+            ApiKind::Completions,
+            &["{\"prompt\":\"p\",\"stream\":\"yes\",\"max_tokens\":-1,\"model\":5}"],
+        )
+        .unwrap();
+        assert_eq!(
+            (facts.stream, facts.max_tokens, &*facts.model),
+            (false, None, "")
+        );
+        assert_eq!(facts.model_at, 1..1);
+    }
+}

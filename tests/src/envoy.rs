@@ -1,0 +1,160 @@
+//! The real Envoy, with a picker behind its ext_proc filter.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+
+use crate::binary::envoy;
+use crate::patience::until;
+use crate::port;
+use crate::process::Process;
+use crate::scratch::Scratch;
+
+/// How Envoy passes bodies to the picker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bodies {
+    /// Piece by piece, replaced by what the picker sends.
+    FullDuplex,
+    /// In one piece of at most 4 MiB; answers are not passed.
+    Buffered,
+    /// Piece by piece, after the head was released.
+    Streamed,
+    /// Not at all.
+    None,
+}
+
+/// An Envoy that forwards to whatever endpoint the picker's header names.
+pub struct Envoy {
+    /// The child.
+    pub process: Process,
+    /// Where clients go.
+    pub address: SocketAddr,
+    _files: Scratch,
+}
+
+impl Envoy {
+    /// One that asks the picker at `picker`.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[track_caller]
+    pub fn before(picker: SocketAddr, bodies: Bodies) -> Self {
+        Self::configured(picker, bodies, "")
+    }
+
+    /// One that asks the picker at `picker` over TLS without looking at its certificate.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[track_caller]
+    pub fn before_with_tls(picker: SocketAddr, bodies: Bodies) -> Self {
+        const TLS: &str = "
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        common_tls_context: {alpn_protocols: [h2]}";
+        Self::configured(picker, bodies, TLS)
+    }
+
+    #[track_caller]
+    fn configured(picker: SocketAddr, bodies: Bodies, transport: &str) -> Self {
+        let files = Scratch::new("envoy");
+        for _ in 0..4 {
+            let address = port::free();
+            let config = config(address, picker, bodies, transport);
+            let path = files.file("envoy.yaml", &config);
+            let mut command = Command::new(envoy());
+            command.args(["--config-path", &path, "--disable-hot-restart"]);
+            command.args(["--concurrency", "1", "--log-level", "warning"]);
+            let mut process = Process::start("envoy", command);
+            let listens = until(&format!("envoy to listen at {address}"), || {
+                if process.ended().is_some() {
+                    return Some(false);
+                }
+                TcpStream::connect(address).is_ok().then_some(true)
+            });
+            if listens {
+                return Self {
+                    process,
+                    address,
+                    _files: files,
+                };
+            }
+            process.wait_end();
+            let lines = process.lines().join("\n");
+            assert!(lines.contains("in use"), "envoy ended:\n{lines}");
+        }
+        panic!("envoy found no free port");
+    }
+}
+
+fn config(address: SocketAddr, picker: SocketAddr, bodies: Bodies, transport: &str) -> String {
+    let (request, response, trailers) = match bodies {
+        Bodies::FullDuplex => ("FULL_DUPLEX_STREAMED", "FULL_DUPLEX_STREAMED", "SEND"),
+        Bodies::Buffered => ("BUFFERED", "NONE", "SKIP"),
+        Bodies::Streamed => ("STREAMED", "STREAMED", "SKIP"),
+        Bodies::None => ("NONE", "NONE", "SKIP"),
+    };
+    format!(
+        "
+static_resources:
+  listeners:
+  - name: in
+    per_connection_buffer_limit_bytes: 4194304
+    address: {{socket_address: {{address: {}, port_value: {}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          codec_type: AUTO
+          http_protocol_options: {{enable_trailers: true}}
+          route_config:
+            name: r
+            virtual_hosts:
+            - name: v
+              domains: [\"*\"]
+              routes:
+              - match: {{prefix: \"/\"}}
+                route: {{cluster: pool, timeout: 0s, idle_timeout: 0s}}
+          http_filters:
+          - name: envoy.filters.http.ext_proc
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor
+              grpc_service: {{envoy_grpc: {{cluster_name: epp}}, timeout: 10s}}
+              message_timeout: 1000s
+              metadata_options: {{receiving_namespaces: {{untyped: [envoy.lb]}}, forwarding_namespaces: {{untyped: [envoy.lb, envoy.lb.subset_hint]}}}}
+              processing_mode: {{request_header_mode: SEND, response_header_mode: SEND, request_body_mode: {request}, response_body_mode: {response}, request_trailer_mode: {trailers}, response_trailer_mode: {trailers}}}
+          - name: envoy.filters.http.router
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+  - name: pool
+    type: ORIGINAL_DST
+    connect_timeout: 5s
+    lb_policy: CLUSTER_PROVIDED
+    original_dst_lb_config: {{use_http_header: true, http_header_name: x-gateway-destination-endpoint}}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{http_protocol_options: {{enable_trailers: true}}}}
+  - name: epp
+    type: STATIC
+    connect_timeout: 5s{transport}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{http2_protocol_options: {{}}}}
+    load_assignment:
+      cluster_name: epp
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}
+",
+        address.ip(),
+        address.port(),
+        picker.ip(),
+        picker.port()
+    )
+}

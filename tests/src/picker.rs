@@ -1,0 +1,93 @@
+//! `pointsman epp`: the picker that a gateway asks.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::http::Request;
+use crate::patience::until;
+use crate::port;
+use crate::process::Process;
+use crate::server::{Gateway, plain};
+
+/// How often the picker is started with new ports when another process was quicker to take one.
+const ATTEMPTS: usize = 4;
+
+/// A picker with its ports.
+pub struct Picker {
+    /// The process; its `address` is the ext_proc port, its `admin` the metrics port.
+    pub server: Gateway,
+    /// The health port.
+    pub health: SocketAddr,
+}
+
+impl Picker {
+    /// A picker without TLS for the endpoints of a file, ready to serve.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn before(endpoints: &str, flags: &[&str]) -> Self {
+        let flags = [&["--endpoints", endpoints, "--secure-serving=false"], flags].concat();
+        Self::start(&flags)
+    }
+
+    /// A picker with these flags beside its ports, ready to serve.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn start(flags: &[&str]) -> Self {
+        for attempt in 1..=ATTEMPTS {
+            let ports = [port::free(), port::free(), port::free()];
+            let mut arguments = vec!["epp".to_owned(), "--bind=127.0.0.1".into()];
+            let names = ["--grpc-port", "--grpc-health-port", "--metrics-port"];
+            for (name, port) in names.iter().zip(ports) {
+                arguments.extend([(*name).to_owned(), port.port().to_string()]);
+            }
+            arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+            let mut process = Process::start("epp", plain(&arguments));
+            let [address, health, admin] = ports;
+            let ended = until(&format!("epp to be ready at {admin}"), || {
+                if let Some(status) = process.ended() {
+                    return Some(Some(status));
+                }
+                let request = Request::get("/readyz").patience(Duration::from_secs(5));
+                let good = request.send(admin).is_ok_and(|r| r.status == 200);
+                (good && TcpStream::connect(address).is_ok()).then_some(None)
+            });
+            let Some(status) = ended else {
+                let server = Gateway {
+                    process,
+                    address,
+                    admin,
+                };
+                return Self { server, health };
+            };
+            process.wait_end();
+            let lines = process.lines().join("\n");
+            assert!(
+                lines.contains("in use") && attempt < ATTEMPTS,
+                "epp ended with {status}:\n{lines}"
+            );
+        }
+        unreachable!("the last attempt returns or panics")
+    }
+
+    /// The endpoint that was picked for a request, by its name.
+    ///
+    /// # Panics
+    /// When there is no such decision.
+    #[track_caller]
+    pub fn picked(&self, request_id: &str) -> String {
+        let receipt = self
+            .server
+            .admin_json(&format!("/debug/decisions/{request_id}"));
+        let profiles = receipt["profiles"].as_array().cloned().unwrap_or_default();
+        let picked = profiles.last().map(|run| run["picked"][0].clone());
+        picked
+            .as_ref()
+            .and_then(|name| name.as_str())
+            .unwrap_or_else(|| panic!("nobody was picked: {receipt}"))
+            .to_owned()
+    }
+}
