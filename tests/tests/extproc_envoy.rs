@@ -199,6 +199,7 @@ fn trailers_end_a_body() {
     let response =
         http::exchange(bed.envoy.address, bytes.as_bytes(), Duration::from_secs(20)).unwrap();
     assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!(bed.arrived("/v1/completions").0.body, body.as_bytes());
     bed.picker.server.wait_idle();
 }
 
