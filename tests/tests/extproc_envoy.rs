@@ -339,6 +339,24 @@ fn refusals_are_the_reference_s_word_for_word() {
 }
 
 #[test]
+fn a_balancer_that_follows_metadata_sends_to_who_was_chosen() {
+    let bed = Bed::new(Bodies::FullDuplex, answer);
+    let addresses: Vec<SocketAddr> = bed.backends.iter().map(Backend::address).collect();
+    for bodies in [Bodies::FullDuplex, Bodies::Buffered] {
+        let envoy = Envoy::by_metadata(bed.picker.server.address, bodies, &addresses);
+        for number in 0..12 {
+            let path = format!("/{bodies:?}/{number}/v1/completions");
+            let response =
+                Request::post(&path, &json!({"model": "m", "prompt": "p"})).answered(envoy.address);
+            assert_eq!(response.status, 200, "{}", response.text());
+            let (_, name) = bed.arrived(&path);
+            assert_eq!(bed.picked_for(&response), format!("default/{name}"));
+        }
+    }
+    bed.picker.server.wait_idle();
+}
+
+#[test]
 fn requests_without_a_body_reach_an_endpoint() {
     for bodies in [Bodies::FullDuplex, Bodies::Buffered, Bodies::None] {
         let bed = Bed::new(bodies, |_, reply| reply.json(200, &json!({"data": []})));
