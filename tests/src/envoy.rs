@@ -38,7 +38,24 @@ impl Envoy {
     /// When it does not listen.
     #[track_caller]
     pub fn before(picker: SocketAddr, bodies: Bodies) -> Self {
-        Self::configured(picker, bodies, "")
+        Self::configured(picker, bodies, "", BY_HEADER)
+    }
+
+    /// One whose load balancer follows the picker's metadata, and knows these endpoints.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[track_caller]
+    pub fn by_metadata(picker: SocketAddr, bodies: Bodies, endpoints: &[SocketAddr]) -> Self {
+        let mut pool = BY_METADATA.to_owned();
+        for at in endpoints {
+            pool.push_str(&format!(
+                "        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}\n",
+                at.ip(),
+                at.port()
+            ));
+        }
+        Self::configured(picker, bodies, "", &pool)
     }
 
     /// One that asks the picker at `picker` over TLS without looking at its certificate.
@@ -53,15 +70,15 @@ impl Envoy {
       typed_config:
         \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
         common_tls_context: {alpn_protocols: [h2]}";
-        Self::configured(picker, bodies, TLS)
+        Self::configured(picker, bodies, TLS, BY_HEADER)
     }
 
     #[track_caller]
-    fn configured(picker: SocketAddr, bodies: Bodies, transport: &str) -> Self {
+    fn configured(picker: SocketAddr, bodies: Bodies, transport: &str, pool: &str) -> Self {
         let files = Scratch::new("envoy");
         for _ in 0..4 {
             let address = port::free();
-            let config = config(address, picker, bodies, transport);
+            let config = config(address, picker, bodies, transport, pool);
             let path = files.file("envoy.yaml", &config);
             let mut command = Command::new(envoy());
             command.args(["--config-path", &path, "--disable-hot-restart"]);
@@ -88,7 +105,42 @@ impl Envoy {
     }
 }
 
-fn config(address: SocketAddr, picker: SocketAddr, bodies: Bodies, transport: &str) -> String {
+/// A pool whose endpoint is named by the picker's header.
+const BY_HEADER: &str = "
+    type: ORIGINAL_DST
+    lb_policy: CLUSTER_PROVIDED
+    original_dst_lb_config: {use_http_header: true, http_header_name: x-gateway-destination-endpoint}
+";
+
+/// A pool whose endpoint is named by the picker's metadata; its endpoints follow.
+const BY_METADATA: &str = "
+    type: STATIC
+    load_balancing_policy:
+      policies:
+      - typed_extension_config:
+          name: envoy.load_balancing_policies.override_host
+          typed_config:
+            \"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost
+            override_host_sources: [{metadata: {key: envoy.lb, path: [{key: x-gateway-destination-endpoint}]}}]
+            fallback_policy:
+              policies:
+              - typed_extension_config:
+                  name: envoy.load_balancing_policies.round_robin
+                  typed_config:
+                    \"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
+    load_assignment:
+      cluster_name: pool
+      endpoints:
+      - lb_endpoints:
+";
+
+fn config(
+    address: SocketAddr,
+    picker: SocketAddr,
+    bodies: Bodies,
+    transport: &str,
+    pool: &str,
+) -> String {
     let (request, response, trailers) = match bodies {
         Bodies::FullDuplex => ("FULL_DUPLEX_STREAMED", "FULL_DUPLEX_STREAMED", "SEND"),
         Bodies::Buffered => ("BUFFERED", "NONE", "SKIP"),
@@ -131,15 +183,11 @@ static_resources:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
   clusters:
   - name: pool
-    type: ORIGINAL_DST
     connect_timeout: 5s
-    lb_policy: CLUSTER_PROVIDED
-    original_dst_lb_config: {{use_http_header: true, http_header_name: x-gateway-destination-endpoint}}
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{http_protocol_options: {{enable_trailers: true}}}}
-  - name: epp
+        explicit_http_config: {{http_protocol_options: {{enable_trailers: true}}}}{pool}  - name: epp
     type: STATIC
     connect_timeout: 5s{transport}
     typed_extension_protocol_options:

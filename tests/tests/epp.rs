@@ -218,6 +218,47 @@ fn health_is_told_by_name_and_turns_when_a_termination_begins() {
 }
 
 #[test]
+fn a_decision_is_logged_before_its_answer_ends() {
+    let bed = Bed::new();
+    let log = bed.files.path().join("decisions.log");
+    let shown = log.to_string_lossy().into_owned();
+    let picker = Picker::before(
+        &bed.endpoints,
+        &["-v", "1", "--quiet", "--log-file", &shown],
+    );
+    for bodies in [Bodies::FullDuplex, Bodies::Buffered] {
+        let envoy = Envoy::before(picker.server.address, bodies);
+        for number in 0..20 {
+            let id = format!("logged-{number}-{bodies:?}");
+            let asked = json!({"model": "m", "prompt": "p"});
+            let response = Request::post("/v1/completions", &asked)
+                .header("x-request-id", &id)
+                .answered(envoy.address);
+            assert_eq!(response.status, 200);
+            let id = response.header("x-request-id").unwrap();
+            let text = std::fs::read_to_string(&log).unwrap();
+            let line = text.lines().find(|line| line.contains(id));
+            let line = line.unwrap_or_else(|| panic!("{id} is not in the log"));
+            assert!(line.contains("\"msg\":\"Scoring decision\""), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_message_above_the_bound_ends_its_stream_and_no_other() {
+    let bed = Bed::new();
+    let flags = ["--grpc-max-recv-msg-size", "16KiB"];
+    let picker = Picker::before(&bed.endpoints, &flags);
+    // In one piece the body is one message.
+    let envoy = Envoy::before(picker.server.address, Bodies::Buffered);
+    let large = json!({"model": "m", "prompt": "x".repeat(64 << 10)});
+    let refused = Request::post("/v1/completions", &large).answered(envoy.address);
+    assert_eq!(refused.status, 500, "what Envoy makes of a failed stream");
+    assert_eq!(ask(&envoy), 200);
+    picker.server.wait_idle();
+}
+
+#[test]
 fn a_stream_that_is_open_at_the_end_is_finished() {
     let backend = Backend::start(|request, reply| {
         if request.path == "/metrics" {

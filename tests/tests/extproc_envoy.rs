@@ -199,6 +199,7 @@ fn trailers_end_a_body() {
     let response =
         http::exchange(bed.envoy.address, bytes.as_bytes(), Duration::from_secs(20)).unwrap();
     assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!(bed.arrived("/v1/completions").0.body, body.as_bytes());
     bed.picker.server.wait_idle();
 }
 
@@ -335,6 +336,24 @@ fn refusals_are_the_reference_s_word_for_word() {
             );
         }
     }
+}
+
+#[test]
+fn a_balancer_that_follows_metadata_sends_to_who_was_chosen() {
+    let bed = Bed::new(Bodies::FullDuplex, answer);
+    let addresses: Vec<SocketAddr> = bed.backends.iter().map(Backend::address).collect();
+    for bodies in [Bodies::FullDuplex, Bodies::Buffered] {
+        let envoy = Envoy::by_metadata(bed.picker.server.address, bodies, &addresses);
+        for number in 0..12 {
+            let path = format!("/{bodies:?}/{number}/v1/completions");
+            let response =
+                Request::post(&path, &json!({"model": "m", "prompt": "p"})).answered(envoy.address);
+            assert_eq!(response.status, 200, "{}", response.text());
+            let (_, name) = bed.arrived(&path);
+            assert_eq!(bed.picked_for(&response), format!("default/{name}"));
+        }
+    }
+    bed.picker.server.wait_idle();
 }
 
 #[test]

@@ -157,7 +157,7 @@ impl ReplyScanner {
         let mut from = 0;
         while let Some(at) = FIND_KEY.find(&text[from..]).filter(|at| from + at < until) {
             let object = &text[from + at..];
-            match usage_at(&object[..object.len().min(CARRY)]) {
+            match usage_at(&object[..object.len().min(CARRY)], self.facts.usage) {
                 Look::Found(usage) => self.facts.usage = usage,
                 Look::Nothing => {}
                 Look::More if object.len() < CARRY => {
@@ -270,6 +270,27 @@ mod tests {
         let lie = "\"prompt_tokens\":\"5\",\"completion_tokens\":2";
         let stream = stream.replace("\"prompt_tokens\":5,\"completion_tokens\":2", lie);
         check(EVENTS, &stream, (None, true, expected.2));
+    }
+
+    #[test]
+    fn a_stream_of_messages_tells_its_usage_in_two_parts() {
+        let stream = "event: message_start\n\
+             data: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"usage\":{\"input_tokens\":25,\"cache_read_input_tokens\":16,\"output_tokens\":1}}}\n\n\
+             event: message_delta\n\
+             data: {\"type\":\"message_delta\",\"delta\":{},\"usage\":{\"output_tokens\":15}}\n\n\
+             data: {\"type\":\"message_stop\"}\n\n";
+        for size in 1..stream.len() {
+            let facts = scan(EVENTS, stream.as_bytes(), size);
+            let usage = Usage {
+                prompt_tokens: 25,
+                completion_tokens: 15,
+                cached_tokens: Some(16),
+            };
+            assert_eq!(facts.usage, Some(usage), "by {size}");
+        }
+        // What was generated alone is no usage.
+        let delta = "data: {\"usage\":{\"output_tokens\":15}}\n\n";
+        assert_eq!(scan(EVENTS, delta.as_bytes(), 7).usage, None);
     }
 
     #[test]

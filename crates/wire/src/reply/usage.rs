@@ -4,6 +4,9 @@
 //! `input_tokens`, `output_tokens`, `input_tokens_details`. Counts are whole numbers from zero to
 //! a billion; anything else in one of them makes the whole object unbelievable. Missing generated or
 //! cached tokens are zero (embeddings generate none), a missing prompt count is not believed.
+//!
+//! Anthropic's streams tell the prompt at the beginning and what was generated at the end: an object with
+//! `output_tokens` alone goes on with the counts of the one before. Its cached tokens are `cache_read_input_tokens`.
 
 use crate::json::fault::JsonFault;
 use crate::json::scanner::{Kind, Scanner};
@@ -16,9 +19,9 @@ pub const KEY: &[u8] = b"\"usage\"";
 /// Largest believable token count.
 const MOST_TOKENS: f64 = 1e9;
 
-/// Looks for the usage object behind the key at the front of `text`. `Found(None)` is an object
-/// that is not believable; `Nothing` is no usage object at all (another value, `null`).
-pub fn usage_at(text: &[u8]) -> Look<Option<Usage>> {
+/// Looks for the usage object behind the key at the front of `text`; `before` is what the one before said. `Found(None)`
+/// is an object that is not believable; `Nothing` is no usage object at all (another value, `null`).
+pub fn usage_at(text: &[u8], before: Option<Usage>) -> Look<Option<Usage>> {
     if text.len() < KEY.len() {
         return if KEY.starts_with(text) {
             Look::More
@@ -35,26 +38,29 @@ pub fn usage_at(text: &[u8]) -> Look<Option<Usage>> {
         .count();
     match after.get(blank) {
         None => Look::More,
-        Some(b':') => read(&after[blank + 1..]).unwrap_or_else(Look::from),
+        Some(b':') => read(&after[blank + 1..], before).unwrap_or_else(Look::from),
         Some(_) => Look::Nothing,
     }
 }
 
-fn read(text: &[u8]) -> Result<Look<Option<Usage>>, JsonFault> {
+fn read(text: &[u8], before: Option<Usage>) -> Result<Look<Option<Usage>>, JsonFault> {
     let frames = [text];
     let mut scanner = Scanner::new(&frames);
     if scanner.kind()? != Kind::Object {
         return Ok(Look::Nothing);
     }
     let (mut prompt, mut completion, mut cached) = (Count::Absent, Count::Absent, Count::Absent);
+    let mut goes_on = false;
     let mut first = true;
     scanner.enter_object()?;
     while let Some(key) = scanner.next_key(&mut first)? {
         match (key.slice.unwrap_or_default(), scanner.kind()?) {
             (b"prompt_tokens" | b"input_tokens", kind) => prompt = count(&mut scanner, kind)?,
-            (b"completion_tokens" | b"output_tokens", kind) => {
+            (name @ (b"completion_tokens" | b"output_tokens"), kind) => {
+                goes_on = name == b"output_tokens";
                 completion = count(&mut scanner, kind)?;
             }
+            (b"cache_read_input_tokens", kind) => cached = count(&mut scanner, kind)?,
             (b"prompt_tokens_details" | b"input_tokens_details", Kind::Object) => {
                 cached = cached_tokens(&mut scanner)?;
             }
@@ -63,8 +69,14 @@ fn read(text: &[u8]) -> Result<Look<Option<Usage>>, JsonFault> {
             }
         }
     }
-    Ok(match (&prompt, &completion) {
-        (Count::Absent, Count::Absent) => Look::Nothing,
+    Ok(match (&prompt, &completion, before) {
+        (Count::Absent, Count::Absent, _) => Look::Nothing,
+        (Count::Absent, Count::Is(completion_tokens), Some(before)) if goes_on => {
+            Look::Found(Some(Usage {
+                completion_tokens: *completion_tokens,
+                ..before
+            }))
+        }
         _ => Look::Found(believable(prompt, completion, cached)),
     })
 }
@@ -141,7 +153,7 @@ mod tests {
     #[track_caller]
     fn check(value: &str, expected: Look<Option<(u32, u32, Option<u32>)>>) {
         let text = format!("\"usage\" : {value}");
-        let got = usage_at(text.as_bytes());
+        let got = usage_at(text.as_bytes(), None);
         let expected = match expected {
             Look::Found(usage) => Look::Found(usage.map(
                 |(prompt_tokens, completion_tokens, cached_tokens)| Usage {
@@ -156,7 +168,7 @@ mod tests {
         assert_eq!(got, expected, "{text}");
         // Any beginning of it asks for more, or says what the whole says.
         for end in 0..text.len() {
-            let part = usage_at(&text.as_bytes()[..end]);
+            let part = usage_at(&text.as_bytes()[..end], None);
             assert!(part == Look::More || part == got, "{}", &text[..end]);
         }
     }
