@@ -150,7 +150,9 @@ fn who_asks_wrongly_is_told_so() {
         &["explain", "--admin", "http://127.0.0.1:1"],
         "is a pointsman running there?",
     );
-    refused(&["explain", "--admin", "9090"], "write http://host:port");
+    let output = run(&["explain", "--admin", "9090"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("use http://HOST:PORT"));
     let empty = scratch.file("empty.log", "nothing here\n");
     refused(
         &["explain", "--from", &empty],

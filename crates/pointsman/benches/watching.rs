@@ -224,11 +224,11 @@ fn report(args: &Args, samples: &[Sample]) {
 
 /// Asks what the live page asks, once a second, of whoever listens there.
 async fn page(admin: SocketAddr) {
-    let (mut cursor, mut pool) = (String::new(), String::new());
+    let (mut cursor, mut pool, mut pending) = (String::new(), String::new(), String::new());
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
-        let path = format!("/debug/live?since={cursor}&pool={pool}&limit=100");
+        let path = format!("/debug/live?since={cursor}&pool={pool}&pending={pending}&limit=100");
         // Nobody listens there while the others are measured.
         let Ok((200, body)) = get(admin, &path).await else {
             continue;
@@ -236,6 +236,12 @@ async fn page(admin: SocketAddr) {
         if let Ok(answer) = serde_json::from_slice::<Value>(&body) {
             cursor = answer["cursor"].as_str().unwrap_or_default().to_owned();
             pool = answer["pool"]["generation"].to_string();
+            // As if none of those listed had ended, which is the most that the page can ask.
+            let listed = answer["decisions"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            let keys: Vec<&str> = listed.iter().filter_map(|d| d["key"].as_str()).collect();
+            pending = keys.join(",");
         }
     }
 }

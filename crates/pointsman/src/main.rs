@@ -6,10 +6,12 @@ mod console;
 mod explain;
 mod findings;
 mod lab;
+mod place;
 mod planning;
 mod receipts;
 mod remote;
 mod serving;
+mod verify;
 
 use std::process::ExitCode;
 
