@@ -6,7 +6,7 @@ use pointsman_tests::answer::{chat, chat_body};
 use pointsman_tests::backend::{Backend, Received, Reply};
 use pointsman_tests::http::Request;
 use pointsman_tests::scratch::Scratch;
-use pointsman_tests::server::Gateway;
+use pointsman_tests::server::{Gateway, plain};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/chat/completions";
@@ -46,7 +46,7 @@ struct Bed {
     /// Two that encode, one that prefills, one that decodes.
     backends: [(&'static str, Backend); 4],
     gateway: Gateway,
-    _files: Scratch,
+    files: Scratch,
 }
 
 impl Bed {
@@ -70,7 +70,7 @@ impl Bed {
         Self {
             backends,
             gateway,
-            _files: files,
+            files,
         }
     }
 
@@ -164,9 +164,21 @@ fn without_a_decider_a_part_stays_where_it_decodes() {
 }
 
 #[test]
-fn prefill_may_be_picked_first() {
+fn prefill_may_be_picked_first_and_the_receipt_still_says_who_decoded() {
     let bed = Bed::start("disagg-first", "{stageOrder: prefill-first}");
     let (received, pd) = bed.decoded(&chat("Hello", 4));
     assert_eq!(received.header(PREFILLER), Some(bed.address(2).as_str()));
     assert_eq!(pd["decision"], "prefill-decode", "{pd}");
+
+    bed.gateway.wait_idle();
+    let receipts = bed.gateway.admin_json("/debug/decisions?limit=10");
+    let receipts = bed.files.file("receipts.json", &receipts.to_string());
+    let config = bed.files.path().join("config.yaml");
+    let config = config.display().to_string();
+    let arguments = ["replay", &receipts, "-o", "json", "--config-file", &config];
+    let output = plain(&arguments.map(str::to_owned)).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let again: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(again["replayed"], 1, "{again}");
+    assert_eq!(again["changed"], json!([]), "{again}");
 }

@@ -90,6 +90,13 @@ impl Receipt {
         let hash = |known: &String| *known == format!("{:016x}", id_hash(id.as_bytes()));
         self.request_id == id || self.response_hash.as_ref().is_some_and(hash)
     }
+
+    /// Who was picked to answer: whoever was tried first. The first profile that ran may have picked for another part.
+    pub fn picked(&self) -> Option<&str> {
+        let tried = self.attempts.first().map(|attempt| &attempt.endpoint);
+        let picked = || self.profiles.first()?.picked.first();
+        tried.or_else(picked).map(String::as_str)
+    }
 }
 
 /// Which plan decided.

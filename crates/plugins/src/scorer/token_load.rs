@@ -96,41 +96,14 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
     })))
 }
 
-impl TokenLoad {
-    fn each(&self, ctx: &Ctx<'_>, rows: &RowSet, mut put: impl FnMut(usize, f64, f64)) {
+impl Scorer for TokenLoad {
+    fn score(&self, ctx: &Ctx<'_>, rows: &RowSet, out: &mut [f64]) {
         let Some(load) = ctx.produced.load(&self.producer) else {
             return;
         };
         rows.for_each(|row| {
             let tokens = (load.in_flight[row] + load.uncached[row]) as f64;
-            put(
-                row,
-                tokens,
-                1.0 - tokens.min(self.threshold) / self.threshold,
-            );
-        });
-    }
-}
-
-impl Scorer for TokenLoad {
-    fn score(&self, ctx: &Ctx<'_>, rows: &RowSet, out: &mut [f64]) {
-        self.each(ctx, rows, |row, _, score| out[row] = score);
-    }
-
-    fn terms(&self) -> &'static [&'static str] {
-        &["tokens"]
-    }
-
-    fn score_with_terms(
-        &self,
-        ctx: &Ctx<'_>,
-        rows: &RowSet,
-        out: &mut [f64],
-        terms: &mut [Vec<f64>],
-    ) {
-        self.each(ctx, rows, |row, tokens, score| {
-            out[row] = score;
-            terms[0][row] = tokens;
+            out[row] = 1.0 - tokens.min(self.threshold) / self.threshold;
         });
     }
 }

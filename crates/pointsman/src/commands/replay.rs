@@ -102,8 +102,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         match replay.again(receipt) {
             Err(why) => *report.skipped.entry(why.to_string()).or_default() += 1,
             Ok(again) => {
-                let was = receipt.profiles.first().and_then(|p| p.picked.first());
-                report.add(&receipt.request_id, was.map_or("", String::as_str), again);
+                let was = receipt.picked().unwrap_or_default();
+                report.add(&receipt.request_id, was, again);
             }
         }
     }

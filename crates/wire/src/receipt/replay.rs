@@ -196,8 +196,8 @@ impl Replay {
         match order {
             Some(order) => {
                 again.recorded.insert(handler);
-                let first = receipt.attempts.first();
-                let picked = |run: &ProfileFacts| run.picked.first() == first.map(|a| &a.endpoint);
+                let who = receipt.picked();
+                let picked = |run: &ProfileFacts| run.picked.first().map(String::as_str) == who;
                 let primary = receipt.profiles.iter().position(picked).unwrap_or(0);
                 Order { order, primary }
             }
