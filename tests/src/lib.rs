@@ -20,6 +20,8 @@ pub mod server;
 
 pub mod backend;
 
+pub mod browser;
+
 pub mod burst;
 
 pub mod answer;

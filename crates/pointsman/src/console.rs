@@ -24,7 +24,10 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>], colour: bool) -> St
             .iter()
             .filter_map(|row| row.get(column))
             .map(|cell| cell.chars().count());
-        cells.chain([headings[column].len()]).max().unwrap_or(0)
+        cells
+            .chain([headings[column].chars().count()])
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut out = String::new();

@@ -3,10 +3,15 @@
 mod arguments;
 mod commands;
 mod console;
+mod explain;
 mod findings;
 mod lab;
+mod place;
 mod planning;
+mod receipts;
+mod remote;
 mod serving;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -349,6 +349,12 @@ impl Exchange {
             let at = outcome.at;
             self.lane.ring.lock().finish(record, outcome, reply_id);
             self.meter.written(&self.lane.cells, at, self.now());
+            if router.log.wants_receipts() {
+                let recorded = self.lane.ring.lock().get(record);
+                if let Some(recorded) = recorded {
+                    router.log.receipt(&recorded, at);
+                }
+            }
         }
     }
 

@@ -19,3 +19,5 @@ pub mod door;
 pub mod admin;
 
 pub mod upkeep;
+
+pub mod idle;

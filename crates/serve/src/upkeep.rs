@@ -1,10 +1,12 @@
-//! What the plan's plugins do between requests: once a second, expiry and forgetting who left.
+//! What is done between requests, once a second: expiry, forgetting who left, and a look whether the picker is idle.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::idle::{IdleWatch, sentence};
 use crate::router::Router;
 
 /// Time between two rounds.
@@ -14,9 +16,19 @@ const EVERY: Duration = Duration::from_secs(1);
 pub async fn keep_up(router: Arc<Router>) {
     let mut rounds = interval(EVERY);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut idle = IdleWatch::default();
     loop {
         rounds.tick().await;
         round(&router);
+        let counts = &router.counts;
+        let seen = (
+            counts.decisions.load(Ordering::Relaxed),
+            counts.bypassed.load(Ordering::Relaxed),
+        );
+        if let Some(past) = idle.look(seen.0, seen.1) {
+            let at = router.clock.unix_ns(router.clock.now());
+            router.log.remark(at, &sentence(past));
+        }
     }
 }
 

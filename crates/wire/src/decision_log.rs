@@ -1,14 +1,24 @@
 //! The decision log: one JSON line per decision, in the words that users grep for.
 //!
 //! `level, ts, logger, caller, msg` come first, as the reference's logger writes them, then the fields.
-//! `Scoring decision` names the pick and every total; `Scoring breakdown` shows each scorer's raw values.
+//! `Scoring decision` names the pick and every total; `Scoring breakdown` shows each scorer's raw values;
+//! `Request receipt` comes when the request has ended and holds its receipt.
 //! Above [`LISTED`] candidates a line lists the best and counts the rest. Prompts are never written.
 
 use std::fmt::Write as _;
 
 use pointsman_core::schedule::decision::{Decision, FrozenRun};
 
-use crate::receipt::{Meta, rfc3339};
+use crate::receipt::{Meta, Receipt, rfc3339};
+
+/// `msg` of the line that tells what was picked.
+pub const DECISION_MSG: &str = "Scoring decision";
+
+/// `msg` of the line with every scorer's values.
+pub const BREAKDOWN_MSG: &str = "Scoring breakdown";
+
+/// `msg` of the line that holds a receipt.
+pub const RECEIPT_MSG: &str = "Request receipt";
 
 /// Candidates written out in full; of larger sets the best [`SHOWN`] are listed.
 pub const LISTED: usize = 64;
@@ -21,7 +31,7 @@ pub fn write_decision(out: &mut String, decision: &Decision, meta: &Meta) {
     for run in &decision.runs {
         let profile = &decision.plan.profiles[run.profile];
         let picker = &profile.picker;
-        begin(out, "Scoring decision", meta);
+        begin(out, DECISION_MSG, meta);
         let _ = write!(out, ",\"profile\":{}", quoted(&profile.name));
         let _ = write!(
             out,
@@ -48,7 +58,7 @@ pub fn write_breakdown(out: &mut String, decision: &Decision, meta: &Meta) {
     for run in &decision.runs {
         let profile = &decision.plan.profiles[run.profile];
         let (order, rest) = listed(run);
-        begin(out, "Scoring breakdown", meta);
+        begin(out, BREAKDOWN_MSG, meta);
         let _ = write!(out, ",\"profile\":{}", quoted(&profile.name));
         let name_at = |at: usize| decision.name(decision.rows[at]).to_owned();
         list(
@@ -91,6 +101,14 @@ pub fn write_breakdown(out: &mut String, decision: &Decision, meta: &Meta) {
         );
         end(out, rest);
     }
+}
+
+/// Appends the line with the whole receipt of a request that has ended.
+pub fn write_receipt(out: &mut String, receipt: &Receipt, meta: &Meta) {
+    begin(out, RECEIPT_MSG, meta);
+    let written = serde_json::to_string(receipt).unwrap_or_else(|_| "null".to_owned());
+    let _ = write!(out, ",\"receipt\":{written}");
+    end(out, 0);
 }
 
 /// Appends the line for a request that no candidate was left for.

@@ -39,6 +39,17 @@ pub struct Meta {
     pub pick_ns: u64,
     /// What was decided about prefill and decode.
     pub pd: Option<PdDecision>,
+    /// [`id_hash`] of the id that the answer carried; 0 if none is known.
+    pub response_hash: u64,
+}
+
+/// FNV-1a (64 bits) of an id, never 0: an answer's id is kept as this number, enough to find its receipt again.
+pub fn id_hash(id: &[u8]) -> u64 {
+    id.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |h, &b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        })
+        .max(1)
 }
 
 /// One receipt.
@@ -48,6 +59,8 @@ pub struct Meta {
 pub struct Receipt {
     pub schema_version: u32,
     pub request_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_hash: Option<String>,
     pub at: String,
     pub door: String,
     pub model: String,
@@ -69,6 +82,14 @@ pub struct Receipt {
     pub times_ms: Times,
     pub replayable: bool,
     pub truncated: bool,
+}
+
+impl Receipt {
+    /// Whether it is about the request of this id, or the one whose answer carried it.
+    pub fn is_of(&self, id: &str) -> bool {
+        let hash = |known: &String| *known == format!("{:016x}", id_hash(id.as_bytes()));
+        self.request_id == id || self.response_hash.as_ref().is_some_and(hash)
+    }
 }
 
 /// Which plan decided.

@@ -1,5 +1,6 @@
 //! The counterparts that tests need, one file each, listed once in [`ALL`].
 
+mod chromium;
 mod python;
 
 use anyhow::{Context, Result};
@@ -18,8 +19,8 @@ pub(crate) struct Counterpart {
     prepare: fn(&Cache) -> Result<std::path::PathBuf>,
 }
 
-/// In the order of preparation. The next ones (Envoy, the Kubernetes API server, Chromium, Redis) go here.
-pub(crate) const ALL: &[Counterpart] = &[python::COUNTERPART];
+/// In the order of preparation. The next ones (Envoy, the Kubernetes API server, Redis) go here.
+pub(crate) const ALL: &[Counterpart] = &[python::COUNTERPART, chromium::COUNTERPART];
 
 /// Prepares all of them.
 pub(crate) fn all(cache: &Cache) -> Result<()> {

@@ -141,7 +141,7 @@ pub struct WrittenMemory {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WrittenReceipts {
-    /// Memory of all receipts kept, read at the start; `16Mi` when left out.
+    /// Memory of all receipts kept, read at the start; `16Mi` when left out, 0 keeps none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
 }
@@ -271,7 +271,7 @@ impl WrittenOwn {
                 .read(memory.prefix_index.as_ref(), "memory.prefixIndex", bytes)
                 .map_or_else(Memory::default, |prefix_index| Memory { prefix_index }),
             receipts: reading
-                .read(receipts.memory.as_ref(), "receipts.memory", bytes)
+                .read(receipts.memory.as_ref(), "receipts.memory", parse_quantity)
                 .map_or_else(Receipts::default, |memory| Receipts { memory }),
             metrics: self
                 .metrics

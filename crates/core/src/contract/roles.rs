@@ -57,6 +57,12 @@ pub trait Filter: Send + Sync {
     fn state(&self) -> Option<State> {
         None
     }
+
+    /// What a candidate must carry to stay, in words and with the names of its labels, as in `tier in (gold)`; empty
+    /// where the parameters say nothing about it.
+    fn wants(&self) -> String {
+        String::new()
+    }
 }
 
 /// Rates candidates.

@@ -91,6 +91,19 @@ impl Filter for Parameters {
     fn is_repeatable(&self) -> bool {
         true
     }
+
+    fn wants(&self) -> String {
+        let without = if self.allows_no_label {
+            " or no such label"
+        } else {
+            ""
+        };
+        format!(
+            "{} in ({}){without}",
+            self.label,
+            self.valid_values.join(", ")
+        )
+    }
 }
 
 #[cfg(test)]

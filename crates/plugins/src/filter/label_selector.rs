@@ -127,6 +127,18 @@ impl Test {
             Self::DoesNotExist => value.is_none(),
         }
     }
+
+    fn said(&self, key: &str) -> String {
+        match self {
+            Self::In(values) => match values.as_slice() {
+                [one] => format!("{key}={one}"),
+                many => format!("{key} in ({})", many.join(", ")),
+            },
+            Self::NotIn(values) => format!("{key} not in ({})", values.join(", ")),
+            Self::Exists => format!("{key} present"),
+            Self::DoesNotExist => format!("{key} absent"),
+        }
+    }
 }
 
 impl LabelSelector {
@@ -144,6 +156,15 @@ impl Filter for LabelSelector {
 
     fn is_repeatable(&self) -> bool {
         true
+    }
+
+    fn wants(&self) -> String {
+        let said: Vec<String> = self
+            .tests
+            .iter()
+            .map(|(key, test)| test.said(key))
+            .collect();
+        said.join(", ")
     }
 }
 
@@ -184,6 +205,19 @@ mod tests {
             r#"{"matchExpressions":[{"key":"kv","operator":"DoesNotExist"}]}"#,
             "c",
         );
+    }
+
+    #[test]
+    fn it_says_what_it_wants() {
+        let parameters = r#"{"matchLabels":{"kv":"nvlink"},"matchExpressions":[
+            {"key":"tier","operator":"In","values":["1","2"]},{"key":"old","operator":"DoesNotExist"}]}"#;
+        let generation = pointsman_core::contract::spec::Generation::G1;
+        let Ok(Built::Filter(filter)) =
+            pointsman_core::fixture::build(&SPEC, parameters, generation)
+        else {
+            panic!("a filter is built");
+        };
+        assert_eq!(filter.wants(), "kv=nvlink, tier in (1, 2), old absent");
     }
 
     #[test]

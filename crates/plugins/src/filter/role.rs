@@ -98,6 +98,15 @@ impl Filter for ByRole {
     fn is_repeatable(&self) -> bool {
         true
     }
+
+    fn wants(&self) -> String {
+        let without = if self.without {
+            " or no such label"
+        } else {
+            ""
+        };
+        format!("{LABEL} in ({}){without}", self.roles.join(", "))
+    }
 }
 
 #[cfg(test)]

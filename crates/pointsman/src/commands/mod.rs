@@ -1,10 +1,13 @@
 //! The commands, one file each, and the choice among them.
 
+mod explain;
 mod gateway;
 mod proxy;
+mod replay;
 mod sim;
 mod up;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,7 +22,10 @@ Examples:
   pointsman gateway --endpoints pool.yaml               the gateway for your own backends
   pointsman proxy --kind fs --prefill http://p:8000 --decode http://d:8000
   pointsman sim --model my-model --port 8000            one simulated model server
-  pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it";
+  pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
+  pointsman verify                                      proves that the running gateway works, or says why not
+  pointsman explain                                     why the latest request went where it went
+  pointsman replay receipts.json --config-file new.yaml what another configuration would have picked";
 
 /// Performance-aware router for disaggregated (prefill/decode) LLM serving.
 ///
@@ -44,6 +50,12 @@ enum Command {
     Sim(sim::Args),
     /// Check configurations and route files, and show the plan that they mean.
     Validate(validate::Args),
+    /// Prove a running gateway, or say what is wrong and what mends it.
+    Verify(verify::Args),
+    /// Show one decision: candidates, filters, readings, scores, tie, pick and outcome.
+    Explain(explain::Args),
+    /// Make recorded decisions again under another configuration.
+    Replay(replay::Args),
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
@@ -63,19 +75,26 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Up(args) => up::run(args),
-        Command::Gateway(args) => gateway::run(args),
-        Command::Proxy(args) => proxy::run(args),
-        Command::Sim(args) => sim::run(args),
-        Command::Validate(args) => validate::run(args),
+        Command::Up(args) => up::run(args).map(good),
+        Command::Gateway(args) => gateway::run(args).map(good),
+        Command::Proxy(args) => proxy::run(args).map(good),
+        Command::Sim(args) => sim::run(args).map(good),
+        Command::Validate(args) => validate::run(args).map(good),
+        Command::Verify(args) => verify::run(args),
+        Command::Explain(args) => explain::run(args).map(good),
+        Command::Replay(args) => replay::run(args).map(good),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&format!("error: {error:#}\n"));
             ExitCode::from(1)
         }
     }
+}
+
+fn good((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 /// The arguments, where every flag without a variable of its own can also be given as `POINTSMAN_<FLAG>`.

@@ -330,8 +330,8 @@ fn banner(
         vec![
             "admin".to_owned(),
             "observe".to_owned(),
-            admin,
-            "/debug/decisions  /debug/endpoints  /metrics".to_owned(),
+            admin.clone(),
+            "live page at /, /debug/decisions, /metrics".to_owned(),
         ],
     ];
     for p in parts {
@@ -357,7 +357,7 @@ fn banner(
         stdout_has_colour() && args.log.log == LogStyle::Pretty,
     );
     format!(
-        "pointsman {}: the lab on this machine, {}\n\n{table}\nTry it:\n  curl -s {gateway}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{{\"model\":\"{MODEL}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}],\"max_tokens\":8}}'\n\nCtrl-C ends it.\n\n",
+        "pointsman {}: the lab on this machine, {}\n\n{table}\nTry it:\n  curl -s {gateway}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{{\"model\":\"{MODEL}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}],\"max_tokens\":8}}'\nWatch every decision, live:\n  {admin}/\n\nCtrl-C ends it.\n\n",
         env!("CARGO_PKG_VERSION"),
         in_a_line(&plan),
     )

@@ -7,6 +7,7 @@ use pointsman_wire::receipt::{Receipt, SCHEMA_VERSION};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::admin::live::Key;
 use crate::record::ring::Recorded;
 use crate::router::Router;
 
@@ -38,10 +39,21 @@ struct Decisions {
     decisions: Vec<Receipt>,
 }
 
-/// One decision by request id or by the id of its answer.
-pub fn decision(router: &Router, id: &str) -> Option<String> {
-    let recorded = router.find(id)?;
+/// One decision by request id or by the id of its answer: the latest of equal ids, or with `key=K` in the query the
+/// one that `/debug/live` listed under that key.
+pub fn decision(router: &Router, id: &str, query: &str) -> Option<String> {
+    let key = query.split('&').find_map(|pair| pair.strip_prefix("key="));
+    let recorded = match key {
+        None => router.find(id)?,
+        Some(key) => by_key(router, key).filter(|found| found.meta.request_id == id)?,
+    };
     serde_json::to_string(&written(&recorded)).ok()
+}
+
+fn by_key(router: &Router, key: &str) -> Option<Recorded> {
+    let key = Key::parse(key)?;
+    let lanes = router.lanes();
+    lanes.get(key.lane)?.ring.lock().numbered(key.number)
 }
 
 fn written(recorded: &Recorded) -> Receipt {

@@ -122,10 +122,11 @@ fn admission(admission: &Admission) -> Value {
 }
 
 fn profile(profile: &Profile) -> Value {
+    let filter = |f: &Named<dyn pointsman_core::contract::roles::Filter>| json!({"type": f.kind, "name": f.name.as_ref(), "wants": f.plugin.wants()});
     let scorer = |s: &pointsman_core::schedule::plan::Weighted| json!({"type": s.scorer.kind, "name": s.scorer.name.as_ref(), "weight": s.weight});
     json!({
         "name": profile.name,
-        "filters": profile.filters.iter().map(named).collect::<Vec<_>>(),
+        "filters": profile.filters.iter().map(filter).collect::<Vec<_>>(),
         "scorers": profile.scorers.iter().map(scorer).collect::<Vec<_>>(),
         "picker": named(&profile.picker),
     })

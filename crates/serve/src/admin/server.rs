@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use pointsman_http::{Body, collect};
 use pointsman_wire::status::error_body;
 
-use crate::admin::{debug, metrics, plan, prefixes};
+use crate::admin::{debug, live, metrics, page, plan, prefixes, routes};
 use crate::router::Router;
 
 /// What the admin port answers from.
@@ -22,7 +22,7 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
 }
 
-const PATHS: &str = "/healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/endpoints, /debug/plan, /debug/prefixes, /debug/learned";
+const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/prefixes, /debug/learned";
 
 /// Where a request is explained, by POST.
 const EXPLAIN: &str = "/debug/prefixes/explain";
@@ -86,22 +86,26 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
             response
         }
         "/debug/decisions" => json(debug::decisions(&admin.router, query)),
+        "/debug/live" => json(live::live(&admin.router, query)),
         "/debug/endpoints" => json(debug::endpoints(&admin.router)),
         "/debug/plan" => json(plan::in_force(&admin.router)),
+        "/debug/routes" => json(routes::in_force(&admin.router)),
         "/debug/prefixes" => json(prefixes::holdings(&admin.router)),
         "/debug/learned" => json(prefixes::learned(&admin.router)),
         _ => match path.strip_prefix("/debug/decisions/") {
-            Some(id) => match debug::decision(&admin.router, id) {
+            Some(id) => match debug::decision(&admin.router, id, query) {
                 Some(found) => json(found),
                 None => problem(
                     StatusCode::NOT_FOUND,
                     &format!("no decision '{id}' in the ring; it may be too old"),
                 ),
             },
-            None => problem(
-                StatusCode::NOT_FOUND,
-                &format!("no such page; there are {PATHS}"),
-            ),
+            None => page::file(path).unwrap_or_else(|| {
+                problem(
+                    StatusCode::NOT_FOUND,
+                    &format!("no such page; there are {PATHS}"),
+                )
+            }),
         },
     }
 }
@@ -137,6 +141,10 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Bod
     response.headers_mut().insert(
         header::CACHE_CONTROL,
         header::HeaderValue::from_static("no-store"),
+    );
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        header::HeaderValue::from_static("nosniff"),
     );
     response
 }

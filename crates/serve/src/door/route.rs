@@ -36,6 +36,21 @@ pub struct Matched<'a> {
     pub timeout: Option<Duration>,
 }
 
+/// A rule as it can be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule<'a> {
+    /// `Exact` or `PathPrefix`, and the path.
+    pub path: (&'static str, &'a str),
+    /// The method; `None`: any.
+    pub method: Option<&'a str>,
+    /// Name, `Exact` or `RegularExpression`, and the value as written.
+    pub headers: Vec<(&'a str, &'static str, &'a str)>,
+    /// Where requests go, with weights.
+    pub backends: &'a [(Target, u32)],
+    /// Time for the whole request; `None`: no limit of the route's own.
+    pub timeout: Option<Duration>,
+}
+
 /// The routes in order of precedence.
 #[derive(Debug)]
 pub struct Routes {
@@ -136,6 +151,11 @@ impl Routes {
         })
     }
 
+    /// The rules in order of precedence.
+    pub fn rules(&self) -> impl Iterator<Item = Rule<'_>> {
+        self.matches.iter().map(Match::shown)
+    }
+
     /// Whether some rule sends requests to the picker.
     pub fn uses_picker(&self) -> bool {
         self.matches
@@ -169,6 +189,33 @@ fn without_number<'a>(name: &'a str, separator: &str) -> Option<&'a str> {
 }
 
 impl Match {
+    fn shown(&self) -> Rule<'_> {
+        Rule {
+            path: match &self.path {
+                Path::Exact(path) => ("Exact", path),
+                Path::Prefix(path) => ("PathPrefix", path),
+            },
+            method: self.method.as_ref().map(Method::as_str),
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, test)| match test {
+                    HeaderTest::Exact(value) => (name.as_str(), "Exact", value.as_str()),
+                    HeaderTest::Regex(regex) => {
+                        // As written: without what makes the whole value match.
+                        let regex = regex.as_str();
+                        let inner = regex
+                            .strip_prefix("^(?:")
+                            .and_then(|r| r.strip_suffix(")$"));
+                        (name.as_str(), "RegularExpression", inner.unwrap_or(regex))
+                    }
+                })
+                .collect(),
+            backends: &self.backends,
+            timeout: self.timeout,
+        }
+    }
+
     fn precedence(&self) -> (bool, usize, bool, usize) {
         let (exact, length) = match &self.path {
             Path::Exact(path) => (true, path.len()),
@@ -209,12 +256,12 @@ struct Written {
 #[serde(rename_all = "camelCase")]
 struct Spec {
     #[serde(default)]
-    rules: Vec<Rule>,
+    rules: Vec<WrittenRule>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Rule {
+struct WrittenRule {
     #[serde(default)]
     matches: Vec<RuleMatch>,
     #[serde(default)]
@@ -268,7 +315,7 @@ impl Written {
     }
 }
 
-impl Rule {
+impl WrittenRule {
     fn read(self, path: &str, matches: &mut Vec<Match>, faults: &mut Vec<Fault>) {
         let timeout = match self.timeouts.request.as_deref().map(parse_duration) {
             None => None,
@@ -466,6 +513,25 @@ mod tests {
         );
         check(&routes, "POST", "/v1/x", Some(("x-a", "bbc")), Some("v1"));
         assert!(!routes.uses_picker());
+    }
+
+    #[test]
+    fn rules_are_shown_in_order_of_precedence() {
+        let routes = Routes::parse(LAB_ROUTES).unwrap();
+        let rules: Vec<Rule<'_>> = routes.rules().collect();
+        assert_eq!(rules.len(), 3);
+        assert_eq!(rules[0].path, ("PathPrefix", "/"));
+        assert_eq!(rules[0].headers, [("x-kv-backend", "Exact", "nvlink")]);
+        assert_eq!(
+            rules[0].backends,
+            [(Target::Service("vllm-p2p-proxy".to_owned()), 1)]
+        );
+        assert_eq!(rules[2].backends, [(Target::Pool, 1)]);
+        let text = "kind: HTTPRoute\nspec:\n  rules:\n  - matches: [{method: POST, headers: [{type: RegularExpression, name: a, value: 'b+'}]}]\n    backendRefs: [{name: s}]\n";
+        let routes = Routes::parse(text).unwrap();
+        let rule = routes.rules().next().unwrap();
+        assert_eq!(rule.method, Some("POST"));
+        assert_eq!(rule.headers, [("a", "RegularExpression", "b+")]);
     }
 
     #[test]

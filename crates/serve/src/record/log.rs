@@ -1,7 +1,7 @@
 //! What is written about requests: pretty lines for people, JSON lines for machines, by level.
 //!
 //! Pretty: one calm line per request when it has ended. JSON: `Scoring decision` at level 1, `Scoring breakdown`
-//! at level 2, failures always. Decision lines are limited to a rate; what is left out is counted.
+//! and the receipt of each ended request at level 2, failures always. Decision lines are limited to a rate; what is left out is counted.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,14 @@ use pointsman_core::exchange::event::{End, Outcome};
 use pointsman_core::model::reject::Reject;
 use pointsman_core::schedule::decision::Decision;
 use pointsman_core::time::Tick;
-use pointsman_wire::decision_log::{write_breakdown, write_decision, write_failure, write_reject};
+use pointsman_wire::decision_log::{
+    write_breakdown, write_decision, write_failure, write_receipt, write_reject,
+};
+use pointsman_wire::receipt::writing::receipt;
 use pointsman_wire::receipt::{Meta, rfc3339};
 use pointsman_wire::status::log_text;
 
+use crate::record::ring::Recorded;
 use crate::record::sink::{Sink, Ticket};
 
 /// Decision lines per second and destination.
@@ -89,6 +93,31 @@ impl Log {
         }
         write_decision(&mut text, decision, meta);
         Self::submit(sinks, text)
+    }
+
+    /// Whether somebody wants the receipts of ended requests.
+    pub fn wants_receipts(&self) -> bool {
+        self.verbosity >= 2 && self.wants_decisions()
+    }
+
+    /// Writes the receipt of a request that has ended.
+    pub fn receipt(&self, recorded: &Recorded, now: Tick) {
+        let sinks = self.json_sinks();
+        if !self.rate.allows(now) {
+            [sinks.0, sinks.1]
+                .into_iter()
+                .flatten()
+                .for_each(Sink::count_dropped);
+            return;
+        }
+        let written = receipt(
+            &recorded.decision,
+            &recorded.meta,
+            recorded.outcome.as_ref(),
+        );
+        let mut text = String::with_capacity(4096);
+        write_receipt(&mut text, &written, &recorded.meta);
+        Self::submit(sinks, text);
     }
 
     /// Writes why a request was refused.

@@ -16,7 +16,9 @@ use pointsman_core::model::slots::Reading;
 use pointsman_core::schedule::decision::{Decision, FrozenRun, ReadingColumn};
 use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::Tick;
-use pointsman_wire::receipt::Meta;
+use pointsman_wire::receipt::{Meta, id_hash};
+
+pub mod glance;
 
 /// Up to this many candidates a receipt shows all of them.
 pub const FULL_ROWS: usize = 256;
@@ -72,6 +74,7 @@ pub struct Ring {
     entries: VecDeque<Entry>,
     max_entries: usize,
     next_id: u64,
+    lost: u64,
     best: Vec<u32>,
 }
 
@@ -87,11 +90,17 @@ pub struct Recorded {
 }
 
 impl Ring {
-    /// A ring that uses about `bytes` bytes. Pages are reserved now and touched when used.
+    /// A ring that uses about `bytes` bytes, of which 0 means that nothing is recorded. Pages are reserved now and
+    /// touched when used.
     pub fn new(bytes: usize) -> Self {
         // A quarter for the entries' fixed part, the rest for tables.
-        let max_entries = (bytes / 4 / size_of::<Entry>()).max(8);
-        let words = (bytes / 4 * 3 / 8).max(4096);
+        let (max_entries, words) = match bytes {
+            0 => (0, 0),
+            _ => (
+                (bytes / 4 / size_of::<Entry>()).max(8),
+                (bytes / 4 * 3 / 8).max(4096),
+            ),
+        };
         Self {
             arena: Vec::with_capacity(words),
             max_words: words,
@@ -99,6 +108,7 @@ impl Ring {
             entries: VecDeque::with_capacity(max_entries),
             max_entries,
             next_id: 0,
+            lost: 0,
             best: Vec::with_capacity(TOP_ROWS + 1),
         }
     }
@@ -111,9 +121,15 @@ impl Ring {
         snapshot: &Arc<Snapshot>,
         table: &Table,
     ) -> Option<RecordId> {
+        if self.max_words == 0 {
+            return None;
+        }
         self.list_rows(table);
         let words = self.words_needed(facts, table);
-        let start = self.make_room(words)?;
+        let Some(start) = self.make_room(words) else {
+            self.lost += 1;
+            return None;
+        };
         if self.arena.len() < start + words {
             self.arena.resize(start + words, 0);
         }
@@ -129,7 +145,7 @@ impl Ring {
             id,
             start,
             words,
-            request_hash: hash(facts.request_id.as_bytes()),
+            request_hash: id_hash(facts.request_id.as_bytes()),
             reply_hash: 0,
             at_unix_ns: facts.at_unix_ns,
             door: facts.door,
@@ -143,16 +159,32 @@ impl Ring {
 
     /// Adds how the request ended, and the id that its answer carried.
     pub fn finish(&mut self, id: RecordId, outcome: Outcome, reply_id: Option<&str>) {
-        let Some(first) = self.entries.front().map(|e| e.id) else {
-            return;
-        };
-        let Some(at) = id.0.checked_sub(first) else {
-            return;
-        };
-        if let Some(entry) = self.entries.get_mut(at as usize) {
+        let place = self.place(id);
+        if let Some(entry) = place.and_then(|at| self.entries.get_mut(at)) {
             entry.outcome = Some(outcome);
-            entry.reply_hash = reply_id.map_or(0, |reply| hash(reply.as_bytes()));
+            entry.reply_hash = reply_id.map_or(0, |reply| id_hash(reply.as_bytes()));
         }
+    }
+
+    /// A record by its number, if it is still there.
+    pub fn get(&self, id: RecordId) -> Option<Recorded> {
+        Some(self.read(self.entries.get(self.place(id)?)?))
+    }
+
+    /// A record by its plain number, if it is still there.
+    pub fn numbered(&self, number: u64) -> Option<Recorded> {
+        self.get(RecordId(number))
+    }
+
+    /// Where a record stands; beyond the end or `None` if it is gone.
+    fn place(&self, id: RecordId) -> Option<usize> {
+        let first = self.entries.front()?.id;
+        id.0.checked_sub(first).map(|at| at as usize)
+    }
+
+    /// Decisions that were not recorded because they were larger than the whole ring.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// How many records there are.
@@ -177,7 +209,7 @@ impl Ring {
 
     /// The latest record of a request id, or of the id its answer carried.
     pub fn find(&self, id: &str) -> Option<Recorded> {
-        let wanted = hash(id.as_bytes());
+        let wanted = id_hash(id.as_bytes());
         let found = self
             .entries
             .iter()
@@ -283,6 +315,7 @@ impl Ring {
         meta.at_unix_ns = entry.at_unix_ns;
         meta.door = entry.door;
         meta.pd = entry.pd;
+        meta.response_hash = entry.reply_hash;
         Recorded {
             decision,
             meta,
@@ -301,16 +334,6 @@ const HEADER: usize = 8;
 
 fn text_words(text: &str) -> usize {
     1 + text.len().div_ceil(8)
-}
-
-/// FNV-1a; enough to find a record, which is then the record.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |h, &b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-        })
-        .max(1)
 }
 
 /// Which rows are written.
@@ -505,155 +528,4 @@ fn read_run(reader: &mut Reader<'_>, rows: usize) -> FrozenRun {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use pointsman_core::config::basis::{Basis, Registry};
-    use pointsman_core::config::presets::preset;
-    use pointsman_core::config::resolved::resolve;
-    use pointsman_core::contract::spec::Generation;
-    use pointsman_core::exchange::event::{Attempts, End};
-    use pointsman_core::fixture::{NOW, pool};
-    use pointsman_core::index::row_set::RowSet;
-    use pointsman_core::model::request::InferenceRequest;
-    use pointsman_core::schedule::scheduler::{Question, decide};
-    use pointsman_core::time::Span;
-    use proptest::prelude::*;
-
-    fn plan(name: &str) -> Arc<Plan> {
-        let registry = Registry::new(pointsman_plugins::ALL);
-        Arc::new(
-            resolve(
-                &preset(name).unwrap(),
-                &Basis::new(&registry, Generation::G1, name),
-            )
-            .ok()
-            .unwrap()
-            .plan,
-        )
-    }
-
-    /// A decision over `rows` endpoints, every third of them of the other backend.
-    fn decided(plan: &Plan, rows: usize, seed: u64) -> (Arc<Snapshot>, Table, usize) {
-        let line = |n: usize| {
-            let label = if n % 3 == 2 { "fs" } else { "nvlink" };
-            format!(
-                "e{n} inFlight={} kvUsage=0.5 llm-d.ai/kv-backend={label}",
-                n % 4
-            )
-        };
-        let pool = pool(&(0..rows).map(line).collect::<Vec<_>>().join("\n"));
-        let (request, mut table) = (InferenceRequest::default(), Table::default());
-        let question = Question {
-            plan,
-            snapshot: &pool.snapshot,
-            slots: &pool.slots,
-            request: &request,
-            tried: &RowSet::default(),
-            now: NOW,
-            seed,
-        };
-        let row = decide(&question, &mut table).unwrap();
-        (Arc::clone(&pool.snapshot), table, row.targets.primary)
-    }
-
-    fn facts(id: &str) -> Facts<'_> {
-        Facts {
-            request_id: id,
-            model: "m",
-            at_unix_ns: 7,
-            prompt_bytes: 11,
-            queue_ns: 12,
-            pick_ns: 13,
-            door: "gateway",
-            pd: None,
-        }
-    }
-
-    fn outcome(row: u32) -> Outcome {
-        Outcome {
-            end: End::Served,
-            status: Some(200),
-            reason: None,
-            served: Some(row),
-            attempts: Attempts::new(),
-            usage: None,
-            first_byte: Some(Span(1)),
-            total: Span(2),
-            at: NOW,
-        }
-    }
-
-    #[test]
-    fn what_is_read_back_is_what_was_decided() {
-        let plan = plan("proxy-performance-by-backend");
-        let (snapshot, table, row) = decided(&plan, 7, 3);
-        let mut ring = Ring::new(1 << 20);
-        let id = ring
-            .record(&facts("request-one"), &plan, &snapshot, &table)
-            .unwrap();
-        ring.finish(id, outcome(row as u32), Some("cmpl-reply"));
-        let read = ring.find("request-one").unwrap();
-        let frozen = Decision::freeze(&plan, &snapshot, &table);
-        assert_eq!(read.decision.readings, frozen.readings);
-        assert_eq!(read.decision.runs, frozen.runs);
-        assert_eq!(
-            (read.decision.rows.len(), read.decision.truncated),
-            (7, false)
-        );
-        assert_eq!(
-            (read.meta.request_id.as_str(), read.meta.model.as_str()),
-            ("request-one", "m")
-        );
-        assert_eq!(
-            (
-                read.meta.prompt_bytes,
-                read.meta.queue_ns,
-                read.meta.pick_ns,
-                read.meta.at_unix_ns
-            ),
-            (11, 12, 13, 7)
-        );
-        assert_eq!(
-            ring.find("cmpl-reply").unwrap().outcome,
-            Some(outcome(row as u32))
-        );
-        assert!(ring.find("other").is_none());
-    }
-
-    #[test]
-    fn of_a_large_pool_the_best_are_kept() {
-        let plan = plan("proxy-performance");
-        let (snapshot, table, row) = decided(&plan, 1000, 5);
-        let mut ring = Ring::new(1 << 20);
-        ring.record(&facts("x"), &plan, &snapshot, &table).unwrap();
-        let read = ring.latest(1).remove(0).decision;
-        assert_eq!((read.rows.len(), read.truncated), (TOP_ROWS, true));
-        assert_eq!(read.runs[0].picks, [row as u32]);
-        assert!(read.runs[0].total.iter().all(|total| *total == 1.0));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn the_newest_are_kept_whole_within_the_bytes(sizes in prop::collection::vec(1usize..200, 1..60)) {
-            let plan = plan("proxy-performance");
-            let mut ring = Ring::new(64 << 10);
-            for (n, rows) in sizes.iter().enumerate() {
-                let (snapshot, table, row) = decided(&plan, *rows, n as u64);
-                let name = format!("id-{n}");
-                let id = ring.record(&facts(&name), &plan, &snapshot, &table).unwrap();
-                ring.finish(id, outcome(row as u32), None);
-                prop_assert!(ring.arena.len() <= ring.max_words);
-            }
-            let kept = ring.latest(usize::MAX);
-            prop_assert!(!kept.is_empty());
-            for (back, record) in kept.iter().enumerate() {
-                let n = sizes.len() - 1 - back;
-                prop_assert_eq!(&record.meta.request_id, &format!("id-{n}"));
-                prop_assert_eq!(record.decision.rows.len(), sizes[n]);
-                prop_assert_eq!(record.outcome.clone().unwrap().served, Some(record.decision.runs[0].picks[0]));
-            }
-        }
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ pub fn receipt(decision: &Decision, meta: &Meta, outcome: Option<&Outcome>) -> R
     Receipt {
         schema_version: SCHEMA_VERSION,
         request_id: meta.request_id.clone(),
+        response_hash: (meta.response_hash != 0).then(|| format!("{:016x}", meta.response_hash)),
         at: rfc3339(meta.at_unix_ns),
         door: meta.door.to_owned(),
         model: meta.model.clone(),

@@ -1,0 +1,3 @@
+//! A decision in words: its table as text, and what became of the request.
+pub(crate) mod from_log;
+pub(crate) mod story;

@@ -1,0 +1,82 @@
+//! How the findings look: a calm table with causes and fixes below, or one JSON document.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::console::table;
+use crate::verify::check::Check;
+
+/// Version of the JSON document.
+const SCHEMA_VERSION: u32 = 1;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    schema_version: u32,
+    ok: bool,
+    checks: &'a [Check],
+}
+
+/// The JSON document, one line.
+pub(crate) fn json(checks: &[Check], ok: bool) -> String {
+    let document = Document {
+        schema_version: SCHEMA_VERSION,
+        ok,
+        checks,
+    };
+    serde_json::to_string(&document).unwrap_or_default() + "\n"
+}
+
+/// The table, then what is wrong and what mends it.
+pub(crate) fn text(checks: &[Check], ok: bool, colour: bool) -> String {
+    let rows: Vec<Vec<String>> = checks
+        .iter()
+        .map(|check| {
+            let word = if check.ok { "ok" } else { "FAILED" };
+            vec![check.id.to_owned(), word.to_owned(), check.detail.clone()]
+        })
+        .collect();
+    let mut out = table(&["CHECK", "", "DETAIL"], &rows, colour);
+    for check in checks.iter().filter(|check| !check.ok) {
+        let _ = write!(out, "\n{}: {}\n", check.id, check.name);
+        for (word, said) in [("cause", &check.cause), ("fix", &check.fix)] {
+            if let Some(said) = said {
+                let _ = writeln!(out, "  {word:<5}  {said}");
+            }
+        }
+        if check.cause.is_none() {
+            let _ = writeln!(out, "  {}", check.detail);
+        }
+    }
+    let failed = checks.iter().filter(|check| !check.ok).count();
+    let _ = match ok {
+        true => writeln!(out, "\nAll {} checks hold.", checks.len()),
+        false => writeln!(out, "\n{failed} of {} checks do not hold.", checks.len()),
+    };
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::verify::check::{METRICS, PAIRS};
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let checks = [
+            PAIRS.good("2 of 2"),
+            METRICS.bad("1 of 2", "x answers 404", "mend x"),
+        ];
+        let shown = text(&checks, false, false);
+        let expected = "  CHECK            DETAIL\n  pairs    ok      2 of 2\n  metrics  FAILED  1 of 2\n\nmetrics: every candidate shows its metrics\n  cause  x answers 404\n  fix    mend x\n\n1 of 2 checks do not hold.\n";
+        assert_eq!(shown, expected);
+        let document: serde_json::Value = serde_json::from_str(&json(&checks, false)).unwrap();
+        assert_eq!(document["schemaVersion"], 1);
+        assert_eq!(document["ok"], false);
+        assert_eq!(document["checks"][0]["id"], "pairs");
+        assert!(document["checks"][0].get("cause").is_none());
+        assert_eq!(document["checks"][1]["cause"], "x answers 404");
+    }
+}
