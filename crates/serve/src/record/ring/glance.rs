@@ -76,6 +76,7 @@ impl Ring {
         let truncated = reader.take() != 0;
         let (readings, runs) = (reader.take() as usize, reader.take());
         let _prompt_bytes = reader.take();
+        let _queue_ns = reader.take();
         let pick_ns = reader.take();
         let _now = reader.take();
         let mut glance = Glance {

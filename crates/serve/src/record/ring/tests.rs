@@ -102,10 +102,11 @@ fn what_is_read_back_is_what_was_decided() {
     assert_eq!(
         (
             read.meta.prompt_bytes,
+            read.meta.queue_ns,
             read.meta.pick_ns,
             read.meta.at_unix_ns
         ),
-        (11, 13, 7)
+        (11, 12, 13, 7)
     );
     assert_eq!(
         ring.find("cmpl-reply").unwrap().outcome,
