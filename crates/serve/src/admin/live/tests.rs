@@ -49,7 +49,7 @@ fn router() -> (Arc<Router>, [Arc<Lane>; 2]) {
 }
 
 fn begin(lane: &Arc<Lane>, id: &str) -> Exchange {
-    let mut exchange = Exchange::begin(lane, id, "/v1/completions");
+    let mut exchange = Exchange::begin(lane, "gateway", id, "/v1/completions");
     exchange.ready(&InferenceRequest {
         model: "<m>",
         ..InferenceRequest::default()
