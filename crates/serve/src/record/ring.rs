@@ -9,19 +9,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pointsman_core::contract::roles::PdDecision;
-use pointsman_core::contract::table::{Column, Draw, ProfileRun, Table};
+use pointsman_core::contract::table::Table;
 use pointsman_core::exchange::event::Outcome;
 use pointsman_core::model::pool::Snapshot;
-use pointsman_core::model::slots::Reading;
-use pointsman_core::schedule::decision::{Decision, FrozenRun, ReadingColumn};
+use pointsman_core::schedule::decision::Decision;
 use pointsman_core::schedule::plan::Plan;
-use pointsman_core::time::Tick;
 use pointsman_wire::receipt::{Meta, id_hash};
 
 pub mod glance;
+mod layout;
 
-/// Up to this many candidates a receipt shows all of them.
-pub const FULL_ROWS: usize = 256;
+pub use layout::{FULL_ROWS, Facts};
+use layout::{Reader, Writer, read, words_needed, write};
 
 /// Of larger pools this many candidates are kept, the best by total.
 pub const TOP_ROWS: usize = 32;
@@ -29,27 +28,6 @@ pub const TOP_ROWS: usize = 32;
 /// The number of a record; grows by one per decision of the worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordId(u64);
-
-/// What is recorded of a request beside the table; borrowed, copied into the arena.
-#[derive(Clone, Copy)]
-pub struct Facts<'a> {
-    /// The request id.
-    pub request_id: &'a str,
-    /// The model.
-    pub model: &'a str,
-    /// Wall-clock time of the arrival, nanoseconds since 1970.
-    pub at_unix_ns: u64,
-    /// Size of the prompt in bytes.
-    pub prompt_bytes: usize,
-    /// How long the request waited to be let in, nanoseconds.
-    pub queue_ns: u64,
-    /// How long the decision took, nanoseconds.
-    pub pick_ns: u64,
-    /// The door.
-    pub door: &'static str,
-    /// What was decided about prefill and decode.
-    pub pd: Option<PdDecision>,
-}
 
 struct Entry {
     id: u64,
@@ -125,7 +103,7 @@ impl Ring {
             return None;
         }
         self.list_rows(table);
-        let words = self.words_needed(facts, table);
+        let words = words_needed(facts, table, &self.best);
         let Some(start) = self.make_room(words) else {
             self.lost += 1;
             return None;
@@ -251,36 +229,6 @@ impl Ring {
         }
     }
 
-    fn words_needed(&self, facts: &Facts<'_>, table: &Table) -> usize {
-        let rows = self.rows_of(table);
-        let readings = Reading::ALL
-            .iter()
-            .filter(|r| table.readings.is_filled(**r))
-            .count();
-        let runs: usize = table
-            .runs()
-            .iter()
-            .map(|run| {
-                6 + run.picks.len()
-                    + rows * (1 + usize::from(has_struck(run)) + run.scores.len() + run.terms.len())
-            })
-            .sum();
-        HEADER
-            + text_words(facts.request_id)
-            + text_words(facts.model)
-            + rows
-            + readings * (1 + 2 * rows)
-            + runs
-    }
-
-    fn rows_of(&self, table: &Table) -> usize {
-        if table.rows <= FULL_ROWS {
-            table.rows
-        } else {
-            self.best.len()
-        }
-    }
-
     /// Frees the oldest records until `words` words in a row are free.
     fn make_room(&mut self, words: usize) -> Option<usize> {
         if words > self.max_words {
@@ -321,209 +269,6 @@ impl Ring {
             meta,
             outcome: entry.outcome.clone(),
         }
-    }
-}
-
-/// Whether some row was crossed out; the column is left out otherwise.
-fn has_struck(run: &ProfileRun) -> bool {
-    run.struck_by.iter().any(|&by| by != 0)
-}
-
-/// Words before the first text: rows, flags, readings, runs, prompt bytes, wait, pick time, moment.
-const HEADER: usize = 8;
-
-fn text_words(text: &str) -> usize {
-    1 + text.len().div_ceil(8)
-}
-
-/// Which rows are written.
-enum Listed<'a> {
-    All,
-    Best(&'a [u32]),
-}
-
-struct Writer<'a> {
-    words: &'a mut [u64],
-    at: usize,
-}
-
-impl Writer<'_> {
-    fn put(&mut self, word: u64) {
-        self.words[self.at] = word;
-        self.at += 1;
-    }
-
-    /// The listed rows of a column.
-    fn column<T>(&mut self, values: &[T], listed: &Listed<'_>, word: impl Fn(&T) -> u64) {
-        match listed {
-            Listed::All => {
-                let target = &mut self.words[self.at..self.at + values.len()];
-                target
-                    .iter_mut()
-                    .zip(values)
-                    .for_each(|(to, value)| *to = word(value));
-                self.at += values.len();
-            }
-            Listed::Best(best) => best
-                .iter()
-                .for_each(|&row| self.put(word(&values[row as usize]))),
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.put(text.len() as u64);
-        for chunk in text.as_bytes().chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.put(u64::from_le_bytes(word));
-        }
-    }
-}
-
-fn write(writer: &mut Writer<'_>, facts: &Facts<'_>, table: &Table, best: &[u32]) {
-    let all = table.rows <= FULL_ROWS;
-    let rows = if all { table.rows } else { best.len() };
-    let listed = if all { Listed::All } else { Listed::Best(best) };
-    writer.put(rows as u64);
-    writer.put(u64::from(!all));
-    writer.put(
-        Reading::ALL
-            .iter()
-            .filter(|r| table.readings.is_filled(**r))
-            .count() as u64,
-    );
-    writer.put(table.runs().len() as u64);
-    writer.put(facts.prompt_bytes as u64);
-    writer.put(facts.queue_ns);
-    writer.put(facts.pick_ns);
-    writer.put(table.now.0);
-    writer.text(facts.request_id);
-    writer.text(facts.model);
-    match listed {
-        Listed::All => (0..rows).for_each(|row| writer.put(row as u64)),
-        Listed::Best(best) => best.iter().for_each(|&row| writer.put(u64::from(row))),
-    }
-    for reading in Reading::ALL
-        .into_iter()
-        .filter(|r| table.readings.is_filled(*r))
-    {
-        let column = table.readings.column(reading);
-        writer.put(reading as u64);
-        writer.column(&column.values, &listed, |value| value.to_bits());
-        writer.column(&column.taken, &listed, |taken| taken.0);
-    }
-    for run in table.runs() {
-        writer.put(
-            run.profile as u64 | (run.scores.len() as u64) << 32 | (run.terms.len() as u64) << 48,
-        );
-        writer.put(u64::from(has_struck(run)));
-        writer.put(run.draw.seed);
-        writer.put(u64::from(run.draw.value.is_some()));
-        writer.put(run.draw.value.unwrap_or(0));
-        writer.put(run.picks.len() as u64);
-        run.picks
-            .iter()
-            .for_each(|&pick| writer.put(u64::from(pick)));
-        if has_struck(run) {
-            writer.column(&run.struck_by, &listed, |&by| u64::from(by));
-        }
-        writer.column(&run.total, &listed, |total| total.to_bits());
-        run.scores
-            .iter()
-            .chain(&run.terms)
-            .for_each(|numbers| writer.column(numbers, &listed, |number| number.to_bits()));
-    }
-}
-
-struct Reader<'a> {
-    words: &'a [u64],
-    at: usize,
-}
-
-impl Reader<'_> {
-    fn take(&mut self) -> u64 {
-        self.at += 1;
-        self.words[self.at - 1]
-    }
-
-    fn floats(&mut self, rows: usize) -> Vec<f64> {
-        (0..rows).map(|_| f64::from_bits(self.take())).collect()
-    }
-
-    fn text(&mut self) -> String {
-        let len = self.take() as usize;
-        let mut bytes = Vec::with_capacity(len + 8);
-        while bytes.len() < len {
-            bytes.extend_from_slice(&self.take().to_le_bytes());
-        }
-        bytes.truncate(len);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-fn read(reader: &mut Reader<'_>, plan: &Arc<Plan>, snapshot: &Arc<Snapshot>) -> (Decision, Meta) {
-    let rows = reader.take() as usize;
-    let truncated = reader.take() != 0;
-    let (readings, runs) = (reader.take(), reader.take());
-    let mut meta = Meta {
-        prompt_bytes: reader.take(),
-        queue_ns: reader.take(),
-        pick_ns: reader.take(),
-        ..Meta::default()
-    };
-    let now = Tick(reader.take());
-    meta.request_id = reader.text();
-    meta.model = reader.text();
-    let listed: Vec<u32> = (0..rows).map(|_| reader.take() as u32).collect();
-    let readings = (0..readings)
-        .map(|_| {
-            let reading = Reading::ALL[reader.take() as usize];
-            let values = reader.floats(rows);
-            let column = Column {
-                values,
-                taken: (0..rows).map(|_| Tick(reader.take())).collect(),
-            };
-            let age_ms = (0..rows).map(|at| column.age_ms(at, now)).collect();
-            ReadingColumn {
-                reading,
-                values: column.values,
-                age_ms,
-            }
-        })
-        .collect();
-    let runs = (0..runs).map(|_| read_run(reader, rows)).collect();
-    let decision = Decision {
-        plan: Arc::clone(plan),
-        snapshot: Arc::clone(snapshot),
-        readings,
-        rows: listed,
-        runs,
-        truncated,
-    };
-    (decision, meta)
-}
-
-fn read_run(reader: &mut Reader<'_>, rows: usize) -> FrozenRun {
-    let head = reader.take();
-    let struck = reader.take() != 0;
-    let (scorers, terms) = ((head >> 32) as u16, (head >> 48) as u16);
-    let seed = reader.take();
-    let (drew, value) = (reader.take() != 0, reader.take());
-    let picks = (0..reader.take()).map(|_| reader.take() as u32).collect();
-    let struck_by = (0..rows)
-        .map(|_| if struck { reader.take() as u16 } else { 0 })
-        .collect();
-    FrozenRun {
-        profile: (head & u64::from(u32::MAX)) as usize,
-        struck_by,
-        total: reader.floats(rows),
-        scores: (0..scorers).map(|_| reader.floats(rows)).collect(),
-        terms: (0..terms).map(|_| reader.floats(rows)).collect(),
-        picks,
-        draw: Draw {
-            seed,
-            value: drew.then_some(value),
-        },
     }
 }
 

@@ -9,7 +9,8 @@ use pointsman_core::exchange::event::Outcome;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::schedule::plan::Plan;
 
-use crate::record::ring::{Entry, Reader, RecordId, Ring};
+use crate::record::ring::layout::{Reader, RunShape, Shape, reading_words};
+use crate::record::ring::{Entry, RecordId, Ring};
 
 /// What a line says of a record.
 #[derive(Clone)]
@@ -72,13 +73,11 @@ impl Ring {
             words: &self.arena[entry.start..entry.start + entry.words],
             at: 0,
         };
-        let rows = reader.take() as usize;
-        let truncated = reader.take() != 0;
-        let (readings, runs) = (reader.take() as usize, reader.take());
+        let shape = Shape::of(reader.take());
+        let rows = shape.rows;
         let _prompt_bytes = reader.take();
         let _queue_ns = reader.take();
         let pick_ns = reader.take();
-        let _now = reader.take();
         let mut glance = Glance {
             number: entry.id,
             at_unix_ns: entry.at_unix_ns,
@@ -92,11 +91,13 @@ impl Ring {
             scored: 0,
             best: 0,
             struck: Vec::new(),
-            truncated,
+            truncated: !shape.all,
             outcome: entry.outcome.clone(),
         };
-        reader.at += rows + readings * (1 + 2 * rows);
-        for run in 0..runs {
+        let listed = if shape.all { 0 } else { rows };
+        let readings = shape.readings().map(|r| reading_words(r, rows));
+        reader.at += listed + readings.sum::<usize>();
+        for run in 0..shape.runs {
             glance.add_run(&mut reader, rows, run == 0);
         }
         glance
@@ -106,21 +107,21 @@ impl Ring {
 impl Glance {
     /// Reads one run, as `write` of the ring lays it out; only the `first` is looked into.
     fn add_run(&mut self, reader: &mut Reader<'_>, rows: usize, first: bool) {
-        let head = reader.take();
-        let struck = reader.take() != 0;
-        reader.at += 3;
+        let shape = RunShape::of(reader.take());
+        let _seed = reader.take();
         let picks = reader.take() as usize;
+        reader.at += usize::from(shape.drew);
         if picks > 0 {
             self.picks.push(reader.words[reader.at] as u32);
         }
         reader.at += picks;
-        let struck_by = struck.then(|| reader.slice(rows));
+        let struck_by = shape.struck.then(|| reader.slice(rows));
         let totals = reader.slice(rows);
-        reader.at += rows * ((head >> 32) as u16 as usize + (head >> 48) as u16 as usize);
+        reader.at += rows * (shape.scores + shape.terms);
         if !first {
             return;
         }
-        self.profile = Some((head & u64::from(u32::MAX)) as usize);
+        self.profile = Some(shape.profile);
         let mut highest = f64::NEG_INFINITY;
         for (row, &total) in totals.iter().enumerate() {
             let by = struck_by.map_or(0, |column| column[row] as u16);
