@@ -172,7 +172,10 @@ impl Outbox {
             if part.len() < LARGE {
                 self.open.put_slice(part);
             } else {
-                self.pieces.push_back(self.open.split().freeze());
+                // Never an empty piece: it would become an empty DATA frame, of which peers count and cut off the many.
+                if !self.open.is_empty() {
+                    self.pieces.push_back(self.open.split().freeze());
+                }
                 self.pieces.push_back(part.clone());
             }
         }
@@ -220,6 +223,31 @@ mod tests {
             bytes.extend_from_slice(&piece);
         }
         bytes
+    }
+
+    #[test]
+    fn no_piece_is_empty_however_a_body_lies() {
+        let large = Bytes::from(vec![b'x'; LARGE]);
+        let small = Bytes::from_static(b"y");
+        for parts in [
+            vec![large.clone(); 3],
+            vec![small.clone(), large.clone(), large.clone(), small.clone()],
+            vec![large.clone(), small.clone(), large.clone()],
+            vec![Bytes::new(), large.clone(), Bytes::new()],
+        ] {
+            let mut out = Outbox::default();
+            out.piece(1, &parts, true);
+            let mut sent = 0;
+            while let Some(piece) = out.take() {
+                assert!(
+                    !piece.is_empty(),
+                    "{:?}",
+                    parts.iter().map(Bytes::len).collect::<Vec<_>>()
+                );
+                sent += piece.len();
+            }
+            assert!(sent > parts.iter().map(Bytes::len).sum::<usize>());
+        }
     }
 
     #[test]
