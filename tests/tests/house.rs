@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serve", &["core", "wire", "http", "feeds"]),
     ("sim", &["core", "plugins", "wire", "http"]),
     ("bench", &[]),
+    ("cluster", &[]),
     (
         "pointsman",
         &[

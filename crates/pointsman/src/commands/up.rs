@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::builder::PossibleValuesParser;
@@ -26,7 +27,7 @@ use pointsman_sim::server::{SimShared, serve_sim};
 use crate::arguments::{LogArgs, LogStyle};
 use crate::commands::gateway::{Bounds, random_seed, routes};
 use crate::console::{complain, refused, say, stdout_has_colour, table};
-use crate::lab::faults::{Planned, parse as parse_faults, play};
+use crate::lab::faults::{Planned, Timeline, parse as parse_faults};
 use crate::lab::pairs::{Backend, Pair, parse as parse_pairs};
 use crate::planning::{PlanArgs, follow, in_a_line};
 use crate::serving::{
@@ -165,6 +166,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .flat_map(|p| [&p.proxy, &p.prefill, &p.decode])
         .map(|part| (part.name.clone(), part.faults.clone()))
         .collect();
+    let told = Arc::clone(&router);
+    let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
+    let mut timeline = Timeline::new(planned, switches);
+    // Before the first request can come.
+    timeline.strike(Duration::ZERO, &tell);
     let mut rest = start_engines(&parts, args.speed, seed, &rest_drain)?;
     rest.push(start_proxies(&parts, seed, &rest_drain)?);
     let doors = start_gateway(&router, gateway, 1, limits, FDS_PER_REQUEST, &doors_drain)?;
@@ -182,9 +188,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             tally: Arc::clone(&router.scrapes),
         };
         tokio::spawn(scraping.run());
-        let told = Arc::clone(&router);
-        let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
-        tokio::spawn(play(planned, switches, tell.clone()));
+        tokio::spawn(timeline.play(tell.clone()));
         run_until_signal(stages, control.ready, doors, rest, tell).await
     })
 }

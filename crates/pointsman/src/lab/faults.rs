@@ -132,35 +132,58 @@ impl Written {
     }
 }
 
-/// Switches faults on and off at their times, until dropped. `tell` gets a line about each change.
-pub(crate) async fn play(
+/// Faults on their way: what begins and ends when, and which rules each target now.
+pub(crate) struct Timeline {
     planned: Vec<Planned>,
     switches: BTreeMap<String, FaultSwitch>,
-    tell: impl Fn(&str),
-) {
-    let start = Instant::now();
-    // One list of moments: a fault that ends does not clear another that has begun on the same target since.
-    let mut moments: Vec<(Duration, usize, bool)> = Vec::new();
-    for (at, fault) in planned.iter().enumerate() {
-        moments.push((fault.at, at, true));
-        moments.extend(fault.lasting.map(|lasting| (fault.at + lasting, at, false)));
+    /// One list of moments, the next one last: a fault that ends does not clear another that has begun on the same
+    /// target since.
+    moments: Vec<(Duration, usize, bool)>,
+    ruling: BTreeMap<String, usize>,
+}
+
+impl Timeline {
+    /// Nothing is struck yet.
+    pub(crate) fn new(planned: Vec<Planned>, switches: BTreeMap<String, FaultSwitch>) -> Self {
+        let mut moments: Vec<(Duration, usize, bool)> = Vec::new();
+        for (at, fault) in planned.iter().enumerate() {
+            moments.push((fault.at, at, true));
+            moments.extend(fault.lasting.map(|lasting| (fault.at + lasting, at, false)));
+        }
+        moments.sort_by_key(|&(when, at, begins)| std::cmp::Reverse((when, begins, at)));
+        Self {
+            planned,
+            switches,
+            moments,
+            ruling: BTreeMap::new(),
+        }
     }
-    moments.sort_by_key(|&(when, at, begins)| (when, begins, at));
-    let mut ruling: BTreeMap<&str, usize> = BTreeMap::new();
-    for (when, at, begins) in moments {
-        sleep_until(start + when).await;
-        let fault = &planned[at];
-        let Some(switch) = switches.get(&fault.target) else {
-            continue;
-        };
-        if begins {
-            ruling.insert(&fault.target, at);
-            switch.set(fault.fault);
-            tell(&format!("fault begins: {} {}", fault.target, fault.kind));
-        } else if ruling.get(fault.target.as_str()) == Some(&at) {
-            ruling.remove(fault.target.as_str());
-            switch.clear();
-            tell(&format!("fault ends: {} {}", fault.target, fault.kind));
+
+    /// Makes true what is due so long after the start. `tell` gets a line about each change.
+    pub(crate) fn strike(&mut self, elapsed: Duration, tell: impl Fn(&str)) {
+        while let Some((_, at, begins)) = self.moments.pop_if(|(when, ..)| *when <= elapsed) {
+            let fault = &self.planned[at];
+            let Some(switch) = self.switches.get(&fault.target) else {
+                continue;
+            };
+            if begins {
+                self.ruling.insert(fault.target.clone(), at);
+                switch.set(fault.fault);
+                tell(&format!("fault begins: {} {}", fault.target, fault.kind));
+            } else if self.ruling.get(&fault.target) == Some(&at) {
+                self.ruling.remove(&fault.target);
+                switch.clear();
+                tell(&format!("fault ends: {} {}", fault.target, fault.kind));
+            }
+        }
+    }
+
+    /// Strikes at each time to come, until dropped.
+    pub(crate) async fn play(mut self, tell: impl Fn(&str)) {
+        let start = Instant::now();
+        while let Some(&(when, ..)) = self.moments.last() {
+            sleep_until(start + when).await;
+            self.strike(when, &tell);
         }
     }
 }
@@ -204,7 +227,8 @@ mod tests {
         let text = "faults: [{at: 1s, for: 4s, target: vllm-fs-proxy, kind: down}, {at: 3s, for: 5s, target: vllm-fs-proxy, kind: hang}]";
         let switch = FaultSwitch::default();
         let switches = BTreeMap::from([("vllm-fs-proxy".to_owned(), switch.clone())]);
-        let playing = tokio::spawn(play(parse(text, &TARGETS).unwrap(), switches, |_| {}));
+        let playing =
+            tokio::spawn(Timeline::new(parse(text, &TARGETS).unwrap(), switches).play(|_| {}));
         let start = Instant::now();
         for (at, expected) in [
             (500, Fault::None),
@@ -217,5 +241,21 @@ mod tests {
             assert_eq!(switch.current(), expected, "at {at} ms");
         }
         playing.await.unwrap();
+    }
+
+    #[test]
+    fn what_is_due_at_once_needs_no_task() {
+        let text = "faults: [{target: vllm-fs-proxy, kind: hang}, {at: 1s, target: vllm-decode-p2p, kind: down}]";
+        let (hangs, later) = (FaultSwitch::default(), FaultSwitch::default());
+        let switches = BTreeMap::from([
+            ("vllm-fs-proxy".to_owned(), hangs.clone()),
+            ("vllm-decode-p2p".to_owned(), later.clone()),
+        ]);
+        let mut timeline = Timeline::new(parse(text, &TARGETS).unwrap(), switches);
+        timeline.strike(Duration::ZERO, |_| {});
+        assert_eq!(
+            (hangs.current(), later.current()),
+            (Fault::Hang, Fault::None)
+        );
     }
 }
