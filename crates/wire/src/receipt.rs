@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use pointsman_core::contract::roles::PdDecision;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh64::xxh64;
 
 pub mod replay;
 pub mod writing;
@@ -43,13 +44,9 @@ pub struct Meta {
     pub response_hash: u64,
 }
 
-/// FNV-1a (64 bits) of an id, never 0: an answer's id is kept as this number, enough to find its receipt again.
+/// xxHash (64 bits) of an id, never 0: an answer's id is kept as this number, enough to find its receipt again.
 pub fn id_hash(id: &[u8]) -> u64 {
-    id.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |h, &b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-        })
-        .max(1)
+    xxh64(id, 0).max(1)
 }
 
 /// One receipt.
