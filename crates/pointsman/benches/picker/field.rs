@@ -46,10 +46,14 @@ schedulingProfiles:
 pub(crate) struct Field {
     /// The mocks.
     pub(crate) mocks: Vec<SocketAddr>,
-    listen: SocketAddr,
+    /// The picker.
+    pub(crate) listen: SocketAddr,
     ports: [u16; 2],
+    /// Envoy.
+    pub(crate) front: SocketAddr,
     folder: PathBuf,
-    sut_cpu: usize,
+    /// CPU of what is measured.
+    pub(crate) sut_cpu: usize,
 }
 
 impl Drop for Field {
@@ -60,7 +64,7 @@ impl Drop for Field {
 
 impl Field {
     pub(crate) fn lay(sut_cpu: usize) -> anyhow::Result<Self> {
-        let first = free_ports(MOCKS + 3)?;
+        let first = free_ports(MOCKS + 4)?;
         let at = |offset: u16| SocketAddr::from(([127, 0, 0, 1], first + offset));
         let folder = std::env::temp_dir().join(format!("pointsman-picker-{}", std::process::id()));
         std::fs::create_dir_all(&folder).context("cannot make a folder for the endpoints")?;
@@ -68,6 +72,7 @@ impl Field {
             mocks: (0..MOCKS).map(at).collect(),
             listen: at(MOCKS),
             ports: [first + MOCKS + 1, first + MOCKS + 2],
+            front: at(MOCKS + 3),
             folder,
             sut_cpu,
         };
@@ -75,7 +80,8 @@ impl Field {
         Ok(field)
     }
 
-    fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    /// Writes a file into the folder of this run.
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let path = self.folder.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
@@ -98,7 +104,8 @@ impl Field {
         })
     }
 
-    fn launch(&self, scenario: &Scenario) -> anyhow::Result<Launch> {
+    /// How the picker is started for a scenario.
+    pub(crate) fn launch(&self, scenario: &Scenario) -> anyhow::Result<Launch> {
         let endpoints: String = (0..scenario.endpoints)
             .map(|n| {
                 let mock = self.mocks[n % self.mocks.len()];

@@ -4,6 +4,7 @@
 //! cargo bench -p pointsman --bench picker                      # 3 rounds of 3 s
 //! cargo bench -p pointsman --bench picker -- --quick           # 1 round of 1 s
 //! cargo bench -p pointsman --bench picker -- --scenarios idle  # only some
+//! cargo bench -p pointsman --bench picker -- --envoy ~/.cache/pointsman/envoy/envoy  # also through Envoy
 //! ```
 //!
 //! An exchange is whole: request head and body, the decision, the body sent back, the answer's head and body, each
@@ -11,10 +12,12 @@
 //! registry, so goals are its recorded figures by the ratio that is asked for, scaled by what the yardstick proxy costs on
 //! this machine (17 µs where they were recorded). Linux only.
 
+mod behind;
 mod envoy;
 mod field;
 mod scenarios;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,6 +49,9 @@ struct Args {
     /// Only scenarios whose name contains one of these
     #[arg(long, value_delimiter = ';')]
     scenarios: Vec<String>,
+    /// An Envoy, to measure what the picker adds to a request through it
+    #[arg(long, value_name = "FILE")]
+    envoy: Option<PathBuf>,
     /// CPU of load and mock
     #[arg(long, default_value_t = 0)]
     load_cpu: usize,
@@ -137,6 +143,10 @@ async fn measure(args: &Args) -> anyhow::Result<bool> {
         short(yardstick)
     );
     println!("{}", figures(&chosen, &found).markdown());
+    if let Some(envoy) = &args.envoy {
+        let through = behind::compare(&field, envoy, rounds, window).await?;
+        println!("{}", through.markdown());
+    }
     let scale = yardstick / YARDSTICK_THERE;
     let goals: Vec<Goal> = goals(scale)
         .into_iter()
