@@ -12,6 +12,8 @@ pub static SPECS: &[&PluginSpec] = &[
     &scrape::extractor::SPEC,
 ];
 
+mod bounded;
+
 pub mod clock;
 
 pub mod membership;

@@ -12,6 +12,8 @@ use pointsman_core::config::written::Written;
 use pointsman_core::contract::staleness::Policy;
 use pointsman_core::schedule::plan::Plan;
 
+use crate::bounded;
+
 pub mod watch;
 pub mod yaml;
 
@@ -82,15 +84,7 @@ pub fn from_preset(name: &str, terms: &Terms<'_>) -> Result<Resolved, Vec<Fault>
 /// # Errors
 /// The file cannot be read, is too large or is not UTF-8.
 pub fn text_of(path: &Path) -> Result<String, Fault> {
-    use std::io::Read as _;
-    let refused = |why: String| Fault::error("", format!("cannot read {}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| refused(e.to_string()))?;
-    let mut bytes = Vec::new();
-    // One byte more than is allowed, so that the reader sees that there was more.
-    let limit = yaml::MAX_BYTES as u64 + 1;
-    let read = file.take(limit).read_to_end(&mut bytes);
-    read.map_err(|e| refused(e.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| refused("it is not UTF-8 text".to_owned()))
+    bounded::text_of(path, yaml::MAX_BYTES)
 }
 
 /// The plan of a configuration file.

@@ -3,6 +3,7 @@
 //! | what has not moved | for | then |
 //! |---|---|---|
 //! | a head that was begun, or a new connection without a byte | header timeout | closed |
+//! | a new HTTP/2 connection without a request | header timeout | closed in order |
 //! | nothing at all between requests | keep-alive idle | closed in order |
 //! | a write that found the socket full | write timeout | reset |
 //! | an HTTP/2 stream with a frame in hand and no window | write timeout | that stream is reset |
@@ -84,7 +85,12 @@ impl Clocks {
                 return Verdict::Close;
             }
         }
-        if now - self.rest_since >= options.keep_alive_idle {
+        let rest = if http2 && served == 0 {
+            options.header_timeout
+        } else {
+            options.keep_alive_idle
+        };
+        if now - self.rest_since >= rest {
             Verdict::CloseInOrder
         } else {
             Verdict::Stay

@@ -180,8 +180,10 @@ impl Control {
     pub(crate) fn serve_health(&self, bound: Bound) {
         let ready = Arc::clone(&self.ready);
         let handler = move |request, _| extproc::handle_health(Arc::clone(&ready), request);
+        // Whoever asks comes again soon; the places are for those who do.
         let options = Arc::new(ServerOptions {
             max_connections: 64,
+            keep_alive_idle: ServerOptions::default().keep_alive_idle,
             ..server_options()
         });
         tokio::spawn(serve(
@@ -238,9 +240,10 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Waits for its end, or until nobody has been served for a sixth of it.
+    /// Waits for its end, or until nobody has been served for half of it: gateways that look for whether we are ready
+    /// every ten seconds have seen by then that we are not.
     async fn pass(&self) {
-        let (look, most) = (Duration::from_millis(20), self.longest / 6);
+        let (look, most) = (Duration::from_millis(20), self.longest / 2);
         let over = tokio::time::sleep(self.longest);
         let idle = async {
             let mut since = tokio::time::Instant::now();

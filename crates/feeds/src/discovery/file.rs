@@ -21,8 +21,8 @@
 //! The file is read again when its content or what its names resolve to changes; a file that cannot be
 //! used leaves the members as they are.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,9 @@ use pointsman_core::contract::spec::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::membership::{Member, Membership};
+use crate::bounded::text_of;
+use crate::discovery::names::Names;
+use crate::membership::Membership;
 
 /// How long a text must stand still before it counts.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -187,6 +189,7 @@ fn check_size(text: &str) -> Result<(), Vec<Fault>> {
 fn checked(entries: impl IntoIterator<Item = (usize, Entry)>) -> (Vec<Unresolved>, Vec<Fault>) {
     let mut faults = Vec::new();
     let mut found: Vec<Unresolved> = Vec::new();
+    let mut names = HashSet::new();
     for (at, entry) in entries {
         let before = faults.len();
         let path = format!("endpoints[{at}]");
@@ -213,7 +216,7 @@ fn checked(entries: impl IntoIterator<Item = (usize, Entry)>) -> (Vec<Unresolved
             faults.push(Fault::error(format!("{path}.address"), message));
         }
         let name = format!("{}/{}", entry.namespace, entry.name);
-        if found.iter().any(|other| other.name == name) {
+        if names.contains(&name) {
             faults.push(Fault::error(
                 format!("{path}.name"),
                 format!("'{name}' is listed twice"),
@@ -227,6 +230,7 @@ fn checked(entries: impl IntoIterator<Item = (usize, Entry)>) -> (Vec<Unresolved
             continue;
         };
         if faults.len() == before {
+            names.insert(name.clone());
             found.push(Unresolved {
                 name,
                 host: entry.address,
@@ -255,50 +259,12 @@ fn is_host(text: &str) -> bool {
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')))
 }
 
-/// Turns names into addresses. A name that resolves to several addresses gives a member for each,
-/// named `<name>` for the first and `<name>-1`, `<name>-2`, … for the others in address order.
-/// Names that do not resolve are returned beside the members.
-pub async fn resolve(found: &[Unresolved]) -> (Vec<Member>, Vec<String>) {
-    let (mut members, mut unknown) = (Vec::new(), Vec::new());
-    for entry in found {
-        let mut addresses: Vec<SocketAddr> = match entry.host.parse::<IpAddr>() {
-            Ok(ip) => vec![SocketAddr::new(ip, entry.port)],
-            Err(_) => match tokio::net::lookup_host((entry.host.as_str(), entry.port)).await {
-                Ok(addresses) => addresses.collect(),
-                Err(_) => Vec::new(),
-            },
-        };
-        addresses.sort_unstable();
-        addresses.dedup();
-        if addresses.is_empty() {
-            unknown.push(entry.host.clone());
-        }
-        for (at, address) in addresses.into_iter().enumerate() {
-            let name = if at == 0 {
-                entry.name.clone()
-            } else {
-                format!("{}-{at}", entry.name)
-            };
-            let labels = entry
-                .labels
-                .iter()
-                .map(|(k, v)| (k.as_str(), v.as_str()))
-                .collect();
-            members.push(Member {
-                name,
-                address,
-                labels,
-            });
-        }
-    }
-    (members, unknown)
-}
-
 /// An endpoints file that has been read once and can be watched.
 pub struct EndpointsFile {
     path: PathBuf,
     text: String,
     entries: Vec<Unresolved>,
+    names: Names,
     lenient: bool,
 }
 
@@ -308,11 +274,12 @@ impl EndpointsFile {
     /// # Errors
     /// The file cannot be read, or every fault in it.
     pub fn open(path: &Path) -> Result<Self, Vec<Fault>> {
-        let text = text_of(path)?;
+        let text = read(path)?;
         Ok(Self {
             path: path.to_owned(),
             entries: parse(&text)?,
             text,
+            names: Names::default(),
             lenient: false,
         })
     }
@@ -322,20 +289,21 @@ impl EndpointsFile {
     /// # Errors
     /// The file cannot be read, or is none of endpoints.
     pub fn open_leniently(path: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
-        let text = text_of(path)?;
+        let text = read(path)?;
         let (entries, faults) = parse_leniently(&text)?;
         let file = Self {
             path: path.to_owned(),
             text,
             entries,
+            names: Names::default(),
             lenient: true,
         };
         Ok((file, faults))
     }
 
     /// Puts the members into the pool; returns the names that do not resolve.
-    pub async fn apply(&self, membership: &Membership) -> Vec<String> {
-        let (members, unknown) = resolve(&self.entries).await;
+    pub async fn apply(&mut self, membership: &Membership) -> Vec<String> {
+        let (members, unknown) = self.names.resolve(&self.entries).await;
         membership.replace(&members);
         unknown
     }
@@ -348,20 +316,19 @@ impl EndpointsFile {
         every: Duration,
         tell: impl Fn(String),
     ) {
-        let (mut last, _) = resolve(&self.entries).await;
+        let (mut last, mut lost) = self.names.resolve(&self.entries).await;
         let mut complained = String::new();
         loop {
             tokio::time::sleep(every).await;
             let path = self.path.clone();
-            let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
-            let Ok(Ok(text)) = read else { continue };
+            let text = tokio::task::spawn_blocking(move || read(&path)).await;
+            let Ok(Ok(text)) = text else { continue };
             if text != self.text && text != complained {
                 // Whoever writes may not be done: an empty file is one that is about to be written (an empty pool is
                 // `endpoints: []`), and a text counts when it stands still.
                 tokio::time::sleep(SETTLE).await;
                 let path = self.path.clone();
-                let again =
-                    tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+                let again = tokio::task::spawn_blocking(move || read(&path)).await;
                 if text.is_empty() || !matches!(again, Ok(Ok(again)) if again == text) {
                     continue;
                 }
@@ -390,23 +357,32 @@ impl EndpointsFile {
                     }
                 }
             }
-            let (members, _) = resolve(&self.entries).await;
+            let (members, unknown) = self.names.resolve(&self.entries).await;
+            if unknown != lost {
+                for name in unknown.iter().filter(|name| !lost.contains(name)) {
+                    tell(format!(
+                        "'{name}' is not found; it keeps the addresses it had"
+                    ));
+                }
+                lost = unknown;
+            }
             if members != last {
-                membership.replace(&members);
-                tell(format!("endpoints: {} in the pool", members.len()));
+                let left_out = membership.replace(&members);
+                tell(format!(
+                    "endpoints: {} in the pool",
+                    members.len() - left_out
+                ));
+                if left_out > 0 {
+                    tell(format!("endpoints: no room for {left_out} more"));
+                }
                 last = members;
             }
         }
     }
 }
 
-fn text_of(path: &Path) -> Result<String, Vec<Fault>> {
-    std::fs::read_to_string(path).map_err(|e| {
-        vec![Fault::error(
-            "",
-            format!("cannot read {}: {e}", path.display()),
-        )]
-    })
+fn read(path: &Path) -> Result<String, Vec<Fault>> {
+    text_of(path, MAX_FILE_BYTES).map_err(|fault| vec![fault])
 }
 
 #[cfg(test)]
@@ -465,7 +441,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("endpoints.yaml");
         std::fs::write(&path, "endpoints: [{name: a, address: 10.0.0.1, port: 1}]").unwrap();
-        let file = EndpointsFile::open(&path).unwrap();
+        let mut file = EndpointsFile::open(&path).unwrap();
         let membership = Arc::new(Membership::new(4));
         file.apply(&membership).await;
         let watching =
@@ -488,7 +464,7 @@ mod tests {
     #[tokio::test]
     async fn addresses_resolve_without_a_lookup_and_names_with_one() {
         let found = parse("endpoints:\n- {name: a, address: '::1', port: 5}\n- {name: b, address: localhost, port: 6}\n- {name: c, address: no-such-host.invalid, port: 6}\n").unwrap();
-        let (members, unknown) = resolve(&found).await;
+        let (members, unknown) = Names::default().resolve(&found).await;
         assert_eq!(members[0].address.to_string(), "[::1]:5");
         assert_eq!(members[1].name, "default/b");
         assert_eq!(unknown, ["no-such-host.invalid"]);

@@ -62,7 +62,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let settings = Arc::new(settings(&args)?);
     let chosen = chosen(&args)?;
     let (path, watched) = endpoints(&args, &chosen)?;
-    let (file, left_out) = EndpointsFile::open_leniently(&path)
+    let (mut file, left_out) = EndpointsFile::open_leniently(&path)
         .map_err(|faults| refused(&path.display().to_string(), &faults))?;
     for fault in left_out {
         complain(&format!("warning: {}: left out: {fault}\n", path.display()));

@@ -122,7 +122,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             "no endpoints to route to; name a file with --endpoints FILE (see --help for its format), or give the configuration a dataLayer.discovery"
         ),
     };
-    let file = EndpointsFile::open(path)
+    let mut file = EndpointsFile::open(path)
         .map_err(|faults| refused(&path.display().to_string(), &faults))?;
     let gateway = listen(args.listen, "gateway", "--listen HOST:PORT")?;
     let admin = listen(args.admin, "admin port", "--admin HOST:PORT")?;

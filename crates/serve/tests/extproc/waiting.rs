@@ -6,7 +6,8 @@ use pointsman_wire::extproc::grpc::Outbox;
 
 use crate::rig::{Rig, Talk, destination};
 use crate::tongue::{
-    BUFFERED, DUPLEX, answered, asked, asked_trailers, heard, line, mode, post, reply, under,
+    BUFFERED, DUPLEX, answered, asked, asked_trailers, heard, hinted, line, mode, post, reply,
+    under,
 };
 
 /// Each endpoint holds one request at a time.
@@ -124,6 +125,40 @@ async fn every_body_mode_waits_and_trailers_come_after() {
     answer(&mut first);
     destination(&let_in(&mut second).await);
     assert_eq!(second.say(asked_trailers()), ["request_trailers"]);
+}
+
+#[tokio::test]
+async fn trailers_that_end_a_body_are_answered_after_it_also_when_it_waits() {
+    let rig = rig();
+    let (mut first, mut second) = (rig.talk(), rig.talk());
+    ask_and_enter(&mut first, DUPLEX).await;
+    let head = post("/v1/completions", "second", &[]);
+    second.say(under(head, mode(DUPLEX, DUPLEX)));
+    assert!(second.say(asked(BODY, false)).is_empty());
+    let early = second.say(asked_trailers());
+    assert!(early.is_empty(), "before the decision: {early:?}");
+    answer(&mut first);
+    let lines = let_in(&mut second).await;
+    destination(&lines);
+    let begins = ["request_headers", "request_body", "request_trailers"];
+    let order = lines.iter().zip(begins);
+    assert_eq!(lines.len(), begins.len(), "{lines:?}");
+    assert!(
+        order.clone().all(|(line, begin)| line.starts_with(begin)),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_subset_of_strangers_is_refused_at_once_also_when_the_pool_is_full() {
+    let rig = rig();
+    let (mut first, mut second) = (rig.talk(), rig.talk());
+    ask_and_enter(&mut first, DUPLEX).await;
+    let head = under(post("/v1/completions", "second", &[]), mode(DUPLEX, DUPLEX));
+    second.say(hinted(head, &["10.9.9.9:1"]));
+    let lines = second.say(asked(BODY, true));
+    assert!(!is_waiting(&mut second));
+    assert!(lines[0].starts_with("immediate 503"), "{lines:?}");
 }
 
 #[tokio::test]

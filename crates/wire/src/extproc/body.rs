@@ -205,15 +205,17 @@ mod tests {
 
     #[test]
     fn what_routing_does_not_need_is_the_engine_s_to_judge() {
-        let facts = read(
-            ApiKind::Completions,
-            &["{\"prompt\":\"p\",\"stream\":\"yes\",\"max_tokens\":-1,\"model\":5}"],
-        )
-        .unwrap();
+        let body = "{\"prompt\":\"p\",\"model\":\"old\",\"stream\":\"yes\",\"max_tokens\":-1,\"model\": 5 }";
+        let frames = [body];
+        let facts = read(ApiKind::Completions, &frames).unwrap();
         assert_eq!(
             (facts.stream, facts.max_tokens, &*facts.model),
             (false, None, "")
         );
-        assert_eq!(facts.model_at, 1..1);
+        // Engines take the last of equal keys, so a rewrite has to replace that one, whatever it is.
+        assert_eq!(&body[facts.model_at.clone()], "5");
+        let nameless = ["{\"prompt\":\"p\"}"];
+        let none = read(ApiKind::Completions, &nameless).unwrap();
+        assert_eq!(none.model_at, 1..1);
     }
 }

@@ -8,6 +8,7 @@ use crate::extproc::names::{LB, SERVED, SUBSET, SUBSET_HINT};
 /// The endpoints that may be picked: addresses, or hosts with any port. An empty one allows nobody.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Subset {
+    /// In order, so that a look takes few steps however many there are.
     members: Vec<(IpAddr, Option<u16>)>,
 }
 
@@ -24,16 +25,16 @@ impl Subset {
             Some(Kind::Text(text)) => member(text.trim()),
             _ => None,
         });
-        Some(Self {
-            members: members.collect(),
-        })
+        let mut members: Vec<_> = members.collect();
+        members.sort_unstable();
+        members.dedup();
+        Some(Self { members })
     }
 
     /// Whether an endpoint may be picked.
     pub fn allows(&self, address: SocketAddr) -> bool {
-        self.members
-            .iter()
-            .any(|(ip, port)| *ip == address.ip() && port.is_none_or(|port| port == address.port()))
+        let named = |port| self.members.binary_search(&(address.ip(), port)).is_ok();
+        named(Some(address.port())) || named(None)
     }
 }
 

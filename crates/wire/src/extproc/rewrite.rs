@@ -44,26 +44,35 @@ pub fn with_model(frames: &[Bytes], at: &Range<usize>, model: &str) -> Vec<Bytes
     out
 }
 
+/// What stands before the name in an answer.
+const KEY: &[u8] = b"\"model\":";
+
 /// Puts the client's name for a model in the place of the engine's, in an answer as it passes.
 #[derive(Debug)]
 pub struct Renamer {
-    /// Both ways to write the member, and what comes in their place.
-    pairs: [(Finder<'static>, Bytes); 2],
+    key: Finder<'static>,
+    /// Both ways to write the member.
+    members: [Vec<u8>; 2],
+    /// The engine's name as it stands in JSON, and what comes in its place.
+    from: Vec<u8>,
+    to: Vec<u8>,
     held: Bytes,
 }
 
 impl Renamer {
     /// From the engine's name to the client's.
     pub fn new(from: &str, to: &str) -> Self {
+        let quoted = |name: &str| {
+            let mut quoted = Vec::with_capacity(name.len() + 2);
+            push_string(&mut quoted, name);
+            quoted
+        };
+        let from = quoted(from);
         Self {
-            pairs: ["\"model\":", "\"model\": "].map(|key| {
-                let member = |name: &str| {
-                    let mut member = key.as_bytes().to_vec();
-                    push_string(&mut member, name);
-                    member
-                };
-                (Finder::new(&member(from)).into_owned(), member(to).into())
-            }),
+            key: Finder::new(KEY),
+            members: [&b""[..], b" "].map(|space| [KEY, space, &from].concat()),
+            to: quoted(to),
+            from,
             held: Bytes::new(),
         }
     }
@@ -78,44 +87,40 @@ impl Renamer {
             joined.freeze()
         };
         let mut out: Option<BytesMut> = None;
-        let mut from = 0;
-        while let Some((at, len, to)) = self.first(&text[from..]) {
-            let out = out.get_or_insert_with(|| BytesMut::with_capacity(text.len() + to.len()));
-            out.extend_from_slice(&text[from..from + at]);
-            out.extend_from_slice(to);
-            from += at + len;
+        // Until where it is copied, and until where it is looked through.
+        let (mut copied, mut seen) = (0, 0);
+        while let Some(at) = self.key.find(&text[seen..]) {
+            seen += at + KEY.len();
+            let name = seen + usize::from(text.get(seen) == Some(&b' '));
+            if text[name..].starts_with(&self.from) {
+                let room = text.len() + self.to.len();
+                let out = out.get_or_insert_with(|| BytesMut::with_capacity(room));
+                out.extend_from_slice(&text[copied..name]);
+                out.extend_from_slice(&self.to);
+                seen = name + self.from.len();
+                copied = seen;
+            }
         }
-        let keep = if last { 0 } else { self.begun(&text[from..]) };
+        let keep = if last { 0 } else { self.begun(&text[copied..]) };
         let until = text.len() - keep;
         self.held = text.slice(until..);
         match out {
             None => text.slice(..until),
             Some(mut out) => {
-                out.extend_from_slice(&text[from..until]);
+                out.extend_from_slice(&text[copied..until]);
                 out.freeze()
             }
         }
     }
 
-    fn first(&self, text: &[u8]) -> Option<(usize, usize, &Bytes)> {
-        let found = self.pairs.iter().filter_map(|(finder, to)| {
-            let at = finder.find(text)?;
-            Some((at, finder.needle().len(), to))
-        });
-        found.min_by_key(|(at, ..)| *at)
-    }
-
     /// How many bytes at the end of `text` may be the beginning of a name's member.
     fn begun(&self, text: &[u8]) -> usize {
-        let longest = |needle: &[u8]| {
-            (1..needle.len().min(text.len() + 1))
+        let longest = |member: &[u8]| {
+            (1..member.len().min(text.len() + 1))
                 .rev()
-                .find(|&n| text.ends_with(&needle[..n]))
+                .find(|&n| text.ends_with(&member[..n]))
         };
-        let begun = self
-            .pairs
-            .iter()
-            .filter_map(|(finder, _)| longest(finder.needle()));
+        let begun = self.members.iter().filter_map(|member| longest(member));
         begun.max().unwrap_or(0)
     }
 }

@@ -20,6 +20,14 @@ pub(crate) struct Cursor<'a, F> {
     at: usize,
 }
 
+impl<F> Clone for Cursor<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Cursor<'_, F> {}
+
 impl<'a, F: AsRef<[u8]>> Cursor<'a, F> {
     pub(crate) fn new(frames: &'a [F]) -> Self {
         let current = frames.first().map_or(&[][..], AsRef::as_ref);

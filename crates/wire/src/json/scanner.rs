@@ -53,6 +53,12 @@ pub struct Scanner<'a, F> {
     objects: u128,
 }
 
+impl<F> Clone for Scanner<'_, F> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
 type Read<T> = Result<T, JsonFault>;
 
 impl<'a, F: AsRef<[u8]>> Scanner<'a, F> {

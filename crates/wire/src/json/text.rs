@@ -15,6 +15,17 @@ pub struct Str<'a> {
     pub slice: Option<&'a [u8]>,
 }
 
+impl Str<'_> {
+    /// A content that was read before, of which only the place is known.
+    pub(crate) const fn at(range: Range<usize>, escaped: bool) -> Self {
+        Self {
+            range,
+            escaped,
+            slice: None,
+        }
+    }
+}
+
 /// Longest raw key that can still be one of ours: six bytes (`\u0061`) for each of 32 letters.
 const LONGEST_KEY: usize = 6 * 32;
 

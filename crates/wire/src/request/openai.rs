@@ -77,8 +77,8 @@ pub fn classify(path: &str) -> Option<ApiKind> {
 pub struct RequestFacts<'a> {
     /// The model the client asked for; empty only after [`read_leniently`].
     pub model: Cow<'a, str>,
-    /// Offsets of the model's JSON string in the body, quotes included (to write another name). Without a model an
-    /// empty range behind the object's opening bracket.
+    /// Offsets of the model's JSON value in the body, a string's quotes included (to write another name). Without one
+    /// an empty range behind the object's opening bracket.
     pub model_at: Range<usize>,
     /// Where the prompt lies in the body.
     pub prompt: PromptSpans,
@@ -185,7 +185,11 @@ fn walk<'a, F: AsRef<[u8]>>(
     fields.begins = scanner.position();
     while let Some(key) = scanner.next_key(&mut first)? {
         match scanner.key_bytes(&key).as_ref() {
-            b"model" => fields.model = model(scanner)?,
+            b"model" => {
+                let from = scanner.offset();
+                fields.model = model(scanner)?;
+                fields.model_at = Some(from..scanner.position());
+            }
             key if key == prompt_field.as_bytes() => fields.prompt = prompt(kind, scanner)?,
             b"instructions" if kind == ApiKind::Responses => {
                 fields.instructions = optional_string(scanner)?.map(|read| read.range);
@@ -243,9 +247,7 @@ fn facts<'a, F: AsRef<[u8]>>(
     spans.push(prompt.range);
     RequestFacts {
         model: model.map_or(Cow::Borrowed(""), |model| scanner.text(model)),
-        model_at: model.map_or(fields.begins..fields.begins, |model| {
-            model.range.start - 1..model.range.end + 1
-        }),
+        model_at: fields.model_at.unwrap_or(fields.begins..fields.begins),
         prompt: spans,
         prompt_bytes,
         max_tokens: bounds.into_iter().flatten().next(),
@@ -262,6 +264,8 @@ struct Fields<'a> {
     /// Where the object's members begin.
     begins: usize,
     model: Seen<Str<'a>>,
+    /// The model's value, whatever it is.
+    model_at: Option<Range<usize>>,
     prompt: Seen<Found>,
     instructions: Option<Range<usize>>,
     tools: Option<Range<usize>>,

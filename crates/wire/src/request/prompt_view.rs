@@ -48,7 +48,13 @@ impl<'a, F: AsRef<[u8]> + Sync> BodyPrompt<'a, F> {
         let start = self.parts.prompt.start;
         match self.parts.shape {
             _ if self.parts.response => self.response(out)?,
-            Shape::Text { escaped } => text(self.frames, &self.parts.prompt, escaped, out)?,
+            Shape::Text { escaped } => {
+                text(
+                    self.frames,
+                    &Str::at(self.parts.prompt.clone(), escaped),
+                    out,
+                )?;
+            }
             Shape::List => return self.list(out),
             Shape::Messages | Shape::Items => {
                 let tools = self.parts.tools.as_ref();
@@ -92,7 +98,13 @@ impl<'a, F: AsRef<[u8]> + Sync> BodyPrompt<'a, F> {
         out.run(before)?;
         out.run(b"\"input\":")?;
         match self.parts.shape {
-            Shape::Text { escaped } => quoted(self.frames, &self.parts.prompt, escaped, out)?,
+            Shape::Text { escaped } => {
+                quoted(
+                    self.frames,
+                    &Str::at(self.parts.prompt.clone(), escaped),
+                    out,
+                )?;
+            }
             _ => value(self.frames, self.parts.prompt.start, out)?,
         }
         out.run(b"}]")
@@ -108,7 +120,7 @@ impl<'a, F: AsRef<[u8]> + Sync> BodyPrompt<'a, F> {
             match valid(scanner.kind())? {
                 Kind::Str => {
                     let entry = valid(scanner.string())?;
-                    text(self.frames, &entry.range, entry.escaped, out)?;
+                    text(self.frames, &entry, out)?;
                     out.end()?;
                 }
                 Kind::List => {
@@ -172,13 +184,22 @@ fn id<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>, out: &mut Outlet<'_>) -> Flo
 }
 
 /// The value of a member.
-enum Member<'a> {
+enum Member<'a, F> {
     /// A string.
     Text(Str<'a>),
-    /// A list, at an absolute offset.
-    List(usize),
-    /// Anything else, at an absolute offset.
-    Other(usize),
+    /// A list, the scanner in front of it.
+    List(Scanner<'a, F>),
+    /// Anything else, the scanner in front of it.
+    Other(Scanner<'a, F>),
+}
+
+/// The scanner in front of the value that it has stepped over.
+fn stepped_over<'a, F: AsRef<[u8]>>(
+    scanner: &mut Scanner<'a, F>,
+) -> ControlFlow<(), Scanner<'a, F>> {
+    let before = scanner.clone();
+    valid(scanner.skip_value())?;
+    ControlFlow::Continue(before)
 }
 
 /// The members of the object that follows whose keys are `names`, as they last occur. Any other value is skipped
@@ -186,7 +207,7 @@ enum Member<'a> {
 fn members<'a, F: AsRef<[u8]>, const N: usize>(
     scanner: &mut Scanner<'a, F>,
     names: [&[u8]; N],
-) -> ControlFlow<(), [Option<Member<'a>>; N]> {
+) -> ControlFlow<(), [Option<Member<'a, F>>; N]> {
     let mut found = [const { None }; N];
     if valid(scanner.kind())? != Kind::Object {
         valid(scanner.skip_value())?;
@@ -199,8 +220,8 @@ fn members<'a, F: AsRef<[u8]>, const N: usize>(
         let which = names.iter().position(|name| *name == key.as_ref());
         let value = match valid(scanner.kind())? {
             Kind::Str => Member::Text(valid(scanner.string())?),
-            Kind::List => Member::List(valid(scanner.skip_value())?.start),
-            _ => Member::Other(valid(scanner.skip_value())?.start),
+            Kind::List => Member::List(stepped_over(scanner)?),
+            _ => Member::Other(stepped_over(scanner)?),
         };
         if let Some(which) = which {
             found[which] = Some(value);
@@ -210,7 +231,7 @@ fn members<'a, F: AsRef<[u8]>, const N: usize>(
 }
 
 /// The string of a member, if it is one and not empty.
-fn string_of(member: Option<Member<'_>>) -> Option<Str<'_>> {
+fn string_of<F>(member: Option<Member<'_, F>>) -> Option<Str<'_>> {
     match member {
         Some(Member::Text(text)) if !text.range.is_empty() => Some(text),
         _ => None,
@@ -219,12 +240,11 @@ fn string_of(member: Option<Member<'_>>) -> Option<Str<'_>> {
 
 /// The members of a member, which has none unless it is an object.
 fn members_of<'a, F: AsRef<[u8]>, const N: usize>(
-    frames: &'a [F],
-    member: Option<Member<'a>>,
+    member: Option<Member<'a, F>>,
     names: [&[u8]; N],
-) -> ControlFlow<(), [Option<Member<'a>>; N]> {
+) -> ControlFlow<(), [Option<Member<'a, F>>; N]> {
     match member {
-        Some(Member::Other(at)) => members(&mut Scanner::at(frames, at), names),
+        Some(Member::Other(mut scanner)) => members(&mut scanner, names),
         _ => ControlFlow::Continue([const { None }; N]),
     }
 }
@@ -248,7 +268,7 @@ fn messages<'a, F: AsRef<[u8]>>(
                 out.run(b"{")?;
                 if let Some(role) = role {
                     out.run(b"\"role\":")?;
-                    quoted(frames, &role.range, role.escaped, out)?;
+                    quoted(frames, &role, out)?;
                     out.run(b",")?;
                 }
                 out.run(b"\"content\":")?;
@@ -257,7 +277,7 @@ fn messages<'a, F: AsRef<[u8]>>(
             }
             Form::Text => {
                 if let Some(role) = role {
-                    text(frames, &role.range, role.escaped, out)?;
+                    text(frames, &role, out)?;
                 }
                 text_content(frames, content, out)?;
             }
@@ -271,15 +291,14 @@ fn messages<'a, F: AsRef<[u8]>>(
 
 fn json_content<'a, F: AsRef<[u8]>>(
     frames: &'a [F],
-    content: Option<Member<'a>>,
+    content: Option<Member<'a, F>>,
     out: &mut Outlet<'_>,
 ) -> Flow {
-    let at = match content {
-        Some(Member::Text(whole)) => return quoted(frames, &whole.range, whole.escaped, out),
-        Some(Member::List(at)) => at,
+    let mut scanner = match content {
+        Some(Member::Text(whole)) => return quoted(frames, &whole, out),
+        Some(Member::List(list)) => list,
         _ => return out.run(b"\"\""),
     };
-    let mut scanner = Scanner::at(frames, at);
     let mut first = true;
     let mut comma: &[u8] = b"";
     out.run(b"[")?;
@@ -289,18 +308,18 @@ fn json_content<'a, F: AsRef<[u8]>>(
         out.run(std::mem::replace(&mut comma, b","))?;
         out.run(b"{\"type\":")?;
         match string_of(kind) {
-            Some(kind) => quoted(frames, &kind.range, kind.escaped, out)?,
+            Some(kind) => quoted(frames, &kind, out)?,
             None => out.run(b"\"\"")?,
         }
         if let Some(text) = string_of(text) {
             out.run(b",\"text\":")?;
-            quoted(frames, &text.range, text.escaped, out)?;
+            quoted(frames, &text, out)?;
         }
         out.run(b",\"image_url\":{")?;
-        let [url] = members_of(frames, image, [b"url"])?;
+        let [url] = members_of(image, [b"url"])?;
         if let Some(url) = string_of(url) {
             out.run(b"\"url\":")?;
-            quoted(frames, &url.range, url.escaped, out)?;
+            quoted(frames, &url, out)?;
         }
         out.run(b"}}")?;
     }
@@ -309,15 +328,14 @@ fn json_content<'a, F: AsRef<[u8]>>(
 
 fn text_content<'a, F: AsRef<[u8]>>(
     frames: &'a [F],
-    content: Option<Member<'a>>,
+    content: Option<Member<'a, F>>,
     out: &mut Outlet<'_>,
 ) -> Flow {
-    let at = match content {
-        Some(Member::Text(whole)) => return text(frames, &whole.range, whole.escaped, out),
-        Some(Member::List(at)) => at,
+    let mut scanner = match content {
+        Some(Member::Text(whole)) => return text(frames, &whole, out),
+        Some(Member::List(list)) => list,
         _ => return Flow::Continue(()),
     };
-    let mut scanner = Scanner::at(frames, at);
     let mut first = true;
     valid(scanner.enter_list())?;
     while valid(scanner.next_element(&mut first))? {
@@ -336,14 +354,14 @@ fn text_content<'a, F: AsRef<[u8]>>(
         match scanner.text(&kind).as_ref() {
             "text" => {
                 if let Some(plain) = string_of(plain) {
-                    text(frames, &plain.range, plain.escaped, out)?;
+                    text(frames, &plain, out)?;
                 }
             }
-            "image_url" => asset::image(frames, url_of(frames, image)?.as_ref(), out)?,
-            "video_url" => asset::video(frames, url_of(frames, video)?.as_ref(), out)?,
-            "audio_url" => asset::audio(frames, url_of(frames, audio)?.as_ref(), out)?,
+            "image_url" => asset::image(frames, url_of(image)?.as_ref(), out)?,
+            "video_url" => asset::video(frames, url_of(video)?.as_ref(), out)?,
+            "audio_url" => asset::audio(frames, url_of(audio)?.as_ref(), out)?,
             "input_audio" => {
-                let [data, format] = members_of(frames, input, [b"data", b"format"])?;
+                let [data, format] = members_of(input, [b"data", b"format"])?;
                 let (data, format) = (string_of(data), string_of(format));
                 asset::recording(frames, data.as_ref(), format.as_ref(), out)?;
             }
@@ -354,10 +372,7 @@ fn text_content<'a, F: AsRef<[u8]>>(
 }
 
 /// The URL of a part that refers to something.
-fn url_of<'a, F: AsRef<[u8]>>(
-    frames: &'a [F],
-    part: Option<Member<'a>>,
-) -> ControlFlow<(), Option<Str<'a>>> {
-    let [url] = members_of(frames, part, [b"url"])?;
+fn url_of<'a, F: AsRef<[u8]>>(part: Option<Member<'a, F>>) -> ControlFlow<(), Option<Str<'a>>> {
+    let [url] = members_of(part, [b"url"])?;
     ControlFlow::Continue(string_of(url))
 }

@@ -152,7 +152,10 @@ impl Conversation {
             .modes
             .get_or_insert_with(|| Modes::of(message.protocol_config.as_ref()));
         if let Some(metadata) = &message.metadata_context {
-            self.note(metadata);
+            let head = matches!(message.request, Some(Request::RequestHeaders(_)));
+            // A hint is for the decision; gateways repeat it with every message.
+            let undecided = head || !matches!(self.asking, Asking::Answered);
+            self.note(metadata, undecided);
         }
         match message.request {
             None => Turn::GoOn,
@@ -199,12 +202,13 @@ impl Conversation {
         self.decide(head, frames, extent, mode, out)
     }
 
-    fn note(&mut self, metadata: &Metadata) {
+    fn note(&mut self, metadata: &Metadata, undecided: bool) {
         if metadata.filter_metadata.is_empty() {
             return;
         }
         self.served = served(metadata).or(self.served);
-        if self.settings.subset_hint
+        if undecided
+            && self.settings.subset_hint
             && let Some(subset) = Subset::of(metadata)
         {
             self.subset = Some(subset);
@@ -304,10 +308,8 @@ impl Conversation {
                     frames: Frames::default(),
                 };
             }
-            let turn = self.decide_collected(Extent::BeforeTrailers, mode, out);
-            if turn != Turn::GoOn {
-                return turn;
-            }
+            // What answers the body answers the trailers after it, at once or when the request has been let in.
+            return self.decide_collected(Extent::BeforeTrailers, mode, out);
         }
         out.message(&go_on(Part::RequestTrailers));
         Turn::GoOn
@@ -393,6 +395,9 @@ impl Conversation {
         if mode == BodyMode::FullDuplex {
             out.message(&route.as_head());
             send_on(REQUEST_BODY, body, extent == Extent::Whole, out);
+            if extent == Extent::BeforeTrailers {
+                out.message(&go_on(Part::RequestTrailers));
+            }
         } else {
             if changed.is_none() {
                 route.content_length = None;
@@ -492,7 +497,12 @@ impl Conversation {
             return Err(Reject::Internal("no way on".to_owned()));
         };
         if let Some(subset) = &self.subset {
+            let anybody = !exchange.snapshot().is_empty();
             exchange.narrow(|endpoint| subset.allows(endpoint.address));
+            // Waiting helps where a pool is empty, not where none of it may be picked.
+            if anybody && exchange.snapshot().is_empty() {
+                return Err(Reject::NoEndpoints);
+            }
         }
         let id = exchange.request_id().to_owned();
         let request = InferenceRequest {
@@ -577,7 +587,9 @@ impl Conversation {
     }
 
     fn response_body(&mut self, piece: HttpBody, mode: BodyMode, out: &mut Outbox) {
-        let (bytes, last) = (piece.body.len(), piece.end_of_stream);
+        // A buffered body comes in one piece, also when trailers follow that are not passed.
+        let whole = matches!(mode, BodyMode::Buffered { partial: false });
+        let (bytes, last) = (piece.body.len(), piece.end_of_stream || whole);
         if let Some(exchange) = &mut self.exchange {
             exchange.passed(bytes);
         }

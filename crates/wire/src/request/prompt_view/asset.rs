@@ -167,7 +167,7 @@ fn look<F: AsRef<[u8]>>(frames: &[F], texts: [Option<&Str<'_>>; 2]) -> ControlFl
     let mut first = (0, 0, Vec::new());
     for (at, part) in texts.into_iter().enumerate() {
         if let Some(part) = part {
-            text(frames, &part.range, part.escaped, &mut sink)?;
+            text(frames, part, &mut sink)?;
         }
         if at == 0 {
             first = (sink.len, sink.padding, std::mem::take(&mut sink.head));

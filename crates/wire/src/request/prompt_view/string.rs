@@ -1,28 +1,26 @@
 //! The text of a string in the body, escapes undone on the way; and written again as Go's encoder writes it.
 
-use std::ops::Range;
-
 use crate::json::cursor::{Pieces, pieces};
+use crate::json::text::Str;
 use crate::request::prompt_view::outlet::{Flow, Outlet, Sink};
 
-/// Hands the text of a string to `sink`: `range` is its content in the frames, without the quotes.
-/// A surrogate without its partner becomes U+FFFD, as in Go.
-pub(crate) fn text<F: AsRef<[u8]>>(
-    frames: &[F],
-    range: &Range<usize>,
-    escaped: bool,
-    sink: &mut impl Sink,
-) -> Flow {
-    if !escaped {
-        for piece in pieces(frames, range) {
+/// Hands the text of a string to `sink`. A surrogate without its partner becomes U+FFFD, as in Go.
+pub(crate) fn text<F: AsRef<[u8]>>(frames: &[F], whole: &Str<'_>, sink: &mut impl Sink) -> Flow {
+    // Looking for its place costs a step per frame, which only a string that lies across frames is worth.
+    let (rest, more) = match whole.slice {
+        Some(slice) => (slice, pieces(&[], &(0..0))),
+        None => (&[][..], pieces(frames, &whole.range)),
+    };
+    if !whole.escaped {
+        if !rest.is_empty() {
+            sink.run(rest)?;
+        }
+        for piece in more {
             sink.run(piece)?;
         }
         return Flow::Continue(());
     }
-    let mut raw = Raw {
-        rest: &[],
-        more: pieces(frames, range),
-    };
+    let mut raw = Raw { rest, more };
     while raw.fill() {
         // Most escapes are two bytes in one piece.
         if let [b'\\', letter, rest @ ..] = raw.rest
@@ -133,19 +131,14 @@ impl<F: AsRef<[u8]>> Raw<'_, F> {
 }
 
 /// Writes a string as Go's encoder does, quotes included; see [`text`] for the arguments.
-pub(crate) fn quoted<F: AsRef<[u8]>>(
-    frames: &[F],
-    range: &Range<usize>,
-    escaped: bool,
-    out: &mut Outlet<'_>,
-) -> Flow {
+pub(crate) fn quoted<F: AsRef<[u8]>>(frames: &[F], whole: &Str<'_>, out: &mut Outlet<'_>) -> Flow {
     out.run(b"\"")?;
     let mut go = GoString {
         out,
         cut: [0; 3],
         cut_len: 0,
     };
-    text(frames, range, escaped, &mut go)?;
+    text(frames, whole, &mut go)?;
     go.release()?;
     out.run(b"\"")
 }

@@ -5,11 +5,9 @@
 //! deeper than [`DEEPEST`] are handed over as they stand, so that no body costs more than that many readings.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::json::cursor::pieces;
 use crate::json::scanner::{Kind, Scanner};
 use crate::json::text::Str;
 use crate::request::prompt_view::outlet::{Flow, Outlet, Sink, valid};
@@ -32,7 +30,7 @@ fn next_value<'a, F: AsRef<[u8]>>(
     match valid(scanner.kind())? {
         Kind::Object | Kind::List if depth == DEEPEST => {
             let range = valid(scanner.skip_value())?;
-            raw(frames, &range, out)
+            out.run(&scanner.bytes(&range))
         }
         Kind::Object => object(frames, scanner, depth, out),
         Kind::List => {
@@ -48,7 +46,7 @@ fn next_value<'a, F: AsRef<[u8]>>(
         }
         Kind::Str => {
             let text = valid(scanner.string())?;
-            quoted(frames, &text.range, text.escaped, out)
+            quoted(frames, &text, out)
         }
         Kind::Number => {
             let range = valid(scanner.number())?;
@@ -56,13 +54,13 @@ fn next_value<'a, F: AsRef<[u8]>>(
         }
         Kind::Bool | Kind::Null => {
             let range = valid(scanner.skip_value())?;
-            raw(frames, &range, out)
+            out.run(&scanner.bytes(&range))
         }
     }
 }
 
-/// A member of an object: its key as it sorts, the key and where its value starts.
-type Member<'a> = (Cow<'a, str>, Str<'a>, usize);
+/// A member of an object: its key as it sorts, the key, and the scanner in front of its value.
+type Member<'a, F> = (Cow<'a, str>, Str<'a>, Scanner<'a, F>);
 
 fn object<'a, F: AsRef<[u8]>>(
     frames: &'a [F],
@@ -70,34 +68,27 @@ fn object<'a, F: AsRef<[u8]>>(
     depth: usize,
     out: &mut Outlet<'_>,
 ) -> Flow {
-    let mut members: SmallVec<[Member<'a>; 8]> = SmallVec::new();
+    let mut members: SmallVec<[Member<'a, F>; 8]> = SmallVec::new();
     let mut first = true;
     valid(scanner.enter_object())?;
     while let Some(key) = valid(scanner.next_key(&mut first))? {
-        let start = valid(scanner.skip_value())?.start;
-        members.push((scanner.text(&key), key, start));
+        let value = scanner.clone();
+        valid(scanner.skip_value())?;
+        members.push((scanner.text(&key), key, value));
     }
     members.sort_by(|a, b| a.0.cmp(&b.0));
     out.run(b"{")?;
     let mut comma: &[u8] = b"";
-    for (at, (name, key, start)) in members.iter().enumerate() {
+    for (at, (name, key, value)) in members.iter().enumerate() {
         if members.get(at + 1).is_some_and(|next| next.0 == *name) {
             continue;
         }
         out.run(std::mem::replace(&mut comma, b","))?;
-        quoted(frames, &key.range, key.escaped, out)?;
+        quoted(frames, key, out)?;
         out.run(b":")?;
-        next_value(frames, &mut Scanner::at(frames, *start), depth + 1, out)?;
+        next_value(frames, &mut value.clone(), depth + 1, out)?;
     }
     out.run(b"}")
-}
-
-/// The bytes of a range as they stand.
-fn raw<F: AsRef<[u8]>>(frames: &[F], range: &Range<usize>, out: &mut Outlet<'_>) -> Flow {
-    for piece in pieces(frames, range) {
-        out.run(piece)?;
-    }
-    Flow::Continue(())
 }
 
 /// A number as Go writes a 64-bit float.
