@@ -22,6 +22,7 @@
 //! used leaves the members as they are.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use pointsman_core::contract::spec::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::discovery::address::refused;
 use crate::membership::{Member, Membership};
 
 /// How long a text must stand still before it counts.
@@ -212,6 +214,10 @@ fn checked(entries: impl IntoIterator<Item = (usize, Entry)>) -> (Vec<Unresolved
             let message = format!("'{}' is no IP address or DNS name", entry.address);
             faults.push(Fault::error(format!("{path}.address"), message));
         }
+        if let Some(why) = entry.address.parse().ok().and_then(refused) {
+            let message = format!("'{}' {why}; name the endpoint's own address", entry.address);
+            faults.push(Fault::error(format!("{path}.address"), message));
+        }
         let name = format!("{}/{}", entry.namespace, entry.name);
         if found.iter().any(|other| other.name == name) {
             faults.push(Fault::error(
@@ -257,7 +263,7 @@ fn is_host(text: &str) -> bool {
 
 /// Turns names into addresses. A name that resolves to several addresses gives a member for each,
 /// named `<name>` for the first and `<name>-1`, `<name>-2`, … for the others in address order.
-/// Names that do not resolve are returned beside the members.
+/// Names that do not resolve, or only to where nothing is sent ([`refused`]), are returned beside the members.
 pub async fn resolve(found: &[Unresolved]) -> (Vec<Member>, Vec<String>) {
     let (mut members, mut unknown) = (Vec::new(), Vec::new());
     for entry in found {
@@ -268,6 +274,8 @@ pub async fn resolve(found: &[Unresolved]) -> (Vec<Member>, Vec<String>) {
                 Err(_) => Vec::new(),
             },
         };
+        // A name may lead anywhere.
+        addresses.retain(|address| refused(address.ip()).is_none());
         addresses.sort_unstable();
         addresses.dedup();
         if addresses.is_empty() {
@@ -353,24 +361,23 @@ impl EndpointsFile {
         loop {
             tokio::time::sleep(every).await;
             let path = self.path.clone();
-            let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
-            let Ok(Ok(text)) = read else { continue };
+            let found = tokio::task::spawn_blocking(move || read(&path)).await;
+            let Ok(Ok(text)) = found else { continue };
             if text != self.text && text != complained {
                 // Whoever writes may not be done: an empty file is one that is about to be written (an empty pool is
                 // `endpoints: []`), and a text counts when it stands still.
                 tokio::time::sleep(SETTLE).await;
                 let path = self.path.clone();
-                let again =
-                    tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+                let again = tokio::task::spawn_blocking(move || read(&path)).await;
                 if text.is_empty() || !matches!(again, Ok(Ok(again)) if again == text) {
                     continue;
                 }
-                let read = if self.lenient {
+                let parsed = if self.lenient {
                     parse_leniently(&text)
                 } else {
                     parse(&text).map(|entries| (entries, Vec::new()))
                 };
-                match read {
+                match parsed {
                     Ok((entries, left_out)) => {
                         for fault in &left_out {
                             tell(format!("{}: left out: {fault}", self.path.display()));
@@ -401,12 +408,21 @@ impl EndpointsFile {
 }
 
 fn text_of(path: &Path) -> Result<String, Vec<Fault>> {
-    std::fs::read_to_string(path).map_err(|e| {
+    read(path).map_err(|e| {
         vec![Fault::error(
             "",
             format!("cannot read {}: {e}", path.display()),
         )]
     })
+}
+
+/// The file's text, or its beginning where it is too large: one byte more than is allowed says so.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -492,5 +508,39 @@ mod tests {
         assert_eq!(members[0].address.to_string(), "[::1]:5");
         assert_eq!(members[1].name, "default/b");
         assert_eq!(unknown, ["no-such-host.invalid"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_to_link_local_addresses_whoever_lists_them() {
+        let text = "endpoints:\n- {name: a, address: 169.254.169.254, port: 80}\n- {name: b, address: '::ffff:169.254.169.254', port: 80}\n- {name: c, address: 0.0.0.0, port: 80}\n- {name: d, address: 127.0.0.1, port: 80}\n";
+        let faults = parse(text).unwrap_err();
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(faults[0].message.contains("link-local"), "{faults:?}");
+        let (found, _) = parse_leniently(text).unwrap();
+        assert_eq!(found.len(), 1);
+        // As the answer of a name server would come in.
+        let host = "169.254.169.254".to_owned();
+        let entry = Unresolved {
+            host,
+            ..found[0].clone()
+        };
+        let (members, unknown) = resolve(&[entry]).await;
+        assert!(members.is_empty() && unknown.len() == 1, "{members:?}");
+    }
+
+    #[test]
+    fn of_a_file_that_is_too_large_no_more_is_read_than_it_takes_to_know() {
+        let folder = std::env::temp_dir().join(format!("pointsman-large-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("endpoints.yaml");
+        // 100 MB that take no room on the disk.
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(100_000_000)
+            .unwrap();
+        assert_eq!(read(&path).unwrap().len(), MAX_FILE_BYTES + 1);
+        let faults = EndpointsFile::open(&path).err().unwrap();
+        assert!(faults[0].message.contains("larger than"), "{faults:?}");
+        let _ = std::fs::remove_dir_all(folder);
     }
 }

@@ -1,2 +1,3 @@
 //! Where the members of the pool come from.
+pub mod address;
 pub mod file;

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod better;
+mod forged;
 mod golden;
 mod life;
+mod pieces;
 mod rig;
+mod storm;
 mod tongue;
 mod waiting;
