@@ -117,7 +117,14 @@ impl Envoy {
 
 /// Pickers of which one may be gone: their health is looked at often, and streams to it are opened elsewhere.
 const LOOKED_AFTER: &str = "
-    lb_policy: LEAST_REQUEST
+    lb_policy: ROUND_ROBIN
+    outlier_detection:
+      split_external_local_origin_errors: true
+      consecutive_local_origin_failure: 1
+      enforcing_consecutive_local_origin_failure: 100
+      enforcing_local_origin_success_rate: 0
+      max_ejection_percent: 50
+      base_ejection_time: 5s
     health_checks:
     - timeout: 5s
       interval: 0.2s

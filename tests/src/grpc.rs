@@ -49,7 +49,14 @@ pub struct Connection {
     calls: HashMap<u32, Call>,
     /// Whether what is heard makes room for more.
     reads: bool,
+    /// Whether the peer's settings are known.
+    agreed: bool,
+    /// Bytes that the peer takes on all calls together before it gives more room.
+    room: usize,
 }
+
+/// The room of a connection that nobody has said anything about.
+const FIRST_ROOM: usize = 65_535;
 
 #[derive(Default)]
 struct Call {
@@ -81,12 +88,19 @@ impl Connection {
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         bytes.extend(frame(SETTINGS, 0, 0, settings));
         socket.write_all(&bytes)?;
-        Ok(Self {
+        let mut connection = Self {
             socket,
             next: 1,
             calls: HashMap::new(),
             reads,
-        })
+            agreed: false,
+            room: FIRST_ROOM,
+        };
+        // The room that the peer gives counts from the moment its settings are acknowledged.
+        while !connection.agreed {
+            connection.read()?;
+        }
+        Ok(connection)
     }
 
     /// Begins a call, whose number it returns.
@@ -113,7 +127,8 @@ impl Connection {
         Ok(stream)
     }
 
-    /// Sends a message. Whoever sends more than the peer has given room for breaks the connection: messages are short here.
+    /// Sends a message, as the peer gives room for on all calls together; that of a call is not looked at, so messages are short
+    /// of it here.
     ///
     /// # Errors
     /// What the socket said.
@@ -121,10 +136,14 @@ impl Connection {
         let mut body = vec![0];
         body.extend((message.len() as u32).to_be_bytes());
         body.extend(message);
-        let frames = body
-            .chunks(FRAME)
-            .flat_map(|piece| frame(DATA, 0, stream, piece));
-        self.socket.write_all(&frames.collect::<Vec<_>>())
+        for piece in body.chunks(FRAME) {
+            while self.room < piece.len() {
+                self.read()?;
+            }
+            self.room -= piece.len();
+            self.socket.write_all(&frame(DATA, 0, stream, piece))?;
+        }
+        Ok(())
     }
 
     /// Has nothing more to say.
@@ -179,13 +198,21 @@ impl Connection {
         let (kind, flags) = (header[3], header[4]);
         let stream = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
         match kind {
-            SETTINGS if flags & 1 == 0 => self.socket.write_all(&frame(SETTINGS, 1, 0, &[]))?,
+            SETTINGS if flags & 1 == 0 => {
+                self.agreed = true;
+                self.socket.write_all(&frame(SETTINGS, 1, 0, &[]))?;
+            }
             PING if flags & 1 == 0 => self.socket.write_all(&frame(PING, 1, 0, &payload))?,
             DATA if length > 0 && self.reads => {
                 let room = (length as u32).to_be_bytes();
                 let mut both = frame(WINDOW_UPDATE, 0, 0, &room);
                 both.extend(frame(WINDOW_UPDATE, 0, stream, &room));
                 self.socket.write_all(&both)?;
+            }
+            WINDOW_UPDATE if stream == 0 => {
+                let more = payload.try_into().map(u32::from_be_bytes);
+                self.room += more.map_err(|_| io::ErrorKind::InvalidData)? as usize;
+                return Ok(());
             }
             GOAWAY => return Err(io::ErrorKind::UnexpectedEof.into()),
             _ => {}
