@@ -38,7 +38,7 @@ impl Picker {
     /// When it does not become ready.
     #[track_caller]
     pub fn start(flags: &[&str]) -> Self {
-        Self::begin(|ports| {
+        Self::by(|ports| {
             let mut arguments = vec!["epp".to_owned(), "--bind=127.0.0.1".into()];
             let names = ["--grpc-port", "--grpc-health-port", "--metrics-port"];
             for (name, port) in names.iter().zip(ports) {
@@ -57,7 +57,7 @@ impl Picker {
     /// When it does not become ready.
     #[track_caller]
     pub fn deployed(config: &str, endpoints: &str) -> Self {
-        Self::begin(|[door, health, admin]| {
+        Self::by(|[door, health, admin]| {
             let (door, health) = (door.port().to_string(), health.port().to_string());
             let arguments = [
                 "--pool-name",
@@ -88,8 +88,12 @@ impl Picker {
         })
     }
 
+    /// A picker by a command that is told its ports: ext_proc, health, metrics.
+    ///
+    /// # Panics
+    /// When it does not become ready.
     #[track_caller]
-    fn begin(build: impl Fn([SocketAddr; 3]) -> Command) -> Self {
+    pub fn by(build: impl Fn([SocketAddr; 3]) -> Command) -> Self {
         for attempt in 1..=ATTEMPTS {
             let ports = [port::free(), port::free(), port::free()];
             let mut process = Process::start("epp", build(ports));

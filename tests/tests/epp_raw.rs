@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use bytes::Bytes;
 use pointsman_tests::backend::Backend;
+use pointsman_tests::binary::pointsman;
 use pointsman_tests::grpc::Connection;
 use pointsman_tests::http::Request as Ask;
 use pointsman_tests::patience::until;
@@ -41,17 +43,50 @@ struct Bed {
 
 impl Bed {
     fn new(config: Option<&str>, flags: &[&str]) -> Self {
+        Self::before(config, |endpoints, config| {
+            let config = config.iter().flat_map(|path| ["--config-file", path]);
+            let all: Vec<&str> = flags.iter().copied().chain(config).collect();
+            Picker::before(endpoints, &all)
+        })
+    }
+
+    /// One whose output goes where this piece of a shell command says; it logs all there is to log.
+    fn logging(files: Scratch, to: &str) -> Self {
+        Self::among(files, Some(LEAST_BUSY), |endpoints, config| {
+            Picker::by(|[door, health, admin]| {
+                let mut command = Command::new("sh");
+                command.args(["-c", &format!("exec \"$0\" \"$@\" {to}")]);
+                command.arg(pointsman()).args(["epp", "--bind=127.0.0.1"]);
+                command.args(["--secure-serving=false", "--drain-timeout=1s", "-v=4"]);
+                command.args(["--zap-encoder=json", "--endpoints", endpoints]);
+                command.args(["--config-file", config.unwrap_or_default()]);
+                for (name, at) in [
+                    ("--grpc-port", door),
+                    ("--grpc-health-port", health),
+                    ("--metrics-port", admin),
+                ] {
+                    command.args([name, &at.port().to_string()]);
+                }
+                command
+            })
+        })
+    }
+
+    fn before(config: Option<&str>, start: impl Fn(&str, Option<&str>) -> Picker) -> Self {
+        Self::among(Scratch::new("epp-raw"), config, start)
+    }
+
+    fn among(
+        files: Scratch,
+        config: Option<&str>,
+        start: impl Fn(&str, Option<&str>) -> Picker,
+    ) -> Self {
         let backend = || Backend::start(|_, reply| reply.whole(404, "text/plain", b"")).address();
-        let files = Scratch::new("epp-raw");
         let rows = [("a", backend()), ("b", backend()), ("c", backend())];
         let endpoints = files.file("endpoints.json", &endpoints_file(&rows));
-        let mut all = flags.to_vec();
         let config = config.map(|text| files.file("config.yaml", text));
-        if let Some(config) = &config {
-            all.extend(["--config-file", config]);
-        }
         Self {
-            picker: Picker::before(&endpoints, &all),
+            picker: start(&endpoints, config.as_deref()),
             _files: files,
         }
     }
@@ -393,4 +428,98 @@ fn e16_a_gateway_that_does_not_read_holds_up_nobody_and_fills_no_memory() {
     assert!(grown < 64 << 20, "grew by {grown} bytes");
     drop(deaf);
     bed.wait_in_flight(0);
+}
+
+#[test]
+fn e4_a_stream_broken_off_while_its_request_waits_leaves_the_queue() {
+    let config = LEAST_BUSY
+        .replace(
+            "plugins:\n- type: active",
+            "featureGates: [flowControl]\nplugins:\n- type: concurrency-detector\n  parameters: {maxConcurrency: 1}\n- type: active",
+        )
+        + "flowControl:\n  saturationDetector: {pluginRef: concurrency-detector}\n";
+    let bed = Bed::new(Some(&config), &[]);
+    let queued = || {
+        let page = Ask::get("/metrics")
+            .answered(bed.picker.server.admin)
+            .text();
+        let sizes = page
+            .lines()
+            .filter(|line| line.starts_with("llm_d_epp_flow_control_queue_size{"));
+        sizes
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            .sum::<f64>()
+    };
+    let mut gateway = bed.gateway();
+    let mut ask = |id: &str| {
+        let stream = gateway.begin(PROCESS).unwrap();
+        gateway.say(stream, &head(id)).unwrap();
+        gateway.say(stream, &asked(BODY, true)).unwrap();
+        stream
+    };
+    let held = ["a", "b", "c"].map(&mut ask);
+    bed.wait_in_flight(3);
+    let waiting = ["d", "e", "f"].map(&mut ask);
+    until("three to wait", || (queued() == 3.0).then_some(()));
+    for stream in &waiting[..2] {
+        gateway.reset(*stream).unwrap();
+    }
+    until("two to have left", || (queued() == 1.0).then_some(()));
+    // Whoever stayed gets the first place that is given up.
+    gateway.reset(held[0]).unwrap();
+    destination(&hear(&mut gateway, waiting[2]));
+    bed.wait_in_flight(3);
+    drop(gateway);
+    bed.wait_in_flight(0);
+}
+
+#[test]
+fn c4_an_output_that_is_full_or_closed_ends_no_picker() {
+    for to in [">/dev/full 2>/dev/full", ">&- 2>&-", "--log-file /dev/full"] {
+        let mut bed = Bed::logging(Scratch::new("epp-output"), to);
+        let mut gateway = bed.gateway();
+        for number in 0..50 {
+            let stream = gateway.begin(PROCESS).unwrap();
+            gateway.say(stream, &head(&format!("{number}"))).unwrap();
+            gateway.say(stream, &asked(BODY, true)).unwrap();
+            destination(&hear(&mut gateway, stream));
+            gateway.say(stream, &answered()).unwrap();
+            while !matches!(hear(&mut gateway, stream), Response::ResponseHeaders(_)) {}
+            gateway.reset(stream).unwrap();
+        }
+        bed.wait_in_flight(0);
+        drop(gateway);
+        bed.picker.server.process.terminate();
+        let status = bed.picker.server.process.wait_end();
+        assert_eq!(status.code(), Some(0), "{to}");
+    }
+}
+
+#[test]
+fn c4_an_output_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
+    let files = Scratch::new("epp-fifo");
+    let fifo = files.path().join("out");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    // Held open for reading, and never read: the pipe fills up.
+    let mut both = std::fs::OpenOptions::new();
+    let _held = both.read(true).write(true).open(&fifo).unwrap();
+    let mut bed = Bed::logging(files, &format!(">{}", fifo.display()));
+    let mut gateway = bed.gateway();
+    for number in 0..500 {
+        let stream = gateway.begin(PROCESS).unwrap();
+        gateway.say(stream, &head(&format!("{number}"))).unwrap();
+        gateway.say(stream, &asked(BODY, true)).unwrap();
+        destination(&hear(&mut gateway, stream));
+        gateway.reset(stream).unwrap();
+    }
+    bed.wait_in_flight(0);
+    drop(gateway);
+    bed.picker.server.process.terminate();
+    assert_eq!(bed.picker.server.process.wait_end().code(), Some(0));
 }
