@@ -6,6 +6,7 @@ mod better;
 mod forged;
 mod golden;
 mod life;
+mod malformed;
 mod pieces;
 mod rig;
 mod storm;
