@@ -38,7 +38,17 @@ impl Envoy {
     /// When it does not listen.
     #[track_caller]
     pub fn before(picker: SocketAddr, bodies: Bodies) -> Self {
-        Self::configured(picker, bodies, "", BY_HEADER)
+        Self::configured(&[picker], bodies, "", BY_HEADER)
+    }
+
+    /// One that asks any of several pickers, looks at their health on the ext_proc port, and asks another one where a stream
+    /// could not be opened.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[track_caller]
+    pub fn before_several(pickers: &[SocketAddr], bodies: Bodies) -> Self {
+        Self::configured(pickers, bodies, LOOKED_AFTER, BY_HEADER)
     }
 
     /// One whose load balancer follows the picker's metadata, and knows these endpoints.
@@ -55,7 +65,7 @@ impl Envoy {
                 at.port()
             ));
         }
-        Self::configured(picker, bodies, "", &pool)
+        Self::configured(&[picker], bodies, "", &pool)
     }
 
     /// One that asks the picker at `picker` over TLS without looking at its certificate.
@@ -70,15 +80,15 @@ impl Envoy {
       typed_config:
         \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
         common_tls_context: {alpn_protocols: [h2]}";
-        Self::configured(picker, bodies, TLS, BY_HEADER)
+        Self::configured(&[picker], bodies, TLS, BY_HEADER)
     }
 
     #[track_caller]
-    fn configured(picker: SocketAddr, bodies: Bodies, transport: &str, pool: &str) -> Self {
+    fn configured(pickers: &[SocketAddr], bodies: Bodies, epp: &str, pool: &str) -> Self {
         let files = Scratch::new("envoy");
         for _ in 0..4 {
             let address = port::free();
-            let config = config(address, picker, bodies, transport, pool);
+            let config = config(address, pickers, bodies, epp, pool);
             let path = files.file("envoy.yaml", &config);
             let mut command = Command::new(envoy());
             command.args(["--config-path", &path, "--disable-hot-restart"]);
@@ -104,6 +114,23 @@ impl Envoy {
         panic!("envoy found no free port");
     }
 }
+
+/// Pickers of which one may be gone: their health is looked at often, and streams to it are opened elsewhere.
+const LOOKED_AFTER: &str = "
+    lb_policy: ROUND_ROBIN
+    outlier_detection:
+      split_external_local_origin_errors: true
+      consecutive_local_origin_failure: 1
+      enforcing_consecutive_local_origin_failure: 100
+      enforcing_local_origin_success_rate: 0
+      max_ejection_percent: 50
+      base_ejection_time: 5s
+    health_checks:
+    - timeout: 5s
+      interval: 0.2s
+      unhealthy_threshold: 1
+      healthy_threshold: 1
+      grpc_health_check: {service_name: envoy.service.ext_proc.v3.ExternalProcessor}";
 
 /// A pool whose endpoint is named by the picker's header.
 const BY_HEADER: &str = "
@@ -136,11 +163,25 @@ const BY_METADATA: &str = "
 
 fn config(
     address: SocketAddr,
-    picker: SocketAddr,
+    pickers: &[SocketAddr],
     bodies: Bodies,
-    transport: &str,
+    epp: &str,
     pool: &str,
 ) -> String {
+    let mut asked = String::new();
+    for at in pickers {
+        asked.push_str(&format!(
+            "        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}\n",
+            at.ip(),
+            at.port()
+        ));
+    }
+    let retry = match pickers.len() {
+        1 => "",
+        _ => {
+            ", retry_policy: {retry_on: \"connect-failure,refused-stream,reset-before-request\", num_retries: 3}"
+        }
+    };
     let (request, response, trailers) = match bodies {
         Bodies::FullDuplex => ("FULL_DUPLEX_STREAMED", "FULL_DUPLEX_STREAMED", "SEND"),
         Bodies::Buffered => ("BUFFERED", "NONE", "SKIP"),
@@ -174,7 +215,7 @@ static_resources:
           - name: envoy.filters.http.ext_proc
             typed_config:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor
-              grpc_service: {{envoy_grpc: {{cluster_name: epp}}, timeout: 10s}}
+              grpc_service: {{envoy_grpc: {{cluster_name: epp}}, timeout: 10s{retry}}}
               message_timeout: 1000s
               metadata_options: {{receiving_namespaces: {{untyped: [envoy.lb]}}, forwarding_namespaces: {{untyped: [envoy.lb, envoy.lb.subset_hint]}}}}
               processing_mode: {{request_header_mode: SEND, response_header_mode: SEND, request_body_mode: {request}, response_body_mode: {response}, request_trailer_mode: {trailers}, response_trailer_mode: {trailers}}}
@@ -189,7 +230,7 @@ static_resources:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: {{http_protocol_options: {{enable_trailers: true}}}}{pool}  - name: epp
     type: STATIC
-    connect_timeout: 5s{transport}
+    connect_timeout: 5s{epp}
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -198,11 +239,8 @@ static_resources:
       cluster_name: epp
       endpoints:
       - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}
-",
+{asked}",
         address.ip(),
         address.port(),
-        picker.ip(),
-        picker.port()
     )
 }

@@ -1,6 +1,7 @@
 //! `pointsman epp`: the picker that a gateway asks.
 
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::http::Request;
@@ -37,15 +38,65 @@ impl Picker {
     /// When it does not become ready.
     #[track_caller]
     pub fn start(flags: &[&str]) -> Self {
-        for attempt in 1..=ATTEMPTS {
-            let ports = [port::free(), port::free(), port::free()];
+        Self::by(|ports| {
             let mut arguments = vec!["epp".to_owned(), "--bind=127.0.0.1".into()];
             let names = ["--grpc-port", "--grpc-health-port", "--metrics-port"];
             for (name, port) in names.iter().zip(ports) {
                 arguments.extend([(*name).to_owned(), port.port().to_string()]);
             }
             arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-            let mut process = Process::start("epp", plain(&arguments));
+            plain(&arguments)
+        })
+    }
+
+    /// A picker with exactly the arguments of the Deployment that the operator of the simulators writes, and this
+    /// configuration: no command, and flags that the reference's image of that time takes. What a Deployment does not say, here
+    /// the endpoints (a cluster's are its pods) and the port of the metrics, is in the environment.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn deployed(config: &str, endpoints: &str) -> Self {
+        Self::by(|[door, health, admin]| {
+            let (door, health) = (door.port().to_string(), health.port().to_string());
+            let arguments = [
+                "--pool-name",
+                "gaie-inference-scheduling",
+                "--pool-namespace",
+                "llm-d-sim",
+                "--pool-group",
+                "inference.networking.k8s.io",
+                "--zap-encoder",
+                "json",
+                "--config-file",
+                config,
+                "--kv-cache-usage-percentage-metric",
+                "vllm:kv_cache_usage_perc",
+                "--secure-serving=false",
+                "--grpc-port",
+                &door,
+                "--grpc-health-port",
+                &health,
+                "--v",
+                "1",
+                "--tracing=false",
+            ];
+            let mut command = plain(&arguments.map(str::to_owned));
+            command.env("POINTSMAN_ENDPOINTS", endpoints);
+            command.env("POINTSMAN_METRICS_PORT", admin.port().to_string());
+            command
+        })
+    }
+
+    /// A picker by a command that is told its ports: ext_proc, health, metrics.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn by(build: impl Fn([SocketAddr; 3]) -> Command) -> Self {
+        for attempt in 1..=ATTEMPTS {
+            let ports = [port::free(), port::free(), port::free()];
+            let mut process = Process::start("epp", build(ports));
             let [address, health, admin] = ports;
             let ended = until(&format!("epp to be ready at {admin}"), || {
                 if let Some(status) = process.ended() {

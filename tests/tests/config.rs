@@ -262,6 +262,15 @@ fn traps_of_yaml_are_refused_or_harmless() {
         assert_eq!(code, 1, "{name}: {out}");
         assert!(out.contains(words), "{name}: {out}");
     }
+    // 100 MB that take no room on the disk.
+    let huge = scratch.path().join("huge");
+    let file = std::fs::File::create(&huge).unwrap();
+    file.set_len(100_000_000).unwrap();
+    let (code, out, _) = validate(&[], &[&huge]);
+    assert!(
+        code == 1 && out.contains("larger than 1048576 bytes"),
+        "{out}"
+    );
     let crlf = format!("\u{feff}{}", plugins.replace('\n', "\r\n"));
     let path = scratch.file("crlf", &crlf);
     assert_eq!(validate(&[], &[Path::new(&path)]).0, 0);
@@ -269,6 +278,27 @@ fn traps_of_yaml_are_refused_or_harmless() {
     std::fs::write(&bytes, b"plugins: [] # caf\xe9\n").unwrap();
     let (code, out, _) = validate(&[], &[&bytes]);
     assert!(code == 1 && out.contains("not UTF-8"), "{out}");
+}
+
+#[test]
+fn words_and_numbers_that_yaml_reads_in_several_ways_are_refused_or_mean_one_thing() {
+    let scratch = Scratch::new("readings");
+    let weigh = |weight: &str| {
+        let text = format!(
+            "plugins:\n- {{type: queue-scorer, name: no}}\nschedulingProfiles:\n- name: default\n  plugins: [{{pluginRef: no, weight: {weight}}}]\n"
+        );
+        let (code, file) = report(&[], Path::new(&scratch.file("one.yaml", &text)));
+        let scorer = &file["plan"]["profiles"][0]["scorers"][0];
+        (code, scorer["weight"].as_f64())
+    };
+    // A name that some read as `false` is a name.
+    assert_eq!(weigh("2"), (0, Some(2.0)));
+    assert_eq!(weigh("0o10"), (0, Some(8.0)));
+    for odd in [
+        "010", "no", "yes", "~", "1_000", "12:30", "'2'", ".inf", "-.inf", ".nan", "1e400", "[2]",
+    ] {
+        assert_eq!(weigh(odd).0, 1, "{odd}");
+    }
 }
 
 #[test]

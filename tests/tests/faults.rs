@@ -99,7 +99,7 @@ fn slow_gets_few() {
 fn hang_holds_only_those_who_were_sent_there() {
     let (lab, _file) =
         lab(&json!([{"at": "0s", "for": "600s", "target": "vllm-fs-proxy", "kind": "hang"}]));
-    let answers = chats(&lab, 16, 8, 3);
+    let answers = chats(&lab, 16, 8, 8);
     assert!(
         answers.contains(&(200, Some("p2p"))),
         "p2p goes on: {answers:?}"

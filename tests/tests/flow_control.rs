@@ -490,7 +490,7 @@ fn an_empty_pool_is_waited_for() {
 
 #[test]
 fn an_empty_pool_is_not_waited_for_too_long() {
-    let flow = json!({"noEndpointRequestTTL": "200ms", "maxRequests": "1"});
+    let flow = json!({"noEndpointRequestTTL": "4s", "maxRequests": "1"});
     let rig = rig(0, &config(1, &flow));
     let began = Instant::now();
     let waiting = rig.queue(chat("early", 1), 1);
@@ -505,7 +505,7 @@ fn an_empty_pool_is_not_waited_for_too_long() {
     );
     let answer = waiting.join().unwrap();
     assert_eq!((answer.status, reason(&answer)), none, "{}", answer.text());
-    assert!(began.elapsed() >= Duration::from_millis(200));
+    assert!(began.elapsed() >= Duration::from_secs(4));
 }
 
 #[test]

@@ -174,6 +174,36 @@ fn files_are_short_and_say_what_they_are() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+#[test]
+fn the_page_on_reliability_names_tests_that_there_are() {
+    let page = fs::read_to_string(workspace().join("docs/reliability.md")).unwrap();
+    let roots = crates().into_iter();
+    let roots = roots.chain([workspace().join("tests"), workspace().join("fuzz")]);
+    let mut functions = Vec::new();
+    for file in roots.flat_map(|root| sources(&root)) {
+        let text = fs::read_to_string(&file).unwrap();
+        for line in text.lines().map(str::trim) {
+            let line = line.strip_prefix("async ").unwrap_or(line);
+            let name = line
+                .strip_prefix("fn ")
+                .and_then(|rest| rest.split_once('('));
+            functions.extend(name.map(|(name, _)| name.to_owned()));
+        }
+    }
+    let words = page.split('`').skip(1).step_by(2);
+    // `file::…` stands for several tests of a file.
+    let named: Vec<&str> = words
+        .filter_map(|word| word.rsplit_once("::"))
+        .map(|(_, test)| test)
+        .filter(|test| !test.contains('…'))
+        .collect();
+    assert!(named.len() > 50, "{} tests are named", named.len());
+    for test in named {
+        let there = functions.iter().any(|name| name == test);
+        assert!(there, "docs/reliability.md names {test}, which is no test");
+    }
+}
+
 /// The folders of our crates.
 fn crates() -> Vec<PathBuf> {
     let entries = fs::read_dir(workspace().join("crates")).unwrap();

@@ -247,9 +247,9 @@ fn dawdling(engine: SocketAddr, pause: Duration) -> (String, Arc<AtomicUsize>) {
 
 #[test]
 fn p7_a_cache_older_than_its_lease_is_never_fetched() {
-    let lease = "2s";
+    let lease = "4s";
     let engine = Sim::start(MODEL, &["--kv-connector", "nixl", "--kv-lease", lease]);
-    let (prefill, asked) = dawdling(engine.address, Duration::from_millis(2500));
+    let (prefill, asked) = dawdling(engine.address, Duration::from_millis(4500));
     let flags = ["--kv-connector", "nixlv2", "--kv-lease", lease];
     let proxy = before(&prefill, &url(&engine), &flags);
     let response = chat("Hello", 4).answered(proxy.address);

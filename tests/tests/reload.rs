@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use pointsman_tests::answer::chat;
 use pointsman_tests::http::Request;
@@ -200,4 +202,43 @@ fn a_mounted_config_map_is_followed_through_its_link() {
         let weight = plan["profiles"][0]["scorers"][0]["weight"].as_f64();
         assert_eq!(weight, Some(number as f64 + 1.0));
     }
+}
+
+#[test]
+fn a_storm_of_writes_in_place_ends_with_the_last_one_and_fails_no_request() {
+    const WRITES: usize = 300;
+    let scratch = Scratch::new("storm");
+    let file = scratch.file("config.yaml", &numbered(0));
+    let lab = Gateway::up(&["--config-file", &file, "--speed", "50"]);
+    let (over, begun) = (AtomicBool::new(false), Instant::now());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let response = chat("in the storm", 2).answered(lab.address);
+                assert_eq!(response.status, 200, "{}", response.text());
+            }
+        });
+        // A hundred times a second and more, each cut in two by whoever looks in between.
+        for number in 1..=WRITES {
+            let text = numbered(number);
+            let (head, tail) = text.split_at(text.len() / 2);
+            let mut open = std::fs::File::create(&file).unwrap();
+            open.write_all(head.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(3));
+            open.write_all(tail.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(3));
+        }
+        until("the last plan", || {
+            let weight = plan(&lab)["profiles"][0]["scorers"][0]["weight"].as_f64();
+            (weight == Some(WRITES as f64 + 1.0)).then_some(())
+        });
+        over.store(true, Ordering::Relaxed);
+    });
+    let reloads = plan(&lab)["reloads"].clone();
+    assert_eq!(reloads["last"]["ok"], true, "{reloads}");
+    // A file is looked at ten times a second at most, however often it is written.
+    let judged = reloads["taken"].as_u64().unwrap() + reloads["refused"].as_u64().unwrap();
+    let looks = begun.elapsed().as_millis() as u64 / 100 + 1;
+    assert!(judged <= looks, "{reloads} in {looks} looks");
+    lab.wait_idle();
 }

@@ -19,7 +19,7 @@ async fn check(buffer: bool, plan: impl FnOnce(&mut Plan)) {
     let target = listener.local_addr().unwrap();
     let proxy = baseline::serve(listener, mock.addresses(), buffer);
     let pacing = Pacing::Closed { connections: 2 };
-    let mut what = Plan::new(target, pacing, Duration::from_millis(150));
+    let mut what = Plan::new(target, pacing, Duration::from_secs(1));
     what.warmup = Duration::from_millis(10);
     plan(&mut what);
     let direct = get(mock.addresses()[0], "/v1/models");

@@ -10,7 +10,7 @@ async fn load(options: MockOptions, plan: impl FnOnce(&mut Plan)) -> (Outcome, V
     let mock = Mock::bind(options).await.unwrap();
     let target = mock.addresses()[0];
     let pacing = Pacing::Closed { connections: 2 };
-    let mut what = Plan::new(target, pacing, Duration::from_millis(150));
+    let mut what = Plan::new(target, pacing, Duration::from_secs(1));
     what.warmup = Duration::from_millis(20);
     plan(&mut what);
     let mut edges = Vec::new();
@@ -53,12 +53,12 @@ async fn open_loop_keeps_its_rate() {
             rate: 200.0,
             connections: 4,
         };
-        plan.window = Duration::from_millis(100);
+        plan.window = Duration::from_millis(500);
     })
     .await;
     assert_eq!(outcome.failures(), 0, "{outcome:?}");
-    // 20 are due in the window; the one at either edge may fall outside, and a stalled machine may lose some.
-    assert!((1..=21).contains(&outcome.ttft.count), "{outcome:?}");
+    // 100 are due in the window; the one at either edge may fall outside, and a stalled machine may lose some.
+    assert!((1..=101).contains(&outcome.ttft.count), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -86,7 +86,7 @@ async fn a_target_that_is_not_there_is_an_error_by_kind() {
     let mut plan = Plan::new(
         target,
         Pacing::Closed { connections: 1 },
-        Duration::from_millis(20),
+        Duration::from_millis(200),
     );
     plan.warmup = Duration::ZERO;
     let outcome = run(&plan, |_| ()).await.unwrap();

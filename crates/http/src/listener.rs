@@ -3,11 +3,18 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 const BACKLOG: i32 = 4096;
+
+/// When a silent peer is asked whether it is still there, how often, and how many times in vain. A host that vanishes closes
+/// nothing: without this, the requests of its connections would count in flight for ever.
+const SILENCE: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(10);
+const IN_VAIN: u32 = 3;
 
 /// The address could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +43,7 @@ struct Shared {
     listener: Mutex<Option<TcpListener>>,
 }
 
-/// Takes an address: `SO_REUSEADDR`, a backlog of 4096. Port 0 takes a free one, see [`Bound::local_addr`].
+/// Takes an address: `SO_REUSEADDR`, a backlog of 4096, peers that vanished are noticed. Port 0 takes a free one, see [`Bound::local_addr`].
 ///
 /// # Errors
 /// [`BindError`], with the name in its text.
@@ -61,6 +68,13 @@ fn open(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Connections inherit it from the socket that accepts them.
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(SILENCE)
+            .with_interval(AGAIN)
+            .with_retries(IN_VAIN),
+    )?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -109,5 +123,24 @@ impl Bound {
     /// Closes the socket for all workers; each must also drop its own listener before connections are refused.
     pub(crate) fn close(&self) {
         *self.shared.listener.lock() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_vanishes_is_noticed() {
+        let bound = bind(([127, 0, 0, 1], 0).into(), "test").unwrap();
+        let listener = bound.listen().unwrap();
+        let _client = std::net::TcpStream::connect(bound.local_addr()).unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = socket2::SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), AGAIN);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), IN_VAIN);
     }
 }

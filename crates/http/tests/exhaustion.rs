@@ -18,9 +18,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), future)
+    tokio::time::timeout(Duration::from_secs(60), future)
         .await
-        .expect("did not happen within ten seconds")
+        .expect("did not happen within a minute")
 }
 
 fn request() -> Request<Body> {

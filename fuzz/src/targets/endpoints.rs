@@ -1,5 +1,6 @@
 //! Endpoints files: any text is a list of endpoints that can be used, or of faults.
 
+use pointsman_feeds::discovery::address::refused;
 use pointsman_feeds::discovery::file::parse;
 
 use crate::shape::Shape;
@@ -23,6 +24,8 @@ pub const TARGET: Target = Target {
         "  kvReplayPort: ",
         "- {name: a, address: 10.0.0.1, port: 1}\n",
         "'::1'",
+        "169.254.169.254",
+        "'::ffff:0.0.0.0'",
         "65536",
         "-1",
         "0",
@@ -62,6 +65,8 @@ fn run(input: &[u8]) -> u64 {
                     endpoint.port > 0 && !endpoint.host.is_empty() && endpoint.name.contains('/'),
                     "{endpoint:?}"
                 );
+                let ip = endpoint.host.parse().ok();
+                assert_eq!(ip.and_then(refused), None, "{endpoint:?}");
             }
             shape.size(found.len());
             shape.size(found.iter().map(|endpoint| endpoint.labels.len()).sum());

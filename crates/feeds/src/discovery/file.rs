@@ -37,6 +37,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::bounded::text_of;
+use crate::discovery::address::refused;
 use crate::discovery::names::Names;
 use crate::membership::Membership;
 
@@ -215,6 +216,10 @@ fn checked(entries: impl IntoIterator<Item = (usize, Entry)>) -> (Vec<Unresolved
             let message = format!("'{}' is no IP address or DNS name", entry.address);
             faults.push(Fault::error(format!("{path}.address"), message));
         }
+        if let Some(why) = entry.address.parse().ok().and_then(refused) {
+            let message = format!("'{}' {why}; name the endpoint's own address", entry.address);
+            faults.push(Fault::error(format!("{path}.address"), message));
+        }
         let name = format!("{}/{}", entry.namespace, entry.name);
         if names.contains(&name) {
             faults.push(Fault::error(
@@ -332,12 +337,12 @@ impl EndpointsFile {
                 if text.is_empty() || !matches!(again, Ok(Ok(again)) if again == text) {
                     continue;
                 }
-                let read = if self.lenient {
+                let parsed = if self.lenient {
                     parse_leniently(&text)
                 } else {
                     parse(&text).map(|entries| (entries, Vec::new()))
                 };
-                match read {
+                match parsed {
                     Ok((entries, left_out)) => {
                         for fault in &left_out {
                             tell(format!("{}: left out: {fault}", self.path.display()));
@@ -468,5 +473,39 @@ mod tests {
         assert_eq!(members[0].address.to_string(), "[::1]:5");
         assert_eq!(members[1].name, "default/b");
         assert_eq!(unknown, ["no-such-host.invalid"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_to_link_local_addresses_whoever_lists_them() {
+        let text = "endpoints:\n- {name: a, address: 169.254.169.254, port: 80}\n- {name: b, address: '::ffff:169.254.169.254', port: 80}\n- {name: c, address: 0.0.0.0, port: 80}\n- {name: d, address: 127.0.0.1, port: 80}\n";
+        let faults = parse(text).unwrap_err();
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(faults[0].message.contains("link-local"), "{faults:?}");
+        let (found, _) = parse_leniently(text).unwrap();
+        assert_eq!(found.len(), 1);
+        // As the answer of a name server would come in.
+        let host = "169.254.169.254".to_owned();
+        let entry = Unresolved {
+            host,
+            ..found[0].clone()
+        };
+        let (members, unknown) = resolve(&[entry]).await;
+        assert!(members.is_empty() && unknown.len() == 1, "{members:?}");
+    }
+
+    #[test]
+    fn of_a_file_that_is_too_large_no_more_is_read_than_it_takes_to_know() {
+        let folder = std::env::temp_dir().join(format!("pointsman-large-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("endpoints.yaml");
+        // 100 MB that take no room on the disk.
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(100_000_000)
+            .unwrap();
+        assert_eq!(read(&path).unwrap().len(), MAX_FILE_BYTES + 1);
+        let faults = EndpointsFile::open(&path).err().unwrap();
+        assert!(faults[0].message.contains("larger than"), "{faults:?}");
+        let _ = std::fs::remove_dir_all(folder);
     }
 }

@@ -1,3 +1,4 @@
 //! Where the members of the pool come from.
+pub mod address;
 pub mod file;
 pub mod names;

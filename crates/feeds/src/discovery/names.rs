@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::discovery::address::refused;
 use crate::discovery::file::Unresolved;
 use crate::membership::Member;
 
@@ -106,6 +107,8 @@ async fn addresses(name: Name) -> (Name, Vec<SocketAddr>) {
         found.map(Vec::from_iter).unwrap_or_default()
     };
     let mut addresses = timeout(PATIENCE, look).await.unwrap_or_default();
+    // A name may lead anywhere.
+    addresses.retain(|address| refused(address.ip()).is_none());
     addresses.sort_unstable();
     addresses.dedup();
     (name, addresses)

@@ -332,7 +332,7 @@ async fn unused_connections_are_closed_after_their_time() {
         assert_eq!(stream.read(&mut piece).await.unwrap(), 0);
     });
     let pool = Pool::new(ClientOptions {
-        idle_timeout: Duration::from_millis(40),
+        idle_timeout: Duration::from_millis(600),
         ..ClientOptions::default()
     });
     assert_eq!(

@@ -277,7 +277,7 @@ async fn a_preface_in_pieces_is_still_understood() {
 #[tokio::test]
 async fn a_head_that_never_ends_is_cut_off() {
     let options = ServerOptions {
-        header_timeout: Duration::from_millis(100),
+        header_timeout: Duration::from_millis(500),
         ..ServerOptions::default()
     };
     let server = start(options, async |_, _| text("hello"));
@@ -297,12 +297,12 @@ async fn a_head_that_never_ends_is_cut_off() {
 #[tokio::test]
 async fn an_idle_connection_ends_but_a_slow_answer_does_not() {
     let options = ServerOptions {
-        header_timeout: Duration::from_millis(50),
-        keep_alive_idle: Duration::from_millis(100),
+        header_timeout: Duration::from_millis(500),
+        keep_alive_idle: Duration::from_millis(500),
         ..ServerOptions::default()
     };
     let server = start(options, async |_, _| {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
         text("late")
     });
     let mut raw = Raw::connect(server.addr).await;

@@ -13,8 +13,8 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 fn impatient() -> ServerOptions {
     ServerOptions {
-        header_timeout: Duration::from_millis(100),
-        write_timeout: Duration::from_millis(300),
+        header_timeout: Duration::from_millis(500),
+        write_timeout: Duration::from_millis(800),
         ..ServerOptions::default()
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -17,6 +17,9 @@ const QUEUE: usize = 8192;
 
 /// Longest wait for a line to be written; a stuck terminal delays an answer by no more than this.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// At the end a destination that has taken nothing for so long is left.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// The place of a line in the order of writing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,10 +104,21 @@ impl Sink {
 }
 
 impl Drop for Sink {
-    /// Writes what is queued, then ends the thread.
+    /// Writes what is queued, then ends the thread; a terminal that takes nothing is not waited for.
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let (mut written, mut still) = (u64::MAX, Instant::now());
+        while !thread.is_finished() && still.elapsed() < STUCK {
+            let now = self.shared.written.load(Ordering::Acquire);
+            if now != written {
+                (written, still) = (now, Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if thread.is_finished() {
             let _ = thread.join();
         }
     }
@@ -169,5 +183,27 @@ mod tests {
         }
         drop(sink);
         assert_eq!(memory.0.lock().iter().filter(|b| **b == b'\n').count(), 100);
+    }
+
+    /// A terminal that takes nothing until its other end is dropped.
+    struct Stuck(Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_takes_nothing_does_not_keep_the_process() {
+        let (end, stuck) = sync_channel(0);
+        let sink = Sink::start(Box::new(Stuck(stuck))).unwrap();
+        sink.submit("lost\n".to_owned()).unwrap();
+        drop(sink);
+        drop(end);
     }
 }

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod better;
+mod forged;
 mod golden;
 mod life;
+mod malformed;
+mod pieces;
 mod rig;
+mod storm;
 mod tongue;
 mod waiting;

@@ -63,7 +63,13 @@ pub(crate) fn post(path: &str, id: &str, fields: &[(&str, &str)]) -> ProcessingR
 
 /// A GET.
 pub(crate) fn get(path: &str) -> ProcessingRequest {
-    of(Request::RequestHeaders(head(&[(":path", path)], true)))
+    get_with(path, &[])
+}
+
+/// A GET with further headers.
+pub(crate) fn get_with(path: &str, fields: &[(&str, &str)]) -> ProcessingRequest {
+    let all = [&[(":path", path)], fields].concat();
+    of(Request::RequestHeaders(head(&all, true)))
 }
 
 /// A piece of the request's body.

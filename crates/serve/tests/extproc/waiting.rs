@@ -1,5 +1,9 @@
 //! Flow control at the picker's door: a request that has to wait is answered when there is room, and in order.
 
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
 use pointsman_serve::admission::keeper::keep;
 use pointsman_serve::door::extproc::conversation::Turn;
 use pointsman_wire::extproc::grpc::Outbox;
@@ -28,13 +32,20 @@ flowControl:
 
 const BODY: &str = r#"{"model":"m","prompt":"p"}"#;
 
+/// What a busy machine may take.
+const LONG: Duration = Duration::from_secs(60);
+
 fn rig() -> Rig {
-    let rig = Rig::new(&["10.0.0.1:8000"], ONE_AT_A_TIME);
+    rig_under(ONE_AT_A_TIME)
+}
+
+fn rig_under(config: &str) -> Rig {
+    let rig = Rig::new(&["10.0.0.1:8000"], config);
     let (starter, drain) = pointsman_http::drain();
     let router = rig.router.clone();
     tokio::spawn(async move {
         keep(router, drain).await;
-        // Kept until here: a starter that is dropped starts the drain.
+        // Kept until here, though nobody starts the drain.
         drop(starter);
     });
     rig
@@ -60,6 +71,17 @@ async fn ask_and_enter(talk: &mut Talk, request: i32) -> Vec<String> {
 
 fn is_waiting(talk: &mut Talk) -> bool {
     talk.conversation.waiting().is_some()
+}
+
+/// Asks to be let in, and goes on when the gatekeeper has heard of it.
+async fn stands(talk: &mut Talk) {
+    let waiting = talk.conversation.waiting().expect("there is no room");
+    poll_fn(|cx| {
+        assert!(waiting.as_mut().poll(cx).is_pending(), "there is no room");
+        Poll::Ready(())
+    })
+    .await;
+    tokio::task::yield_now().await;
 }
 
 /// Waits to be let in, again where the room went to somebody else, and hears what is said then.
@@ -174,4 +196,42 @@ async fn whoever_leaves_while_waiting_frees_the_place() {
     destination(&let_in(&mut third).await);
     answer(&mut third);
     assert_eq!((rig.in_flight(), rig.ended()), (vec![0], [2, 0, 0, 1]));
+}
+
+#[tokio::test]
+async fn e15_nonsense_about_the_first_token_jumps_no_queue() {
+    let config = ONE_AT_A_TIME
+        .replace(
+            "- type: max-score-picker\n",
+            "- type: max-score-picker\n- type: slo-deadline-ordering-policy\n",
+        )
+        .replace(
+            "flowControl:\n",
+            "flowControl:\n  defaultPriorityBand: {orderingPolicyRef: slo-deadline-ordering-policy}\n",
+        );
+    let rig = rig_under(&config);
+    let mut first = rig.talk();
+    ask_and_enter(&mut first, DUPLEX).await;
+    let wishes = ["-1", "1e30", "NaN", "soon", "", "900000", "100"];
+    let mut waiting = Vec::new();
+    for wish in wishes {
+        let mut talk = rig.talk();
+        let fields = [("x-llm-d-slo-ttft-ms", wish)];
+        talk.say(post("/v1/completions", wish, &fields));
+        talk.say(asked(BODY, true));
+        stands(&mut talk).await;
+        waiting.push(talk);
+    }
+    // The two that make sense, the soonest first; then the others as they came.
+    let mut before = first;
+    for expected in [6, 5, 0, 1, 2, 3, 4] {
+        answer(&mut before);
+        let mut next = std::mem::replace(&mut waiting[expected], rig.talk());
+        let entered = tokio::time::timeout(LONG, let_in(&mut next)).await;
+        let told = entered.unwrap_or_else(|_| panic!("'{}' is not next", wishes[expected]));
+        destination(&told);
+        before = next;
+    }
+    answer(&mut before);
+    assert_eq!(rig.in_flight(), [0]);
 }

@@ -125,7 +125,7 @@ async fn an_lmcache_decode_gets_the_clients_bytes() {
 
 #[tokio::test]
 async fn an_sglang_pair_works_at_the_same_time() {
-    let pause = Duration::from_millis(80);
+    let pause = Duration::from_millis(800);
     let prefill = Engine::start(Manner::After(pause));
     let decode = Engine::start(Manner::Answer(200, "done"));
     let front = Front::with(spoken(ProxyKind::Sglang, &prefill.url(), &decode.url()));

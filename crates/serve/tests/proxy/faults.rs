@@ -104,7 +104,7 @@ async fn p3_a_prefill_that_hangs_is_left_at_its_deadline() {
     let prefill = Engine::start(Manner::Silent);
     let decode = good();
     let mut short = config(&prefill.url(), &decode.url());
-    short.prefill_timeout = Duration::from_millis(200);
+    short.prefill_timeout = Duration::from_millis(1500);
     let front = Front::with(short.clone());
     let asking = front.post(PATH, BODY);
     tokio::pin!(asking);
@@ -288,13 +288,13 @@ async fn p6_concurrent_legs_are_both_aborted() {
 #[tokio::test]
 async fn p7_a_cache_that_has_grown_too_old_is_computed_again() {
     const TURNS: &[Manner] = &[
-        Manner::Slowly(Duration::from_millis(600), PARAMS),
+        Manner::Slowly(Duration::from_millis(1500), PARAMS),
         Manner::Answer(200, LATER_PARAMS),
     ];
     let prefill = Engine::start(Manner::Turns(TURNS));
     let decode = good();
     let mut leased = spoken(ProxyKind::NixlV2, &prefill.url(), &decode.url());
-    leased.kv_lease = Some(Duration::from_millis(800));
+    leased.kv_lease = Some(Duration::from_millis(2400));
     let front = Front::with(leased);
     answered(&front, 200, "done").await;
     let told = decode.generations()[0].json();
