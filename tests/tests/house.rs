@@ -21,10 +21,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["core", "plugins", "wire", "http"]),
     ("bench", &[]),
     ("cluster", &[]),
+    ("topo", &[]),
     (
         "pointsman",
         &[
-            "core", "plugins", "wire", "http", "feeds", "serve", "sim", "bench",
+            "core", "plugins", "wire", "http", "feeds", "serve", "sim", "bench", "cluster", "topo",
         ],
     ),
 ];

@@ -11,6 +11,7 @@ mod place;
 mod planning;
 mod receipts;
 mod remote;
+mod scan;
 mod serving;
 mod verify;
 

@@ -6,6 +6,7 @@ mod explain;
 mod gateway;
 mod proxy;
 mod replay;
+mod scan;
 mod sim;
 mod up;
 mod validate;
@@ -28,7 +29,8 @@ Examples:
   pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
   pointsman verify                                      proves that the running gateway works, or says why not
   pointsman explain                                     why the latest request went where it went
-  pointsman replay receipts.json --config-file new.yaml what another configuration would have picked";
+  pointsman replay receipts.json --config-file new.yaml what another configuration would have picked
+  pointsman scan                                        GPUs, links and networks, and where prefill and decode belong";
 
 /// Performance-aware router for disaggregated (prefill/decode) LLM serving.
 ///
@@ -61,6 +63,8 @@ enum Command {
     Explain(explain::Args),
     /// Make recorded decisions again under another configuration.
     Replay(replay::Args),
+    /// Find GPUs, links and networks, and say where prefill and decode belong.
+    Scan(scan::Args),
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
@@ -90,6 +94,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Explain(args) => explain::run(args).map(good),
         Command::Replay(args) => replay::run(args).map(good),
+        Command::Scan(args) => scan::run(args),
     };
     match result {
         Ok(code) => code,
