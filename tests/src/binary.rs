@@ -1,6 +1,6 @@
-//! Where the things under test are: the workspace, the built `pointsman`, the prepared Python and Envoy.
+//! Where the things under test are: the workspace, the built `pointsman`, the prepared Python, Envoy and Helm.
 //!
-//! `cargo xtask test` names them by `POINTSMAN_BIN`, `POINTSMAN_PY` and `POINTSMAN_ENVOY`; without these the binary is built
+//! `cargo xtask test` names them by `POINTSMAN_BIN`, `POINTSMAN_PY`, `POINTSMAN_ENVOY` and `POINTSMAN_HELM`; without these the binary is built
 //! at its first use and the others are looked for in the cache. A missing one is a failure, never a skip.
 
 use std::path::{Path, PathBuf};
@@ -87,6 +87,16 @@ pub fn envoy() -> PathBuf {
         panic!(
             "Envoy is missing: run `cargo xtask setup` once, or set POINTSMAN_ENVOY to its binary"
         )
+    })
+}
+
+/// Helm.
+///
+/// # Panics
+/// When it has not been prepared.
+pub fn helm() -> PathBuf {
+    prepared("POINTSMAN_HELM", "helm/helm").unwrap_or_else(|| {
+        panic!("Helm is missing: run `cargo xtask setup` once, or set POINTSMAN_HELM to its binary")
     })
 }
 

@@ -32,6 +32,8 @@ pub mod burst;
 
 pub mod answer;
 
+pub mod charts;
+
 pub mod scratch;
 
 pub mod use_graph;

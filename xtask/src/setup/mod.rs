@@ -2,6 +2,8 @@
 
 mod chromium;
 mod envoy;
+mod go;
+mod helm;
 mod python;
 
 use anyhow::{Context, Result};
@@ -25,6 +27,7 @@ pub(crate) const ALL: &[Counterpart] = &[
     python::COUNTERPART,
     chromium::COUNTERPART,
     envoy::COUNTERPART,
+    helm::COUNTERPART,
 ];
 
 /// Prepares all of them.
