@@ -132,6 +132,9 @@ const LOOKED_AFTER: &str = "
       healthy_threshold: 1
       grpc_health_check: {service_name: envoy.service.ext_proc.v3.ExternalProcessor}";
 
+/// The picker's cluster. Envoy makes the authority of its calls of it; Istio's names have bars, which no authority may have.
+const PICKER: &str = "outbound|9002||epp.pool.svc.cluster.local";
+
 /// A pool whose endpoint is named by the picker's header.
 const BY_HEADER: &str = "
     type: ORIGINAL_DST
@@ -215,7 +218,7 @@ static_resources:
           - name: envoy.filters.http.ext_proc
             typed_config:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor
-              grpc_service: {{envoy_grpc: {{cluster_name: epp}}, timeout: 10s{retry}}}
+              grpc_service: {{envoy_grpc: {{cluster_name: \"{PICKER}\"}}, timeout: 10s{retry}}}
               message_timeout: 1000s
               metadata_options: {{receiving_namespaces: {{untyped: [envoy.lb]}}, forwarding_namespaces: {{untyped: [envoy.lb, envoy.lb.subset_hint]}}}}
               processing_mode: {{request_header_mode: SEND, response_header_mode: SEND, request_body_mode: {request}, response_body_mode: {response}, request_trailer_mode: {trailers}, response_trailer_mode: {trailers}}}
@@ -228,7 +231,7 @@ static_resources:
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{http_protocol_options: {{enable_trailers: true}}}}{pool}  - name: epp
+        explicit_http_config: {{http_protocol_options: {{enable_trailers: true}}}}{pool}  - name: \"{PICKER}\"
     type: STATIC
     connect_timeout: 5s{epp}
     typed_extension_protocol_options:
@@ -236,7 +239,7 @@ static_resources:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: {{http2_protocol_options: {{}}}}
     load_assignment:
-      cluster_name: epp
+      cluster_name: \"{PICKER}\"
       endpoints:
       - lb_endpoints:
 {asked}",

@@ -26,11 +26,15 @@ pub mod envoy;
 
 pub mod backend;
 
+pub mod cluster;
+
 pub mod browser;
 
 pub mod burst;
 
 pub mod answer;
+
+pub mod charts;
 
 pub mod scratch;
 

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::authority::Readable;
 use crate::body::Body;
 use crate::body_error::BodyError;
 use crate::clocks::{Clocks, Verdict};
@@ -162,7 +163,8 @@ async fn converse<H, F>(
     if http2 {
         let builder = http2_builder(&house.options, &state.streams);
         let guarded = Guarded::http2(link, house.options.h2.allowance);
-        let conn = pin!(builder.serve_connection(TokioIo::new(guarded), service));
+        let readable = Readable::new(guarded, house.options.h2.bars_in_authority);
+        let conn = pin!(builder.serve_connection(TokioIo::new(readable), service));
         watch.drive(conn, |conn| conn.graceful_shutdown()).await;
     } else {
         let options = &house.options;

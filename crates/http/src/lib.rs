@@ -5,6 +5,7 @@
 //!
 //! Reading order: bodies, then the two ends of a connection, then what steers them.
 
+pub mod authority;
 pub mod body;
 pub mod body_error;
 pub mod calm;

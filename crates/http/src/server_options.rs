@@ -51,6 +51,8 @@ pub struct Http2Options {
     pub faulty_resets: usize,
     /// How much work without a request a client may make at once and per second, in the prices of `calm.rs`.
     pub allowance: f64,
+    /// Take authorities with bars, as Istio's names of clusters have them.
+    pub bars_in_authority: bool,
 }
 
 impl Default for ServerOptions {
@@ -81,6 +83,7 @@ impl Default for Http2Options {
             pending_resets: 20,
             faulty_resets: 100,
             allowance: ALLOWANCE,
+            bars_in_authority: false,
         }
     }
 }

@@ -118,6 +118,7 @@ pub fn server_options() -> ServerOptions {
             pending_resets: 10_000,
             faulty_resets: usize::MAX,
             allowance: 1e18,
+            bars_in_authority: true,
             ..Http2Options::default()
         },
         ..ServerOptions::default()
