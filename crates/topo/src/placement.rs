@@ -45,15 +45,15 @@ fn alike<'a, K: Ord>(
     sets
 }
 
+/// What tells nodes with NVLink apart: the GPUs' product, which of them are linked, and how sure that is.
+type Linked = (String, Vec<Vec<u32>>, Confidence);
+
 fn nvlink_in_node(nodes: &[&Node]) -> Vec<Placement> {
     let sets = alike(nodes, |node| {
         let link = &node.nvlink;
         (!link.groups.is_empty()).then(|| (product(node), link.groups.clone(), link.confidence))
     });
-    let placement = |((product, groups, confidence), nodes): (
-        (String, Vec<Vec<u32>>, Confidence),
-        Vec<&Node>,
-    )| {
+    let placement = |((product, groups, confidence), nodes): (Linked, Vec<&Node>)| {
         let link = &nodes[0].nvlink;
         let slowest = groups
             .iter()

@@ -93,7 +93,8 @@ fn platform(cluster: bool, nodes: &[ClusterNode]) -> Found<Platform> {
         keys.find(|key| wanted(key)).cloned()
     };
     let domain = |key: &str| key.split('/').next().unwrap_or_default().to_owned();
-    let signs: [(Platform, Confidence, &dyn Fn(&str) -> bool); 6] = [
+    type Sign<'a> = (Platform, Confidence, &'a dyn Fn(&str) -> bool);
+    let signs: [Sign<'_>; 6] = [
         (Platform::Openshift, Confidence::High, &|key| {
             key == "node.openshift.io/os_id"
         }),
@@ -442,13 +443,12 @@ fn block(listed: &ClusterNode) -> Option<Found<String>> {
         ("topology.gke.io/zone", Confidence::Low),
         ("failure-domain.beta.kubernetes.io/zone", Confidence::Low),
     ];
-    let found = ways.iter().find_map(|(key, confidence)| {
+    ways.iter().find_map(|(key, confidence)| {
         let value = listed.label(key)?;
         Some(Found::new(
             value.to_owned(),
             *confidence,
             format!("label {key}"),
         ))
-    });
-    found
+    })
 }

@@ -70,7 +70,16 @@ impl Drop for Component {
 
 /// Removes the state of a cluster when it is dropped or the process ends.
 pub(super) struct Sweeper {
-    _pipe: Option<ChildStdin>,
+    pipe: Option<ChildStdin>,
+    shell: Child,
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        // It sweeps when its input ends.
+        self.pipe = None;
+        let _ = self.shell.wait();
+    }
 }
 
 impl Sweeper {
@@ -88,7 +97,8 @@ impl Sweeper {
             .spawn()
             .expect("a shell starts");
         Self {
-            _pipe: shell.stdin.take(),
+            pipe: shell.stdin.take(),
+            shell,
         }
     }
 }

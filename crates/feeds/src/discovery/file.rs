@@ -489,7 +489,7 @@ mod tests {
             host,
             ..found[0].clone()
         };
-        let (members, unknown) = resolve(&[entry]).await;
+        let (members, unknown) = Names::default().resolve(&[entry]).await;
         assert!(members.is_empty() && unknown.len() == 1, "{members:?}");
     }
 
