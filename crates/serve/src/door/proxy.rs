@@ -299,6 +299,8 @@ impl Inner {
         let mut onward = Request::new(bounded(incoming, limit));
         *onward.method_mut() = parts.method;
         *onward.headers_mut() = parts.headers;
+        // As it is known to the client: what it sent for one may be anything.
+        onward.headers_mut().insert(X_REQUEST_ID, client_id.clone());
         if let Some(path) = parts.uri.path_and_query() {
             *onward.uri_mut() = path.clone().into();
         }

@@ -58,6 +58,30 @@ async fn metrics_are_those_of_decode_else_of_prefill() {
 }
 
 #[tokio::test]
+async fn an_engine_hears_the_id_that_the_client_is_told_and_never_a_pair_of_the_clients() {
+    let decode = Engine::start(Manner::Answer(200, "decoded"));
+    let front = Front::start(&nowhere(), &decode.url());
+    let pair =
+        "___prefill_addr_10.0.0.1:1___decode_addr_10.0.0.2:2_0123456789abcdef0123456789abcdef";
+    for given in [
+        Some(pair),
+        Some("___decode_addr_10.0.0.2:2"),
+        Some("mine"),
+        None,
+    ] {
+        let mut request = Request::post("/v1/responses");
+        if let Some(id) = given {
+            request = request.header("x-request-id", id);
+        }
+        let (answer, _) = front.send(request, "{}").await;
+        let seen = decode.seen().pop().unwrap().id();
+        assert_eq!(answer.headers()["x-request-id"], seen);
+        assert_eq!(seen == "mine", given == Some("mine"), "{seen}");
+        assert!(!seen.contains("_addr_"), "{seen}");
+    }
+}
+
+#[tokio::test]
 async fn every_other_path_goes_to_decode() {
     let decode = Engine::start(Manner::Answer(200, "decoded"));
     let front = Front::start(&nowhere(), &decode.url());
