@@ -373,8 +373,8 @@ fn the_answer_of_an_overloaded_endpoint_is_its_own_and_outlives_the_next_ones_fa
             );
             gateway.wait_idle();
             let receipt = gateway.decisions(1)[0].clone();
-            assert_eq!(receipt["served"], "busy", "{receipt}");
-            busy_first += usize::from(receipt["attempts"][0]["endpoint"] == "busy");
+            assert_eq!(receipt["served"], "default/busy", "{receipt}");
+            busy_first += usize::from(receipt["attempts"][0]["endpoint"] == "default/busy");
         }
         assert!(busy_first > 0, "the lot fell on the busy one first, once");
     }

@@ -3,7 +3,9 @@
 use http::Request;
 use tokio::net::TcpStream;
 
-use crate::rig::{Engine, Front, Manner, Raw, config, error_code, nowhere, soon};
+use pointsman_serve::door::proxy::config::ProxyKind;
+
+use crate::rig::{Engine, Front, Manner, Raw, config, error_code, nowhere, soon, spoken};
 
 #[tokio::test]
 async fn health_looks_at_both_engines() {
@@ -79,6 +81,27 @@ async fn an_engine_hears_the_id_that_the_client_is_told_and_never_a_pair_of_the_
         assert_eq!(seen == "mine", given == Some("mine"), "{seen}");
         assert!(!seen.contains("_addr_"), "{seen}");
     }
+}
+
+#[tokio::test]
+async fn anthropic_s_clients_are_refused_in_their_form() {
+    let front = Front::with(spoken(ProxyKind::NixlV2, &nowhere(), &nowhere()));
+    for (path, body, status, kind) in [
+        ("/v1/messages", "{", 400, "invalid_request_error"),
+        ("/v1/messages", "{}", 502, "api_error"),
+        ("/v1/messages/count_tokens", "{}", 502, "api_error"),
+    ] {
+        let (answer, text) = front.post(path, body).await;
+        assert_eq!(answer.status(), status, "{text}");
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&told["type"], &told["error"]["type"]),
+            (&"error".into(), &kind.into()),
+            "{text}"
+        );
+    }
+    let (_, text) = front.post("/v1/chat/completions", "{").await;
+    assert_eq!(error_code(&text), "malformed");
 }
 
 #[tokio::test]
