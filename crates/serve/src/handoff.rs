@@ -3,18 +3,21 @@
 //! | step | what can happen | then |
 //! |---|---|---|
 //! | prefill leg | 4xx other than 408 and 429 | that answer is the client's, no decode leg |
-//! | | refused, broke, late, any other status | [`HandoffFailure::Prefill`]: the caller tries another, or [`carry_locally`], or gives up |
+//! | | refused, broke, late, any other status | [`HandoffFailure::Prefill`]: [`through`] tries another, or [`carry_locally`], or gives up |
 //! | | no usable `kv_transfer_params`, where the dialect needs them | decode computes the prompt itself |
 //! | between | what prefill computed is nearly as old as its lease | prefill again, once |
 //! | decode leg | refused, broke, late | [`HandoffFailure::Decode`]: the caller may carry to another one; all of it is done afresh, under another id |
 //! | | any answer | passed on |
 //!
 //! Dropping the future cancels whichever leg runs: its connection closes, which is how the engine learns of it. Which engines, how
-//! often and what to do without a prefill is the caller's to say; nothing here chooses, counts or logs.
+//! often and what to do without a prefill is the caller's to say; nothing here chooses, counts or logs. Both doors that hand off go
+//! [`through::through`] with every request that the dialect takes, whether a prefill engine was chosen or not.
 
+pub mod addresses;
 pub mod glance;
 pub mod leg;
 pub mod target;
+pub mod through;
 pub mod unique;
 
 use std::time::Duration;
@@ -100,7 +103,7 @@ pub struct Carried {
     pub by: Leg,
     /// The id of the leg that answered.
     pub id: String,
-    /// Why decode computed the prompt itself, if it did.
+    /// Why decode computed the prompt itself, where a prefill was to.
     pub local: Option<Mishap>,
     /// What the prefill answer lacked, where that was why.
     pub missing: Option<NoTransfer>,
@@ -174,7 +177,7 @@ pub async fn carry(
         let params = match params {
             Ok(params) => params,
             Err(lacking) => {
-                let local = carry_locally(order, decode, Mishap::MissingParams);
+                let local = carry_locally(order, decode, Some(Mishap::MissingParams));
                 let carried = Box::pin(local).await?;
                 return Ok(Carried {
                     missing: Some(lacking),
@@ -211,7 +214,7 @@ pub async fn carry(
 pub async fn carry_locally(
     order: &Order<'_>,
     decode: Engine<'_>,
-    because: Mishap,
+    because: Option<Mishap>,
 ) -> Result<Carried, HandoffFailure> {
     let id = order.plain_id();
     let body = if order.dialect.changes_decode() {
@@ -222,7 +225,7 @@ pub async fn carry_locally(
     };
     let answer = order.decode_leg(decode, &id, body).await?;
     Ok(Carried {
-        local: Some(because),
+        local: because,
         ..Carried::of(answer, Leg::Decode, id)
     })
 }

@@ -34,6 +34,11 @@ pub fn internal_id(prefill: &str, decode: &str, uuid_hex: &str) -> String {
     [PREFILL, prefill, DECODE, decode, "_", uuid_hex].concat()
 }
 
+/// Whether an engine may find an address in an id: it is satisfied with less than [`parse_internal_id`].
+pub fn names_engine(id: &str) -> bool {
+    id.contains(PREFILL) || id.contains(DECODE)
+}
+
 /// Reads an id back, with whatever an engine put in front of it or behind it. `None` if it is not one.
 pub fn parse_internal_id(id: &str) -> Option<PairId<'_>> {
     let (_, rest) = id.split_once(PREFILL)?;
@@ -78,6 +83,7 @@ mod tests {
             format!("cmpl-{id}_1"),
         ] {
             assert_eq!(parse_internal_id(&seen), Some(pair), "{seen}");
+            assert!(names_engine(&seen), "{seen}");
         }
         for other in [
             "",
@@ -86,6 +92,7 @@ mod tests {
             "___prefill_addr_a___decode_addr_b_0123",
         ] {
             assert_eq!(parse_internal_id(other), None, "{other}");
+            assert_eq!(names_engine(other), other.contains("_addr_"), "{other}");
         }
     }
 }

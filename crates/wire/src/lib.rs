@@ -5,8 +5,8 @@
 //! - [`json`]: one-pass reading of JSON over a list of frames, which everything below stands on.
 //! - [`request`]: what scheduling needs to know of a request.
 //! - [`status`]: from a reject to an HTTP status, headers and body.
+//! - [`error_form`]: in whose form a client reads a refusal, or the event that ends a broken stream.
 //! - [`reply`]: usage, id and end of an answer, seen in its bytes as they pass.
-//! - [`sse`]: events that we put into a stream ourselves.
 //! - [`extproc`]: what a gateway and an endpoint picker say to one another over gRPC.
 //! - [`models`]: one list of models out of several endpoints' lists.
 //! - [`prometheus`]: the gauges of model servers.
@@ -16,6 +16,7 @@
 //! No sockets, no clock, no runtime: bytes come as arguments and go as values.
 
 pub mod decision_log;
+pub mod error_form;
 pub mod extproc;
 pub mod handoff;
 pub mod json;
@@ -25,5 +26,4 @@ pub mod prometheus;
 pub mod receipt;
 pub mod reply;
 pub mod request;
-pub mod sse;
 pub mod status;

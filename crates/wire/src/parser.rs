@@ -40,13 +40,13 @@ pub static ANTHROPIC: PluginSpec = PluginSpec {
     kind: "anthropic-parser",
     source: concat!(
         "//! Reads Anthropic's messages.\n//!\n",
-        "//! # When to use\n//! For engines that serve `/v1/messages`, behind a gateway that asks the picker over ext_proc; under the second\n",
-        "//! generation's rules it is on when nothing is named.\n//!\n",
+        "//! # When to use\n//! For engines that serve `/v1/messages`; under the second generation's rules it is on when nothing is named.\n//!\n",
         "//! # Rule\n//! `messages` is read as a chat's messages; a body without them is answered 400. A request to `messages/count_tokens` is\n",
-        "//! scheduled unread, and its answer passes the picker by.\n//!\n",
+        "//! scheduled unread, and its answer passes the picker by. The embedded gateway refuses in the form that Anthropic's\n",
+        "//! clients read.\n//!\n",
         "//! # Reads\n//! The request's body.\n//!\n",
         "//! # Example\n//! ```yaml\n//! - type: anthropic-parser\n//! ```\n//!\n",
-        "//! # Limits\n//! The embedded gateway does not look at these paths. The text in `system` is not part of the prompt that is hashed.\n",
+        "//! # Limits\n//! The text in `system` is not part of the prompt that is hashed.\n",
     ),
     build: |_: &Params<'_>| -> Result<Built, Vec<ParamFault>> {
         Ok(Built::Parser(Parser::Anthropic))

@@ -19,8 +19,10 @@ use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_http::collect::gather;
 use pointsman_http::{Body, CollectError, Frames, Peer, discard};
+use pointsman_wire::error_form::ErrorForm;
+use pointsman_wire::extproc::body::{Claim, claim};
 use pointsman_wire::request::openai::{ApiKind, classify, read};
-use pointsman_wire::status::{DROPPED_REASON, openai_error};
+use pointsman_wire::status::DROPPED_REASON;
 use tokio::time::Instant;
 
 use crate::door::answer::Answer;
@@ -71,6 +73,7 @@ pub async fn handle(
     };
     let mut exchange = Exchange::begin(&lane, DOOR, &id, parts.uri.path());
     let mut body = Some(body);
+    let form = ErrorForm::of(parts.uri.path());
     let mut response = match serve(&lane, limits, &mut parts, &mut body, &mut exchange, lot).await {
         Ok(Served::Whole(response)) => {
             exchange.end(None, None);
@@ -92,11 +95,12 @@ pub async fn handle(
                     deadline,
                 };
                 let watch = Answer::new(&head.headers, exchange);
-                let passage = Passage::new(upstream, &head.headers, peer, patience, watch);
+                let passage = Passage::new(upstream, &head.headers, peer, patience, watch)
+                    .for_clients_of(form);
                 Response::from_parts(head, Body::boxed(passage))
             }
         }
-        Err(reject) => refusal(&mut exchange, &reject),
+        Err(reject) => refusal(&mut exchange, &reject, form),
     };
     if let Some(rest) = body.filter(|rest| !rest.is_end_stream()) {
         tokio::spawn(discard(rest, DISCARD_BYTES, DISCARD_TIME));
@@ -193,17 +197,19 @@ async fn serve(
 }
 
 fn kind_of(path: &str, method: &Method, parsers: &[Parser]) -> Result<Kind, Reject> {
-    let reads = parsers.is_empty() || parsers.contains(&Parser::OpenAi);
-    if let Some(api) = classify(path).filter(|_| reads) {
+    let claimed = claim(path, parsers);
+    // Behind a prefix a path may mean anything; only those that are known whole are taken at their word.
+    if let (Ok(Claim::Read(api)), Some(_)) = (&claimed, classify(path)) {
         return if method == Method::POST {
-            Ok(Kind::Inference(api))
+            Ok(Kind::Inference(*api))
         } else {
             Err(Reject::MethodNotAllowed)
         };
     }
+    let unread = parsers.contains(&Parser::Passthrough) || claimed == Ok(Claim::Aside);
     Ok(if path == "/v1/models" && method == Method::GET {
         Kind::Models
-    } else if method == Method::POST && parsers.contains(&Parser::Passthrough) {
+    } else if method == Method::POST && unread {
         Kind::Opaque
     } else {
         Kind::Other
@@ -257,8 +263,8 @@ fn prepare_headers(parts: &mut Parts, request_id: &str) {
     parts.headers.insert(X_REQUEST_ID, value(request_id));
 }
 
-fn refusal(exchange: &mut Exchange, reject: &Reject) -> Response<Body> {
-    let refused = openai_error(reject, None);
+fn refusal(exchange: &mut Exchange, reject: &Reject, form: ErrorForm) -> Response<Body> {
+    let refused = form.refusal(reject, None);
     exchange.refuse(reject.clone());
     exchange.rejected(reject, refused.status);
     let mut response = Response::new(Body::bytes(refused.body));

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pointsman_core::model::headers::HeaderView;
 use pointsman_core::rng::Rng;
+use pointsman_wire::handoff::names_engine;
 
 use crate::handoff::unique::Unique;
 
@@ -131,11 +132,13 @@ pub fn valid_request_id(id: &[u8]) -> Option<&str> {
     std::str::from_utf8(id).ok().filter(|_| valid)
 }
 
-/// The client's request id if it has a valid form, else a new UUID from `rng`.
+/// The client's request id if it has a valid form and names no pair of engines, which would have one of them fetch a KV cache from
+/// where the client says; else a new UUID from `rng`.
 pub fn request_id(headers: &HeaderMap, rng: &mut Rng) -> String {
     match headers
         .get(X_REQUEST_ID)
         .and_then(|value| valid_request_id(value.as_bytes()))
+        .filter(|id| !names_engine(id))
     {
         Some(id) => id.to_owned(),
         None => Unique::draw(rng).dashed(),
@@ -235,7 +238,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(X_REQUEST_ID, "abc.1_2:3-X".parse().unwrap());
         assert_eq!(request_id(&headers, &mut rng), "abc.1_2:3-X");
-        for bad in ["", "a b", "é", &"x".repeat(257)] {
+        let engine = "x___decode_addr_10.0.0.1:1";
+        for bad in ["", "a b", "é", &"x".repeat(257), engine] {
             headers.insert(
                 X_REQUEST_ID,
                 HeaderValue::from_bytes(bad.as_bytes()).unwrap(),

@@ -16,7 +16,7 @@ use http_body::{Frame, SizeHint};
 use pointsman_core::exchange::event::Cause;
 use pointsman_core::model::reject::Reject;
 use pointsman_http::{Body, BodyError, Peer};
-use pointsman_wire::sse::error_event;
+use pointsman_wire::error_form::ErrorForm;
 use tokio::time::{Instant, Sleep};
 
 /// What a door wants to know of an answer that passes.
@@ -45,6 +45,7 @@ pub struct Passage<W> {
     upstream: Body,
     /// Whether an event can still be appended: an event stream whose length was not promised.
     appendable: bool,
+    form: ErrorForm,
     peer: Peer,
     patience: Patience,
     timer: Option<Pin<Box<Sleep>>>,
@@ -74,6 +75,7 @@ impl<W: Watch> Passage<W> {
         Self {
             upstream,
             appendable,
+            form: ErrorForm::default(),
             peer,
             patience,
             timer: None,
@@ -82,6 +84,11 @@ impl<W: Watch> Passage<W> {
             watch,
             ended: false,
         }
+    }
+
+    /// Errors are told in the form that these clients read.
+    pub fn for_clients_of(self, form: ErrorForm) -> Self {
+        Self { form, ..self }
     }
 
     fn end(&mut self) {
@@ -101,7 +108,7 @@ impl<W: Watch> Passage<W> {
         if self.appendable {
             self.peer.disconnect_after_response();
             return Poll::Ready(Some(Ok(Frame::data(
-                error_event(&Reject::UpstreamBroke).into(),
+                self.form.event(&Reject::UpstreamBroke).into(),
             ))));
         }
         Poll::Ready(Some(Err(error)))

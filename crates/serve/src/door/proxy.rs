@@ -38,6 +38,7 @@ use pointsman_http::collect::gather;
 use pointsman_http::{
     Body, Bound, CollectError, Drain, Fault, FaultSwitch, Peer, Pool, ServerOptions, discard, serve,
 };
+use pointsman_wire::error_form::ErrorForm;
 use tokio::time::Instant;
 
 use crate::door::headers::{X_REQUEST_ID, request_id, strip_hop_by_hop, strip_steering, value};
@@ -99,12 +100,13 @@ impl Proxy {
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let inner = &*self.0;
         let head_or_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        let form = ErrorForm::of(request.uri().path());
         match request.uri().path() {
             path if inner.config.kind.takes(path) => {
                 if request.method() == Method::POST {
                     inner.generate(request, peer, &self.0).await
                 } else {
-                    refusal::method_not_allowed()
+                    refusal::method_not_allowed(form)
                 }
             }
             "/health" if head_or_get => Box::pin(health::health(&inner.asking())).await,
@@ -134,10 +136,11 @@ impl Inner {
         own: &Arc<Self>,
     ) -> Response<Body> {
         let mut ticket = self.config.tally.request();
+        let form = ErrorForm::of(request.uri().path());
         let (mut parts, mut incoming) = request.into_parts();
         let mut refused = |reject: &Reject, param: Option<&str>| {
             ticket.will_be(Outcome::Rejected);
-            refusal::refuse(reject, param)
+            refusal::refuse(form, reject, param)
         };
         let prefill_timeout = match self.prefill_timeout(&mut parts.headers) {
             Ok(timeout) => timeout,
@@ -190,8 +193,11 @@ impl Inner {
         let carried = attempts.carry(&order).await;
         self.slow_down(started).await;
         match carried {
-            Ok(carried) => self.finish_carried(carried, &client_id, ticket, peer, own),
-            Err(exhausted) => self.give_up(&exhausted, &client_id, &mut ticket),
+            Ok(carried) => {
+                let watch = self.watch(&carried, ticket, own);
+                self.finish_carried(carried, &client_id, peer, form, watch)
+            }
+            Err(exhausted) => self.give_up(&exhausted, &client_id, form, &mut ticket),
         }
     }
 
@@ -215,15 +221,8 @@ impl Inner {
         }
     }
 
-    /// The answer of a leg on its way to the client.
-    fn finish_carried(
-        &self,
-        carried: Carried,
-        client_id: &HeaderValue,
-        mut ticket: Ticket,
-        peer: Peer,
-        own: &Arc<Self>,
-    ) -> Response<Body> {
+    /// Counts what is carried, and how its answer ends.
+    fn watch(&self, carried: &Carried, mut ticket: Ticket, own: &Arc<Self>) -> DecodeWatch {
         let outcome = match (carried.by, carried.local) {
             (Leg::Prefill, _) => {
                 self.config.tally.prefill_refused();
@@ -233,11 +232,22 @@ impl Inner {
             (Leg::Decode, None) => Outcome::HandedOff,
         };
         ticket.will_be(Outcome::AbortedWithin);
-        let watch = DecodeWatch {
+        DecodeWatch {
             own: Arc::clone(own),
             ticket: Some((ticket, outcome)),
-        };
-        let mut answer = self.finish(carried.answer, client_id, peer, watch);
+        }
+    }
+
+    /// The answer of a leg on its way to the client.
+    fn finish_carried(
+        &self,
+        carried: Carried,
+        client_id: &HeaderValue,
+        peer: Peer,
+        form: ErrorForm,
+        watch: DecodeWatch,
+    ) -> Response<Body> {
+        let mut answer = self.finish(carried.answer, client_id, peer, form, watch);
         if let Some(mishap) = carried.local {
             let why = HeaderValue::from_static(mishap.word());
             answer.headers_mut().insert(PREFILL_FALLBACK, why);
@@ -250,6 +260,7 @@ impl Inner {
         &self,
         exhausted: &Exhausted,
         client_id: &HeaderValue,
+        form: ErrorForm,
         ticket: &mut Ticket,
     ) -> Response<Body> {
         let failure = &exhausted.failure;
@@ -258,7 +269,7 @@ impl Inner {
             _ => (Outcome::Failed, None),
         };
         ticket.will_be(outcome);
-        let mut response = refusal::refuse(&failure.reject(exhausted.tried), param);
+        let mut response = refusal::refuse(form, &failure.reject(exhausted.tried), param);
         response
             .headers_mut()
             .insert(X_REQUEST_ID, client_id.clone());
@@ -280,8 +291,9 @@ impl Inner {
         peer: Peer,
         own: &Arc<Self>,
     ) -> Response<Body> {
+        let form = ErrorForm::of(request.uri().path());
         if request.method() == Method::CONNECT {
-            return refusal::method_not_allowed();
+            return refusal::method_not_allowed(form);
         }
         let started = Instant::now();
         let client_id = self.client_id(request.headers(), || self.unique());
@@ -289,7 +301,7 @@ impl Inner {
         let (mut parts, incoming) = request.into_parts();
         if http_body::Body::size_hint(&incoming).lower() > limit as u64 {
             tokio::spawn(discard(incoming, DISCARD_BYTES, DISCARD_TIME));
-            return refusal::refuse(&Reject::BodyTooLarge { limit }, None);
+            return refusal::refuse(form, &Reject::BodyTooLarge { limit }, None);
         }
         let length = parts.headers.remove(CONTENT_LENGTH);
         clean(&mut parts.headers);
@@ -299,11 +311,13 @@ impl Inner {
         let mut onward = Request::new(bounded(incoming, limit));
         *onward.method_mut() = parts.method;
         *onward.headers_mut() = parts.headers;
+        // As it is known to the client: what it sent for one may be anything.
+        onward.headers_mut().insert(X_REQUEST_ID, client_id.clone());
         if let Some(path) = parts.uri.path_and_query() {
             *onward.uri_mut() = path.clone().into();
         }
         let Some(decode) = self.decodes.round(None).next() else {
-            return refusal::refuse(&Reject::NoEndpoints, None);
+            return refusal::refuse(form, &Reject::NoEndpoints, None);
         };
         let place = decode.engine().place;
         let answer = send(&self.pool, place, onward, self.config.first_byte_timeout).await;
@@ -314,14 +328,16 @@ impl Inner {
                     own: Arc::clone(own),
                     ticket: None,
                 };
-                self.finish(answer, &client_id, peer, watch)
+                self.finish(answer, &client_id, peer, form, watch)
             }
-            Err(LegFailure::TooLarge) => refusal::refuse(&Reject::BodyTooLarge { limit }, None),
+            Err(LegFailure::TooLarge) => {
+                refusal::refuse(form, &Reject::BodyTooLarge { limit }, None)
+            }
             Err(failure) => {
                 let failure = HandoffFailure::Decode(failure);
                 self.config
                     .warn(&format!("{failure} (proxy {})", self.config.name));
-                let mut response = refusal::refuse(&failure.reject(1), None);
+                let mut response = refusal::refuse(form, &failure.reject(1), None);
                 response.headers_mut().insert(X_REQUEST_ID, client_id);
                 response
             }
@@ -334,6 +350,7 @@ impl Inner {
         mut answer: Response<Body>,
         client_id: &HeaderValue,
         peer: Peer,
+        form: ErrorForm,
         mut watch: DecodeWatch,
     ) -> Response<Body> {
         strip_hop_by_hop(answer.headers_mut());
@@ -348,7 +365,8 @@ impl Inner {
             idle: self.config.stall_timeout,
             deadline: None,
         };
-        let passage = Passage::new(body, &parts.headers, peer, patience, watch);
+        let passage =
+            Passage::new(body, &parts.headers, peer, patience, watch).for_clients_of(form);
         Response::from_parts(parts, Body::boxed(passage))
     }
 

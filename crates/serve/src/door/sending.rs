@@ -4,11 +4,12 @@
 //! settings say so) the next best is asked, before the first byte went to the client. Where the plan picks an
 //! endpoint for the prefill too, the decode endpoint is told of it in a header, or both legs are carried out here.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
 use pointsman_core::config::own::Handoff;
 use pointsman_core::contract::table::Picks;
 use pointsman_core::exchange::event::{Cause, Effect};
@@ -17,21 +18,18 @@ use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_core::schedule::plan::{Part, Plan};
-use pointsman_http::{Body, Frames, SendErrorKind};
+use pointsman_http::{Body, Frames};
 use pointsman_wire::handoff::dialect::Dialect;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::door::headers::value;
 use crate::door::limits::GatewayLimits;
 use crate::exchange::Exchange;
-use crate::handoff::leg::{Engine, Place};
+use crate::handoff::leg::{Engine, LegFailure, Place, persistently};
+use crate::handoff::through::{Prefilling, through};
 use crate::handoff::unique::Unique;
-use crate::handoff::{HandoffFailure, Limits, Order, carry, carry_locally};
+use crate::handoff::{HandoffFailure, Limits, Order};
 use crate::router::Lane;
-
-/// While this process has no file descriptor left, an attempt is repeated this often.
-const EXHAUSTED_RETRIES: u32 = 100;
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Tells the decode endpoint's sidecar who prefills.
 const PREFILLER: HeaderName = HeaderName::from_static("x-prefiller-host-port");
@@ -97,6 +95,14 @@ impl Rows {
     }
 }
 
+/// Why an attempt has no answer.
+enum Failed {
+    /// The endpoint did not give one.
+    Endpoint(Cause),
+    /// No endpoint can.
+    Request(Reject),
+}
+
 impl Sending<'_> {
     /// Sends to the picker's choice, and to the next best while one cannot be reached.
     ///
@@ -127,12 +133,7 @@ impl Sending<'_> {
                     prefill,
                     encode,
                 },
-                // An endpoint that said no is a better answer than that none is left.
-                Effect::Reply(reject) => {
-                    return overloaded.map_or(Err(reject), |(response, rows)| {
-                        Ok(self.answered(exchange, response, &rows))
-                    });
-                }
+                Effect::Reply(reject) => return self.given_up(exchange, reject, overloaded),
                 Effect::Note(_) | Effect::Nothing | Effect::AskAdmission => {
                     return Err(Reject::Internal("no way on".to_owned()));
                 }
@@ -146,22 +147,41 @@ impl Sending<'_> {
                     overloaded = Some((response, rows));
                     Cause::Overloaded
                 }
-                Err(cause) => cause,
+                Err(Failed::Endpoint(cause)) => cause,
+                Err(Failed::Request(reject)) => return Err(reject),
             };
             if self.is_over() || last {
                 let over = self.is_over() || cause.is_timeout();
                 exchange.failed(cause, None);
-                return Err(if over {
+                let reject = if over {
                     Reject::UpstreamTimeout
                 } else {
                     Reject::UpstreamUnreachable {
                         tried: tried as usize,
                     }
-                });
+                };
+                return self.given_up(exchange, reject, overloaded);
             }
             effect = exchange.failed(cause, Some(request));
         }
         Err(Reject::Internal("no way on".to_owned()))
+    }
+
+    /// Nobody else is asked. An endpoint that said no is a better answer than that none is left, unless the time for answers is over.
+    fn given_up(
+        &self,
+        exchange: &mut Exchange,
+        reject: Reject,
+        overloaded: Option<(Response<Body>, Rows)>,
+    ) -> Result<Served, Reject> {
+        match overloaded {
+            Some((response, rows)) if !self.is_over() => {
+                // Its answer is still to come whole, so it counts in flight again, and as the one that served.
+                exchange.bypass(rows.row);
+                Ok(self.answered(exchange, response, &rows))
+            }
+            _ => Err(reject),
+        }
     }
 
     /// Waits until the gatekeeper lets the request in, or the route's time is over.
@@ -200,7 +220,8 @@ impl Sending<'_> {
                     exchange.head(response.status().as_u16());
                     return Ok(self.streaming(response));
                 }
-                Err(cause) => {
+                Err(Failed::Request(reject)) => return Err(reject),
+                Err(Failed::Endpoint(cause)) => {
                     if let Effect::Reply(reject) = exchange.failed(cause, None) {
                         last = reject;
                     }
@@ -269,119 +290,125 @@ impl Sending<'_> {
         }
     }
 
-    async fn attempt(&self, exchange: &Exchange, rows: &Rows) -> Result<Response<Body>, Cause> {
+    async fn attempt(&self, exchange: &Exchange, rows: &Rows) -> Result<Response<Body>, Failed> {
         let snapshot = Arc::clone(exchange.snapshot());
-        let endpoint = &snapshot.endpoints[rows.row];
-        let prefill = rows.prefill.map(|row| &snapshot.endpoints[row]);
         let left = self.deadline.map_or(self.limits.first_byte, |d| {
             d.saturating_duration_since(Instant::now())
                 .min(self.limits.first_byte)
         });
-        if let (Some(prefill), Some(dialect)) = (prefill, self.carries()) {
+        let late = |_| Err(Failed::Endpoint(Cause::FirstByteTimeout));
+        if let Some(dialect) = self.carries() {
             // Boxed, because it is large: the future of a request is copied once, with room for every way it can go.
-            return Box::pin(self.carry(dialect, prefill, endpoint, left)).await;
+            let carried = Box::pin(self.carry(dialect, &snapshot, rows, left));
+            return match self.deadline {
+                None => carried.await,
+                Some(deadline) => timeout_at(deadline, carried).await.unwrap_or_else(late),
+            };
         }
         timeout(left, self.send(&snapshot, rows))
             .await
-            .map_err(|_| Cause::FirstByteTimeout)?
+            .unwrap_or_else(late)
     }
 
-    /// In which dialect the gateway carries prefill and decode out itself, if it does.
+    /// In which dialect the gateway carries prefill and decode of this request out itself, if it does.
     fn carries(&self) -> Option<Dialect> {
-        match self.plan.own.gateway.handoff {
-            Handoff::Header => None,
-            Handoff::Nixlv2 => Some(Dialect::NixlV2),
-            Handoff::SharedStorage => Some(Dialect::SharedStorage),
-            Handoff::P2p => Some(Dialect::P2p),
-        }
+        let dialect = match self.plan.own.gateway.handoff {
+            Handoff::Header => return None,
+            Handoff::Nixlv2 => Dialect::NixlV2,
+            Handoff::SharedStorage => Dialect::SharedStorage,
+            Handoff::P2p => Dialect::P2p,
+        };
+        let Parts { method, uri, .. } = self.parts;
+        (method == Method::POST && dialect.takes(uri.path())).then_some(dialect)
     }
 
-    /// Both legs. A prefill that fails leaves the whole request to the decode endpoint.
+    /// Both legs, or decode's alone where no prefill was picked or the one that was fails. Prefill gets half of the time, so that decode
+    /// has some left without it.
     async fn carry(
         &self,
         dialect: Dialect,
-        prefill: &Endpoint,
-        decode: &Endpoint,
+        snapshot: &Snapshot,
+        rows: &Rows,
         first_byte: Duration,
-    ) -> Result<Response<Body>, Cause> {
+    ) -> Result<Response<Body>, Failed> {
+        let mut parts = self.parts.clone();
+        // Nobody behind this gateway is to carry anything over.
+        let told = Rows {
+            prefill: None,
+            encode: rows.encode.clone(),
+            ..*rows
+        };
+        self.steer(&mut parts.headers, snapshot, &told);
+        let within = PREFILL.min(first_byte / 2);
         let order = Order {
             pool: &self.lane.pool,
             dialect,
             bootstrap_port: 0,
             limits: Limits {
-                prefill: PREFILL.min(first_byte),
+                prefill: within,
                 first_byte,
                 lease: dialect
                     .lease_s()
                     .map(|seconds| Duration::from_secs(seconds.into())),
                 connect: CONNECT,
             },
-            parts: self.parts,
+            parts: &parts,
             body: self.frames,
             draw: &|| Unique::draw(&mut self.lane.scratch.lock().rng),
         };
-        let names = [kv_name(prefill), kv_name(decode)];
-        let [prefill, decode] =
-            [(prefill, &names[0]), (decode, &names[1])].map(|(endpoint, name)| Engine {
-                place: Place::Fixed {
-                    addr: endpoint.address,
-                    authority: &endpoint.authority,
-                },
-                name,
-            });
-        let carried = match carry(&order, prefill, decode).await {
-            Err(HandoffFailure::Prefill(failure)) => {
-                carry_locally(&order, decode, failure.mishap()).await
-            }
-            other => other,
+        let prefill = rows.prefill.map(|row| &snapshot.endpoints[row]);
+        let decode = &snapshot.endpoints[rows.row];
+        let names = (prefill.map(kv_name).unwrap_or_default(), kv_name(decode));
+        let prefill = prefill.map(|prefill| Engine {
+            place: place(prefill, prefill.address),
+            name: &names.0,
+        });
+        let decode = Engine {
+            place: place(decode, self.address(decode)),
+            name: &names.1,
         };
-        match carried {
+        let prefilling = Prefilling {
+            within,
+            else_locally: true,
+            failed: &mut |_, _| (),
+        };
+        match through(&order, prefill.into_iter(), decode, prefilling).await {
             Ok(carried) => Ok(carried.answer),
             Err(HandoffFailure::Decode(failure) | HandoffFailure::Prefill(failure)) => {
-                Err(failure.cause())
+                Err(Failed::Endpoint(failure.cause()))
             }
-            // The body has been read as JSON before; a dialect that cannot change it is an endpoint that cannot serve it.
-            Err(HandoffFailure::Malformed(_)) => Err(Cause::Reset),
+            // It would be no other for the next endpoint.
+            Err(HandoffFailure::Malformed(error)) => {
+                Err(Failed::Request(Reject::Malformed(error.to_string())))
+            }
         }
     }
 
-    async fn send(&self, snapshot: &Snapshot, rows: &Rows) -> Result<Response<Body>, Cause> {
+    async fn send(&self, snapshot: &Snapshot, rows: &Rows) -> Result<Response<Body>, Failed> {
         let endpoint = &snapshot.endpoints[rows.row];
+        let request = || {
+            let mut request = self.request(endpoint);
+            self.steer(request.headers_mut(), snapshot, rows);
+            request
+        };
+        persistently(&self.lane.pool, self.address(endpoint), request(), || {
+            Some(request())
+        })
+        .await
+        .map_err(|error| Failed::Endpoint(LegFailure::Send(error).cause()))
+    }
+
+    /// Where an endpoint takes requests: where the first of its ranks does, if the plan says so.
+    fn address(&self, endpoint: &Endpoint) -> SocketAddr {
         let mut address = endpoint.address;
-        let primary = self.plan.handler.plugin.primary_port();
-        if let Some(port) = primary {
+        if let Some(port) = self.plan.handler.plugin.primary_port() {
             address.set_port(port);
         }
-        let mut tries = 0;
-        loop {
-            let mut request = self.request(endpoint);
-            self.steer(request.headers_mut(), snapshot, rows, primary);
-            match self.lane.pool.send(address, request).await {
-                Ok(response) => return Ok(response),
-                Err(error) => match error.kind {
-                    // Our own lack of file descriptors says nothing about the endpoint.
-                    SendErrorKind::LocalExhausted if tries < EXHAUSTED_RETRIES => {
-                        tries += 1;
-                        tokio::time::sleep(EXHAUSTED_PAUSE).await;
-                    }
-                    SendErrorKind::ConnectTimeout => return Err(Cause::ConnectTimeout),
-                    SendErrorKind::Connect | SendErrorKind::LocalExhausted => {
-                        return Err(Cause::Connect);
-                    }
-                    _ => return Err(Cause::Reset),
-                },
-            }
-        }
+        address
     }
 
     /// Adds what the endpoint is told about the picks.
-    fn steer(
-        &self,
-        headers: &mut HeaderMap,
-        snapshot: &Snapshot,
-        rows: &Rows,
-        primary: Option<u16>,
-    ) {
+    fn steer(&self, headers: &mut HeaderMap, snapshot: &Snapshot, rows: &Rows) {
         let authority = |row: usize| &*snapshot.endpoints[row].authority;
         if let Some(prefill) = rows.prefill.filter(|_| self.plan.prefill_header) {
             headers.insert(PREFILLER, value(authority(prefill)));
@@ -390,7 +417,7 @@ impl Sending<'_> {
             let encoders = rows.encode.iter().map(|&row| authority(row as usize));
             headers.insert(ENCODERS, value(&encoders.collect::<Vec<_>>().join(",")));
         }
-        if primary.is_some() {
+        if self.plan.handler.plugin.primary_port().is_some() {
             headers.insert(DATA_PARALLEL, value(authority(rows.row)));
         }
     }
@@ -416,6 +443,13 @@ impl Sending<'_> {
             .uri
             .path_and_query()
             .map_or_else(http::Uri::default, |pq| http::Uri::from(pq.clone()))
+    }
+}
+
+fn place(endpoint: &Endpoint, addr: SocketAddr) -> Place<'_> {
+    Place::Fixed {
+        addr,
+        authority: &endpoint.authority,
     }
 }
 

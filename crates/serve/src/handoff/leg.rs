@@ -14,6 +14,10 @@ use pointsman_wire::handoff::transfer::NoTransfer;
 
 use crate::handoff::target::Target;
 
+/// While this process has no file descriptor left, a request is sent again this often.
+const EXHAUSTED_RETRIES: u32 = 100;
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
 /// Where an engine is.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
@@ -250,8 +254,37 @@ pub async fn answer(
     request.headers_mut().insert(HOST, place.authority());
     match (place, place.literal()) {
         (Place::Named(target), None) => Box::pin(send_to_any(pool, target, request)).await,
-        (_, Some(addr)) => pool.send(addr, request).await.map_err(from_send),
-        (Place::Fixed { addr, .. }, None) => pool.send(addr, request).await.map_err(from_send),
+        (_, Some(addr)) | (Place::Fixed { addr, .. }, None) => {
+            let spare = copy(&request);
+            let again = move || spare.as_ref().and_then(copy);
+            let sent = persistently(pool, addr, request, again).await;
+            sent.map_err(from_send)
+        }
+    }
+}
+
+/// Sends a request. Our own lack of file descriptors says nothing about the engine: what `again` makes is sent then, for a while.
+///
+/// # Errors
+/// [`SendError`].
+pub async fn persistently(
+    pool: &Pool,
+    addr: SocketAddr,
+    mut request: Request<Body>,
+    mut again: impl FnMut() -> Option<Request<Body>>,
+) -> Result<Response<Body>, SendError> {
+    let mut tries = 0;
+    loop {
+        let error = match pool.send(addr, request).await {
+            Err(error) if error.kind == SendErrorKind::LocalExhausted => error,
+            sent => return sent,
+        };
+        tries += 1;
+        match again().filter(|_| tries <= EXHAUSTED_RETRIES) {
+            Some(next) => request = next,
+            None => return Err(error),
+        }
+        tokio::time::sleep(EXHAUSTED_PAUSE).await;
     }
 }
 

@@ -1,16 +1,10 @@
 //! Where an engine is: a URL, and the addresses that its host stands for at the moment.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use http::{HeaderValue, Uri};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
-/// How long resolved addresses are used. Short: a Service may move, and a look-up is cheap beside a generation.
-const FRESH: Duration = Duration::from_secs(5);
-/// How long a look-up may take.
-const LOOKUP: Duration = Duration::from_secs(5);
+use crate::handoff::addresses::Addresses;
 
 /// A URL that cannot be an engine's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +31,7 @@ pub struct Target {
     port: u16,
     authority: HeaderValue,
     literal: Option<SocketAddr>,
-    resolved: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    addresses: Addresses,
 }
 
 impl Target {
@@ -85,7 +79,7 @@ impl Target {
             port,
             authority: header,
             literal,
-            resolved: Mutex::new(None),
+            addresses: Addresses::default(),
         })
     }
 
@@ -109,7 +103,7 @@ impl Target {
         self.literal
     }
 
-    /// The addresses of the host: looked up at most every few seconds; when a look-up fails, those of the last one that did not.
+    /// The addresses of the host, looked up as [`Addresses`] says.
     ///
     /// # Errors
     /// A text, when the host has never been resolved.
@@ -117,33 +111,13 @@ impl Target {
         if let Some(addr) = self.literal {
             return Ok(vec![addr]);
         }
-        let known = self.resolved.lock().clone();
-        if let Some((at, addrs)) = &known
-            && at.elapsed() < FRESH
-        {
-            return Ok(addrs.clone());
-        }
-        let looked_up = tokio::time::timeout(
-            LOOKUP,
-            tokio::net::lookup_host((self.host.as_str(), self.port)),
-        )
-        .await;
-        let failure = match looked_up {
-            Ok(Ok(addrs)) => {
-                let addrs: Vec<_> = addrs.collect();
-                if !addrs.is_empty() {
-                    *self.resolved.lock() = Some((Instant::now(), addrs.clone()));
-                    return Ok(addrs);
-                }
-                "the name has no address".to_owned()
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
+        let (host, port) = (self.host.clone(), self.port);
+        let look_up = async move {
+            let found = tokio::net::lookup_host((host.as_str(), port)).await?;
+            Ok(found.collect())
         };
-        match known {
-            Some((_, addrs)) => Ok(addrs),
-            None => Err(format!("cannot resolve '{}': {failure}", self.host)),
-        }
+        let found = self.addresses.get(|| look_up).await;
+        found.map_err(|why| format!("cannot resolve '{}': {why}", self.host))
     }
 }
 

@@ -3,7 +3,9 @@
 use http::Request;
 use tokio::net::TcpStream;
 
-use crate::rig::{Engine, Front, Manner, Raw, config, error_code, nowhere, soon};
+use pointsman_serve::door::proxy::config::ProxyKind;
+
+use crate::rig::{Engine, Front, Manner, Raw, config, error_code, nowhere, soon, spoken};
 
 #[tokio::test]
 async fn health_looks_at_both_engines() {
@@ -55,6 +57,51 @@ async fn metrics_are_those_of_decode_else_of_prefill() {
     }
     let (answer, _) = Front::start(&nowhere(), &sick.url()).get("/metrics").await;
     assert_eq!(answer.status(), 503);
+}
+
+#[tokio::test]
+async fn an_engine_hears_the_id_that_the_client_is_told_and_never_a_pair_of_the_clients() {
+    let decode = Engine::start(Manner::Answer(200, "decoded"));
+    let front = Front::start(&nowhere(), &decode.url());
+    let pair =
+        "___prefill_addr_10.0.0.1:1___decode_addr_10.0.0.2:2_0123456789abcdef0123456789abcdef";
+    for given in [
+        Some(pair),
+        Some("___decode_addr_10.0.0.2:2"),
+        Some("mine"),
+        None,
+    ] {
+        let mut request = Request::post("/v1/responses");
+        if let Some(id) = given {
+            request = request.header("x-request-id", id);
+        }
+        let (answer, _) = front.send(request, "{}").await;
+        let seen = decode.seen().pop().unwrap().id();
+        assert_eq!(answer.headers()["x-request-id"], seen);
+        assert_eq!(seen == "mine", given == Some("mine"), "{seen}");
+        assert!(!seen.contains("_addr_"), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn anthropic_s_clients_are_refused_in_their_form() {
+    let front = Front::with(spoken(ProxyKind::NixlV2, &nowhere(), &nowhere()));
+    for (path, body, status, kind) in [
+        ("/v1/messages", "{", 400, "invalid_request_error"),
+        ("/v1/messages", "{}", 502, "api_error"),
+        ("/v1/messages/count_tokens", "{}", 502, "api_error"),
+    ] {
+        let (answer, text) = front.post(path, body).await;
+        assert_eq!(answer.status(), status, "{text}");
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&told["type"], &told["error"]["type"]),
+            (&"error".into(), &kind.into()),
+            "{text}"
+        );
+    }
+    let (_, text) = front.post("/v1/chat/completions", "{").await;
+    assert_eq!(error_code(&text), "malformed");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ pub enum Claim {
 }
 
 /// In the order of their length, longest first, where one ends with the other.
-const OPENAI: [(&str, ApiKind); 8] = [
+const READ: [(&str, ApiKind); 9] = [
     ("chat/completions/render", ApiKind::ChatCompletions),
     ("chat/completions", ApiKind::ChatCompletions),
     ("completions/render", ApiKind::Completions),
@@ -40,6 +40,7 @@ const OPENAI: [(&str, ApiKind); 8] = [
     ("responses", ApiKind::Responses),
     ("conversations", ApiKind::Conversations),
     ("images/generations", ApiKind::Images),
+    ("messages", ApiKind::Messages),
 ];
 
 /// Who reads a body that was sent to `path`, under the readers of the plan (none named: all of them).
@@ -53,21 +54,15 @@ pub fn claim(path: &str, parsers: &[Parser]) -> Result<Claim, String> {
             .strip_suffix(suffix)
             .is_some_and(|before| before.is_empty() || before.ends_with('/'))
     };
-    if parsers.is_empty() || parsers.contains(&Parser::OpenAi) {
-        let found = OPENAI.iter().find(|(suffix, _)| ends(suffix));
-        if let Some((_, kind)) = found {
-            return Ok(Claim::Read(*kind));
-        }
+    let named = |parser| parsers.is_empty() || parsers.contains(&parser);
+    let mut all = READ.iter();
+    if let Some((_, kind)) = all.find(|(suffix, kind)| ends(suffix) && named(kind.parser())) {
+        return Ok(Claim::Read(*kind));
     }
-    if parsers.is_empty() || parsers.contains(&Parser::Anthropic) {
-        if ends("messages") {
-            return Ok(Claim::Read(ApiKind::Messages));
-        }
-        if ends("messages/count_tokens") {
-            return Ok(Claim::Aside);
-        }
+    if ends("messages/count_tokens") && named(Parser::Anthropic) {
+        return Ok(Claim::Aside);
     }
-    if parsers.is_empty() || parsers.contains(&Parser::Passthrough) {
+    if named(Parser::Passthrough) {
         return Ok(Claim::Opaque);
     }
     Err(format!(

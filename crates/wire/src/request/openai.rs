@@ -10,6 +10,7 @@ use crate::json::text::Str;
 use crate::request::error::RequestError;
 use crate::request::prompt::{Parts, PromptSpans, Shape};
 use crate::request::prompt_view::BodyPrompt;
+use pointsman_core::contract::data_layer::Parser;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -41,12 +42,21 @@ impl ApiKind {
     }
 
     /// The kinds that the gateway's door looks into, with the path that each is served on.
-    pub const ALL: [(Self, &'static str); 4] = [
+    pub const ALL: [(Self, &'static str); 5] = [
         (Self::Completions, "/v1/completions"),
         (Self::ChatCompletions, "/v1/chat/completions"),
         (Self::Embeddings, "/v1/embeddings"),
         (Self::Responses, "/v1/responses"),
+        (Self::Messages, "/v1/messages"),
     ];
+
+    /// The parser whose part it is.
+    pub const fn parser(self) -> Parser {
+        match self {
+            Self::Messages => Parser::Anthropic,
+            _ => Parser::OpenAi,
+        }
+    }
 
     /// The field that holds the prompt, and what it takes.
     const fn prompt_field(self) -> (&'static str, &'static str) {

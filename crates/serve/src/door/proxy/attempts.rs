@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use pointsman_wire::handoff::transfer::NoTransfer;
-use tokio::time::Instant;
 
 use crate::door::proxy::config::{OnPrefillFailure, ProxyConfig};
 use crate::door::proxy::station::{Stage, Station};
 use crate::handoff::leg::{LegFailure, Mishap};
-use crate::handoff::{Carried, HandoffFailure, Limits, Order, carry, carry_locally};
+use crate::handoff::through::{Next, Prefilling, through};
+use crate::handoff::{Carried, HandoffFailure, Order};
 
 /// How many decode engines a request is carried to at most.
 const DECODES: usize = 2;
@@ -81,43 +81,23 @@ impl Attempts<'_> {
         decode: &Station,
         tried: &mut usize,
     ) -> Result<Carried, HandoffFailure> {
-        let until = Instant::now() + self.prefill_timeout;
-        let mut prefills = self.prefills.round(self.wanted).peekable();
-        loop {
-            let Some(prefill) = prefills.next() else {
-                let none = LegFailure::Unresolved("there is no prefill engine".to_owned());
-                return Err(HandoffFailure::Prefill(none));
-            };
-            let left = until.saturating_duration_since(Instant::now());
-            let order = Order {
-                limits: Limits {
-                    prefill: left,
-                    ..order.limits
-                },
-                ..*order
-            };
-            let failure = match carry(&order, prefill.engine(), decode.engine()).await {
-                Err(HandoffFailure::Prefill(failure)) => failure,
-                other => return other,
-            };
+        let mut failed = |failure: &LegFailure, next: Next| {
             *tried += 1;
             self.config.tally.prefill_failed(failure.mishap());
-            let in_time = Instant::now() < until && failure.is_curable_elsewhere();
-            if in_time && prefills.peek().is_some() {
-                self.warn("prefill failed, the next one is tried", &failure);
-                continue;
-            }
-            if self.config.on_prefill_failure == OnPrefillFailure::Error {
-                self.warn("prefill failed", &failure);
-                return Err(HandoffFailure::Prefill(failure));
-            }
-            self.warn(
-                "prefill failed, decode computes the prompt itself",
-                &failure,
-            );
-            let local = carry_locally(&order, decode.engine(), failure.mishap());
-            return Box::pin(local).await;
-        }
+            let what = match next {
+                Next::Another => "prefill failed, the next one is tried",
+                Next::Locally => "prefill failed, decode computes the prompt itself",
+                Next::Nothing => "prefill failed",
+            };
+            self.warn(what, failure);
+        };
+        let prefilling = Prefilling {
+            within: self.prefill_timeout,
+            else_locally: self.config.on_prefill_failure == OnPrefillFailure::Local,
+            failed: &mut failed,
+        };
+        let prefills = self.prefills.round(self.wanted).map(Station::engine);
+        through(order, prefills, decode.engine(), prefilling).await
     }
 
     /// Counts what an answer took.

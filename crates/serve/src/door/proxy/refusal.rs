@@ -1,14 +1,15 @@
-//! Answers that the proxy gives itself, in the form that OpenAI clients read.
+//! Answers that the proxy gives itself, in the form that its clients read.
 
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use pointsman_core::model::reject::Reject;
 use pointsman_http::Body;
-use pointsman_wire::status::{DROPPED_REASON, openai_error};
+use pointsman_wire::error_form::ErrorForm;
+use pointsman_wire::status::DROPPED_REASON;
 
 /// The refusal of a request; `param` names the field at fault.
-pub fn refuse(reject: &Reject, param: Option<&str>) -> Response<Body> {
-    let refusal = openai_error(reject, param);
+pub fn refuse(form: ErrorForm, reject: &Reject, param: Option<&str>) -> Response<Body> {
+    let refusal = form.refusal(reject, param);
     let mut response = json(
         StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         refusal.body,
@@ -27,8 +28,8 @@ pub fn refuse(reject: &Reject, param: Option<&str>) -> Response<Body> {
 }
 
 /// 405 for a path that takes POST only.
-pub fn method_not_allowed() -> Response<Body> {
-    let mut response = refuse(&Reject::MethodNotAllowed, None);
+pub fn method_not_allowed(form: ErrorForm) -> Response<Body> {
+    let mut response = refuse(form, &Reject::MethodNotAllowed, None);
     response
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static("POST"));
