@@ -12,6 +12,7 @@ mod planning;
 mod receipts;
 mod remote;
 mod serving;
+mod traces;
 mod verify;
 
 use std::process::ExitCode;

@@ -5,6 +5,9 @@
 mod better;
 mod golden;
 mod life;
+mod plugins;
+mod rendering;
 mod rig;
 mod tongue;
+mod traces;
 mod waiting;

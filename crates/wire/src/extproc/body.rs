@@ -7,6 +7,8 @@
 //! | `embeddings`, `responses` | `input` |
 //! | `conversations` | `items` |
 //! | `images/generations` | `prompt` |
+//! | `inference/v1/generate` (vLLM) | `token_ids` |
+//! | `vllm.grpc.engine.VllmEngine/Generate`, `/Embed` | the message of the call; other calls pass unread, as their answers |
 //! | `messages` (Anthropic) | `messages` |
 //! | `messages/count_tokens` (Anthropic) | nothing; its answer is not looked at |
 //!
@@ -18,12 +20,15 @@ use pointsman_core::contract::data_layer::Parser;
 use crate::extproc::go_json::complaint;
 use crate::request::error::RequestError;
 use crate::request::openai::{ApiKind, RequestFacts, read_leniently};
+use crate::request::vllm_grpc::{Call, call_of};
 
 /// What is done with a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Claim {
     /// It is looked into.
     Read(ApiKind),
+    /// It is a call over gRPC that is looked into.
+    Call(Call),
     /// It passes unread.
     Opaque,
     /// It passes unread, and so does its answer.
@@ -42,7 +47,7 @@ const OPENAI: [(&str, ApiKind); 8] = [
     ("images/generations", ApiKind::Images),
 ];
 
-/// Who reads a body that was sent to `path`, under the readers of the plan (none named: all of them).
+/// Who reads a body that was sent to `path`, under the readers of the plan (none named: all but those of gRPC).
 ///
 /// # Errors
 /// Nobody does; the text says so.
@@ -65,6 +70,17 @@ pub fn claim(path: &str, parsers: &[Parser]) -> Result<Claim, String> {
         }
         if ends("messages/count_tokens") {
             return Ok(Claim::Aside);
+        }
+    }
+    if (parsers.is_empty() || parsers.contains(&Parser::VllmHttp)) && ends("inference/v1/generate")
+    {
+        return Ok(Claim::Read(ApiKind::Generate));
+    }
+    if parsers.contains(&Parser::VllmGrpc) {
+        match call_of(path) {
+            (Some(call), _) => return Ok(Claim::Call(call)),
+            (None, true) => return Ok(Claim::Aside),
+            (None, false) => {}
         }
     }
     if parsers.is_empty() || parsers.contains(&Parser::Passthrough) {
@@ -105,6 +121,7 @@ pub const NO_MODEL: &str = "model not found in request body";
 const fn prefix(kind: ApiKind) -> &'static str {
     match kind {
         ApiKind::Messages => "error unmarshaling request body: ",
+        ApiKind::Generate => "",
         _ => "error unmarshaling request bodyMap: ",
     }
 }
@@ -120,6 +137,7 @@ fn without_prompt(kind: ApiKind) -> String {
         ApiKind::Messages => "invalid messages request: must have at least one message",
         ApiKind::Conversations => "invalid conversations request: must have items field",
         ApiKind::Images => "invalid images generations request: must have prompt field",
+        ApiKind::Generate => "invalid generate request: must have non-empty token_ids field",
     }
     .to_owned()
 }
@@ -128,6 +146,7 @@ fn without_prompt(kind: ApiKind) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use pointsman_core::model::prompt::{Prompt, PromptView};
 
     #[test]
     fn the_longest_suffix_claims_a_path() {
@@ -146,6 +165,14 @@ mod tests {
         check("/v1/messages/count_tokens", Aside);
         check("/v1/nocompletions", Opaque);
         check("/tokenize", Opaque);
+        check("/inference/v1/generate", Read(ApiKind::Generate));
+        check("/vllm.grpc.engine.VllmEngine/Generate", Opaque);
+        let grpc = [Parser::VllmGrpc];
+        let at = |method: &str| claim(&format!("/vllm.grpc.engine.VllmEngine/{method}"), &grpc);
+        assert_eq!(at("Generate"), Ok(Claim::Call(Call::Generate)));
+        assert_eq!(at("Embed"), Ok(Claim::Call(Call::Embed)));
+        assert_eq!(at("Abort"), Ok(Aside));
+        assert!(claim("/v1/completions", &grpc).is_err());
         let only = [Parser::OpenAi];
         assert_eq!(
             claim("/tokenize", &only).unwrap_err(),
@@ -195,12 +222,42 @@ mod tests {
             "{\"items\":[]}",
             "invalid conversations request: must have items field",
         );
+        let generate = ApiKind::Generate;
+        check(generate, "{", "unexpected end of JSON input");
+        let no_tokens = "invalid generate request: must have non-empty token_ids field";
+        for body in [
+            "{}",
+            r#"{"token_ids":[]}"#,
+            r#"{"token_ids":["a"]}"#,
+            r#"{"token_ids":[-1]}"#,
+        ] {
+            check(generate, body, no_tokens);
+        }
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(128), "]".repeat(128));
         assert!(
             read(chat, &[&deep])
                 .unwrap_err()
                 .contains("nested deeper than 128")
         );
+    }
+
+    #[test]
+    fn a_generate_request_tells_its_tokens_and_its_bound() {
+        let body = r#"{"model":"m","token_ids":[1,2,3],"sampling_params":{"n":{"max_tokens":9},"max_tokens":7},"features":{"mm_hashes":{"image":["h"]}},"cache_salt":"s","stream":true}"#;
+        let frames = [body];
+        let facts = read(ApiKind::Generate, &frames).unwrap();
+        assert_eq!(
+            (&*facts.model, facts.max_tokens, facts.stream),
+            ("m", Some(7), true)
+        );
+        assert_eq!(facts.cache_salt.as_deref(), Some("s"));
+        let view = facts.prompt_view(&frames);
+        assert_eq!(Prompt(&view).tokens(), 3);
+        assert!(view.multimodal());
+        let frames = [r#"{"token_ids":[1],"sampling_params":7,"features":{"mm_hashes":{}}}"#];
+        let facts = read(ApiKind::Generate, &frames).unwrap();
+        assert_eq!(facts.max_tokens, None);
+        assert!(!facts.prompt_view(&frames).multimodal());
     }
 
     #[test]
