@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_core::model::slots::{ScrapeState, Slot};
+use pointsman_core::rng::splitmix;
 use pointsman_core::schedule::plan::Plan;
 use pointsman_http::Pool;
 use tokio::task::JoinHandle;
@@ -172,7 +173,7 @@ async fn look_on(mut visitor: Visitor, slot: Slot, options: ScrapeOptions, tally
     sleep(options.interval.min(FIRST_LOOK).mul_f64(phase)).await;
     let mut due = Instant::now();
     let mut alarm = std::pin::pin!(sleep_until(due));
-    let mut failures = 0_u32;
+    let (mut failures, mut looks) = (0_u32, 0_u32);
     loop {
         alarm.as_mut().reset(Instant::now() + options.timeout);
         let state = tokio::select! {
@@ -189,10 +190,25 @@ async fn look_on(mut visitor: Visitor, slot: Slot, options: ScrapeOptions, tally
         };
         let backoff = options.backoff.max(options.interval);
         let wait = options.interval.saturating_mul(1 << failures).min(backoff);
+        let wait = match failures {
+            0 => wait,
+            // Those that failed together must not come back together.
+            _ => wait.mul_f64(1.0 - SPREAD * jitter(slot, looks)),
+        };
+        looks = looks.wrapping_add(1);
         due = next_due(due, wait, Instant::now());
         alarm.as_mut().reset(due);
         alarm.as_mut().await;
     }
+}
+
+/// By which share of itself a wait after a failure may be shorter.
+const SPREAD: f64 = 0.25;
+
+/// A number in [0, 1) that differs from endpoint to endpoint and from look to look.
+fn jitter(slot: Slot, look: u32) -> f64 {
+    let mut state = u64::from(slot.0) << 32 | u64::from(look);
+    (splitmix(&mut state) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// The next point of the grid; those that have gone by are left out, so that nothing is made up for in a hurry.
@@ -209,6 +225,16 @@ fn next_due(due: Instant, wait: Duration, now: Instant) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failed_endpoints_come_back_at_different_times() {
+        let mut seen: Vec<f64> = (0..100).map(|slot| jitter(Slot(slot), 3)).collect();
+        assert!(seen.iter().all(|share| (0.0..1.0).contains(share)));
+        seen.sort_by(f64::total_cmp);
+        let widest = seen.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(widest.fold(0.0, f64::max) < 0.2, "{seen:?}");
+        assert_ne!(jitter(Slot(1), 1), jitter(Slot(1), 2));
+    }
 
     #[tokio::test]
     async fn late_looks_stay_on_the_grid() {

@@ -9,21 +9,28 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use tokio_rustls::TlsAcceptor;
 
+use crate::clients::Clients;
+use crate::tls_error::TlsError;
+
 static NEWEST: &[&SupportedProtocolVersion] = &[&version::TLS13];
 static USUAL: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
-/// Why a certificate cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The text holds no certificate, or a garbled one.
-    #[error("no usable certificate: {0}")]
-    Certificate(String),
-    /// The text holds no private key, or a garbled one.
-    #[error("no usable private key: {0}")]
-    Key(String),
-    /// The two do not belong together, or their kind is not known.
-    #[error("certificate and key cannot be used: {0}")]
-    Pair(String),
+/// What a server shows, and whom it takes.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Credentials {
+    /// The certificate chain as PEM text.
+    pub certificate: Vec<u8>,
+    /// Its key as PEM text.
+    pub key: Vec<u8>,
+    /// Which clients are taken; `None`: all, and none is asked who it is.
+    pub clients: Option<Clients>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key is never printed.
+        f.write_str("Credentials")
+    }
 }
 
 /// A server's side of TLS; clones share the certificate.
@@ -40,25 +47,25 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// With a certificate chain and its key as PEM text; `only_13`: no TLS 1.2.
+    /// With these credentials; `only_13`: no TLS 1.2.
     ///
     /// # Errors
-    /// The two cannot be used.
-    pub fn new(certificate: &[u8], key: &[u8], only_13: bool) -> Result<Self, TlsError> {
+    /// They cannot be used.
+    pub fn new(credentials: &Credentials, only_13: bool) -> Result<Self, TlsError> {
         let versions = if only_13 { NEWEST } else { USUAL };
-        let config = config(certificate, key, versions)?;
+        let config = config(credentials, versions)?;
         Ok(Self {
             config: Arc::new(ArcSwap::from_pointee(config)),
             versions,
         })
     }
 
-    /// New connections get this certificate; those that stand keep theirs.
+    /// New connections get these credentials; those that stand keep theirs.
     ///
     /// # Errors
-    /// It cannot be used; the old one stays.
-    pub fn replace(&self, certificate: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        let config = config(certificate, key, self.versions)?;
+    /// They cannot be used; the old ones stay.
+    pub fn replace(&self, credentials: &Credentials) -> Result<(), TlsError> {
+        let config = config(credentials, self.versions)?;
         self.config.store(Arc::new(config));
         Ok(())
     }
@@ -69,25 +76,28 @@ impl Tls {
 }
 
 fn config(
-    certificate: &[u8],
-    key: &[u8],
+    credentials: &Credentials,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Result<ServerConfig, TlsError> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
-        .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(&credentials.certificate)
+            .collect::<Result<_, _>>()
+            .map_err(|error| TlsError::Certificate(error.to_string()))?;
     if chain.is_empty() {
         return Err(TlsError::Certificate("the file holds none".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| TlsError::Key(e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&credentials.key);
+    let key = key.map_err(|error| TlsError::Key(error.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pair = |error: rustls::Error| TlsError::Pair(error.to_string());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
-        .map_err(pair)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
         .map_err(pair)?;
+    let builder = match &credentials.clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier(provider)?),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -102,8 +112,10 @@ mod tests {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
         };
-        assert!(text(Tls::new(b"", b"", false)).starts_with("no usable certificate"));
-        let garbled = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(text(Tls::new(garbled, b"", false)).starts_with("no usable private key"));
+        let mut credentials = Credentials::default();
+        assert!(text(Tls::new(&credentials, false)).starts_with("no usable certificate"));
+        credentials.certificate =
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
+        assert!(text(Tls::new(&credentials, false)).starts_with("no usable private key"));
     }
 }

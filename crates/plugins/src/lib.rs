@@ -5,10 +5,12 @@
 use pointsman_core::contract::spec::PluginSpec;
 
 pub mod admission;
+pub mod answer;
 pub mod believed;
 pub mod decider;
 pub mod expected_ttft;
 pub mod filter;
+pub mod header;
 pub mod picker;
 pub mod producer;
 pub mod profile;
@@ -67,4 +69,8 @@ pub static ALL: &[&PluginSpec] = &[
     &admission::global_strict::SPEC,
     &admission::round_robin::SPEC,
     &admission::static_usage_limit::SPEC,
+    &admission::probabilistic::SPEC,
+    &header::agent_identity::SPEC,
+    &answer::attribute_reporter::SPEC,
+    &answer::served_verifier::SPEC,
 ];

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pointsman_core::contract::produced::Produced;
+use pointsman_core::contract::roles::{Built, Chance};
 use pointsman_core::contract::spec::Generation;
-use pointsman_core::fixture::{Scene, pool, scorer};
+use pointsman_core::fixture::{Scene, build, pool, scorer};
 use pointsman_core::model::headers::Headers;
+use pointsman_core::rng::Rng;
 use pointsman_plugins::ALL;
 use serde_json::Value;
 
@@ -79,6 +81,46 @@ fn scores_equal_the_reference_to_a_billionth() {
                 (score - expected.as_f64().unwrap()).abs() < 1e-9,
                 "{case}: {scores:?}"
             );
+        }
+    }
+}
+
+/// Draws per case; the share of refusals is within 0.02 of its probability then, in all but one of 10^14 runs.
+const DRAWS: usize = 40_000;
+
+#[test]
+fn refusals_are_as_likely_as_the_reference_s() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/parity/admission/probabilistic.json");
+    let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert!(cases.len() > 5, "{} cases", cases.len());
+    let spec = &pointsman_plugins::admission::probabilistic::SPEC;
+    for case in &cases {
+        let lines: Vec<&str> = case["pool"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| line.as_str().unwrap())
+            .collect();
+        let pool = pool(&lines.join("\n"));
+        let mut scene = Scene::new(&pool);
+        scene.request.priority = -1;
+        let parameters = case["parameters"].to_string();
+        let Ok(Built::Admitter(admitter)) = build(spec, &parameters, Generation::G2) else {
+            panic!("{case} is refused")
+        };
+        let mut rng = Rng::from_seed(11);
+        let mut chance = Chance::new(&mut rng);
+        let told: Vec<String> = (0..DRAWS)
+            .filter_map(|_| admitter.refuses(&scene.ctx(), &mut chance))
+            .collect();
+        let number = |name: &str| case[name].as_f64().unwrap();
+        let (saturation, probability) = (number("saturation"), number("probability"));
+        let share = told.len() as f64 / DRAWS as f64;
+        assert!((share - probability).abs() < 0.02, "{case}: {share}");
+        if let Some(why) = told.first() {
+            let expected = format!("saturation={saturation:.3} prob={probability:.2}");
+            assert!(why.ends_with(&expected), "{case}: {why}");
         }
     }
 }

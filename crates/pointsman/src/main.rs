@@ -13,6 +13,7 @@ mod receipts;
 mod remote;
 mod scan;
 mod serving;
+mod traces;
 mod verify;
 
 use std::process::ExitCode;

@@ -197,6 +197,11 @@ impl Control {
 
     /// Serves the admin port on the current runtime, and lets the plan's plugins do what they do between requests.
     pub(crate) fn serve_admin(&self, router: &Arc<Router>, bound: Bound) {
+        self.serve_admin_over(router, bound, None);
+    }
+
+    /// The same, over TLS if there is any.
+    pub(crate) fn serve_admin_over(&self, router: &Arc<Router>, bound: Bound, tls: Option<&Tls>) {
         tokio::spawn(pointsman_serve::upkeep::keep_up(Arc::clone(router)));
         let admin = Admin {
             router: Arc::clone(router),
@@ -204,6 +209,7 @@ impl Control {
         };
         let options = Arc::new(ServerOptions {
             max_connections: 64,
+            tls: tls.cloned(),
             ..ServerOptions::default()
         });
         let handler = move |request, _| answer_admin(admin.clone(), request);

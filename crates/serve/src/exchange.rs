@@ -16,20 +16,25 @@ use pointsman_core::exchange::event::{
 };
 use pointsman_core::exchange::life::Life;
 use pointsman_core::model::endpoint::Endpoint;
+use pointsman_core::model::headers::Headers;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
+use pointsman_core::rng::Rng;
 use pointsman_core::schedule::decision::Decision;
 use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::{Span, Tick};
+use pointsman_wire::otlp::KeyValue;
 use pointsman_wire::receipt::Meta;
 
-use crate::admission::claims::Claims;
+use crate::admission::claims::first_token_within;
 use crate::metrics::decided::Decided;
 use crate::metrics::meter::Meter;
 use crate::record::log::{PrettyLine, Tickets};
 use crate::record::ring::{Facts, RecordId};
 use crate::router::{Counts, Lane};
+use crate::tracing::context::TRACEPARENT;
+use crate::tracing::tracer::Trace;
 
 /// A request under way.
 pub struct Exchange {
@@ -50,6 +55,14 @@ pub struct Exchange {
     asked: Tick,
     /// How long it has waited to be let in.
     queued: Span,
+    /// Its place in a trace, if it is traced.
+    trace: Option<Box<Traced>>,
+}
+
+/// What a traced request keeps for its span.
+struct Traced {
+    trace: Trace,
+    model: String,
 }
 
 /// A question to the gatekeeper that is not answered yet.
@@ -73,8 +86,21 @@ impl Exchange {
             ask: None,
             asked: Tick(0),
             queued: Span(0),
+            trace: None,
             lane: Arc::clone(lane),
         }
+    }
+
+    /// Whether the request is traced, by what its headers say; then the value of `traceparent` that goes on with it.
+    pub fn trace(&mut self, headers: Headers<'_>) -> Option<String> {
+        let tracer = self.lane.router.tracer()?;
+        let mut scratch = self.lane.scratch.lock();
+        let trace = tracer.begin(headers.get(TRACEPARENT), &mut scratch.rng)?;
+        self.trace = Some(Box::new(Traced {
+            trace,
+            model: String::new(),
+        }));
+        Some(trace.own.header())
     }
 
     /// The plan the request started with.
@@ -110,31 +136,30 @@ impl Exchange {
         if admission.flow.is_none() && admission.objectives.is_empty() {
             return Effect::Nothing;
         }
-        let claims = Claims::of(request.headers, &admission);
         let front = &self.lane.router.admission;
         let entering = Entering {
             admission: &admission,
             permits: &front.permits,
             snapshot: &self.snapshot,
             slots: self.lane.router.membership.slots(),
-            priority: claims.priority,
+            priority: request.priority,
         };
         let now = self.lane.router.clock.now();
         let effect = self.life.on(Event::Arrived(entering), now);
         if admission.flow.is_some() && effect == Effect::Nothing {
-            front.tally.lock().count(0, claims.priority);
+            front.tally.lock().count(0, request.priority);
         }
         if effect == Effect::AskAdmission {
             let waiter = Waiter {
                 arrived: self.life.arrived(),
                 enqueued: now,
                 ttl: None,
-                first_token_within: claims.first_token_within,
+                first_token_within: first_token_within(request.headers),
             };
             self.ask = Some(Box::new(Ask {
                 number: front.number(),
-                flow: claims.flow.into(),
-                priority: claims.priority,
+                flow: request.flow.into(),
+                priority: request.priority,
                 bytes: bytes as u64,
                 waiter,
             }));
@@ -242,6 +267,7 @@ impl Exchange {
         }
         self.measure(request, &scratch.table, &effect, (began, ended));
         look(&scratch.table, &effect);
+        self.trace_decision(request, &effect, (began, ended), &mut scratch.rng);
         drop(scratch);
         self.note_row(&effect);
         effect
@@ -306,6 +332,8 @@ impl Exchange {
             slots: lane.router.membership.slots(),
         };
         self.life.on(event, lane.router.clock.now());
+        let slot = self.snapshot.endpoints[row].slot;
+        self.meter.moved(&lane.cells, slot);
         self.last_row = Some(row);
     }
 
@@ -393,6 +421,66 @@ impl Exchange {
         self.meter.decided(&self.lane.cells, &decided);
     }
 
+    /// Notes a decision of a traced request.
+    fn trace_decision(
+        &mut self,
+        request: &InferenceRequest<'_>,
+        effect: &Effect,
+        (began, ended): (Tick, Tick),
+        rng: &mut Rng,
+    ) {
+        let (Some(traced), Some(tracer)) = (&mut self.trace, self.lane.router.tracer()) else {
+            return;
+        };
+        traced.model = request.model.to_owned();
+        let mut said = vec![
+            KeyValue::text("gen_ai.request.model", request.model),
+            KeyValue::number("pointsman.candidates", self.snapshot.len() as i64),
+        ];
+        if let Effect::Forward { row, prefill, .. } = effect {
+            let name = |row: usize| &*self.snapshot.endpoints[row].name;
+            said.push(KeyValue::text("pointsman.endpoint", name(*row)));
+            said.extend(prefill.map(|row| KeyValue::text("pointsman.prefill.endpoint", name(row))));
+        }
+        let at = |tick| self.lane.router.clock.unix_ns(tick);
+        let times = (at(began), at(ended));
+        tracer.part("schedule", &traced.trace, times, said, rng);
+    }
+
+    /// Hands in the span of a traced request that has ended.
+    fn trace_end(&mut self, outcome: &Outcome) {
+        let (Some(traced), Some(tracer)) = (self.trace.take(), self.lane.router.tracer()) else {
+            return;
+        };
+        let mut said = vec![
+            KeyValue::text("url.path", &*self.path),
+            KeyValue::text("pointsman.request.id", &*self.request_id),
+            KeyValue::text("pointsman.door", self.door),
+            KeyValue::text("pointsman.outcome", outcome.end.word()),
+        ];
+        if !traced.model.is_empty() {
+            said.push(KeyValue::text("gen_ai.request.model", traced.model));
+        }
+        if let Some(status) = outcome.status {
+            let status = i64::from(status);
+            said.push(KeyValue::number("http.response.status_code", status));
+        }
+        if let Some(usage) = outcome.usage {
+            for (name, tokens) in [
+                ("gen_ai.usage.input_tokens", usage.prompt_tokens),
+                ("gen_ai.usage.output_tokens", usage.completion_tokens),
+            ] {
+                said.push(KeyValue::number(name, tokens.into()));
+            }
+        }
+        let failed = outcome.end != End::Served || outcome.status.is_some_and(|s| s >= 500);
+        let error = failed.then(|| outcome.reason.unwrap_or("status"));
+        said.extend(error.map(|why| KeyValue::text("error.type", why)));
+        let at = |tick| self.lane.router.clock.unix_ns(tick);
+        let times = (at(self.life.arrived()), at(outcome.at));
+        tracer.request(&traced.trace, times, said, error);
+    }
+
     fn note_row(&mut self, effect: &Effect) {
         if let Effect::Forward { row, .. } = effect {
             self.last_row = Some(*row);
@@ -415,6 +503,7 @@ impl Exchange {
             return;
         };
         self.meter.ended(&self.lane.cells, &self.snapshot, &outcome);
+        self.trace_end(&outcome);
         let router = &self.lane.router;
         let counter = match outcome.end {
             End::Served => 0,

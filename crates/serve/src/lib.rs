@@ -5,6 +5,7 @@ pub mod record;
 pub mod metrics;
 
 pub mod reloads;
+pub mod resolved;
 
 pub mod admission;
 
@@ -18,6 +19,7 @@ pub mod door;
 
 pub mod admin;
 
+pub mod tracing;
 pub mod upkeep;
 
 pub mod idle;

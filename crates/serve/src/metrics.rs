@@ -13,6 +13,7 @@ pub mod decided;
 pub mod histogram;
 
 pub mod names;
+pub mod streams;
 
 pub mod cells;
 

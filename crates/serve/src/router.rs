@@ -4,8 +4,8 @@
 //! connections. The locks in it are taken by that worker alone, except when someone reads the ring on the
 //! admin port, so the path of a pick never waits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -21,11 +21,13 @@ use pointsman_http::client::{ClientOptions, Pool};
 use crate::admission::front::Front;
 use crate::door::route::Routes;
 use crate::metrics::cells::LaneCells;
-use crate::metrics::names::Names;
+use crate::metrics::names::AllSeries;
 use crate::metrics::windows::{HitWindows, Hits, Look};
 use crate::record::log::Log;
 use crate::record::ring::{Recorded, Ring};
 use crate::reloads::Reloads;
+use crate::resolved::Resolved;
+use crate::tracing::tracer::Tracer;
 
 /// What all workers share.
 pub struct Router {
@@ -49,8 +51,14 @@ pub struct Router {
     pub scrapes: Arc<Tally>,
     /// Cache hits of the last minute, five minutes and hour.
     pub hits: Mutex<HitWindows>,
-    /// Model names that are counted by themselves.
-    names: Arc<Names>,
+    /// Models and fairness ids that are counted by themselves.
+    names: Arc<AllSeries>,
+    /// Takes the spans of traced requests.
+    tracer: OnceLock<Arc<Tracer>>,
+    /// What the pool is called in metrics.
+    pool_name: OnceLock<Box<str>>,
+    /// Where the server is that tells token ids.
+    pub rendering: Resolved,
     seed: u64,
     lanes: Mutex<Vec<Arc<Lane>>>,
 }
@@ -68,6 +76,10 @@ pub struct Counts {
     pub failed_attempts: AtomicU64,
     /// Requests that the gateway in front sent to another endpoint than the one picked.
     pub served_elsewhere: AtomicU64,
+    /// Prompts whose token ids a server told.
+    pub rendered: AtomicU64,
+    /// Prompts whose token ids it did not tell.
+    pub not_rendered: AtomicU64,
 }
 
 impl Counts {
@@ -123,9 +135,32 @@ impl Router {
             scrapes: Arc::default(),
             hits: Mutex::default(),
             names: Arc::default(),
+            tracer: OnceLock::new(),
+            pool_name: OnceLock::new(),
+            rendering: Resolved::default(),
             seed,
             lanes: Mutex::default(),
         }
+    }
+
+    /// Requests are traced from now on; of several tracers the first one stays.
+    pub fn trace_with(&self, tracer: Arc<Tracer>) {
+        let _ = self.tracer.set(tracer);
+    }
+
+    /// What takes the spans of traced requests, if any are.
+    pub fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.get()
+    }
+
+    /// The pool is called so in metrics from now on; of several names the first one stays.
+    pub fn name_pool(&self, name: &str) {
+        let _ = self.pool_name.set(name.into());
+    }
+
+    /// What the pool is called in metrics; `default` where nobody has named it.
+    pub fn pool_name(&self) -> &str {
+        self.pool_name.get().map_or("default", |name| name)
     }
 
     /// A new worker's lane; `workers` is how many there will be.

@@ -21,6 +21,7 @@ pub mod extproc;
 pub mod handoff;
 pub mod json;
 pub mod models;
+pub mod otlp;
 pub mod parser;
 pub mod prometheus;
 pub mod receipt;

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What this crate brings to the registry.
-pub static SPECS: &[&PluginSpec] = &[&OPENAI, &ANTHROPIC, &PASSTHROUGH];
+pub static SPECS: &[&PluginSpec] = &[&OPENAI, &ANTHROPIC, &VLLM_HTTP, &VLLM_GRPC, &PASSTHROUGH];
 
 /// `openai-parser` as the registry knows it.
 pub static OPENAI: PluginSpec = PluginSpec {
@@ -50,6 +50,46 @@ pub static ANTHROPIC: PluginSpec = PluginSpec {
     ),
     build: |_: &Params<'_>| -> Result<Built, Vec<ParamFault>> {
         Ok(Built::Parser(Parser::Anthropic))
+    },
+    ..OPENAI
+};
+
+/// `vllmhttp-parser` as the registry knows it.
+pub static VLLM_HTTP: PluginSpec = PluginSpec {
+    kind: "vllmhttp-parser",
+    source: concat!(
+        "//! Reads the requests of vLLM's own HTTP interface, whose prompts are token ids.\n//!\n",
+        "//! # When to use\n//! For engines that serve `/inference/v1/generate`, behind a gateway that asks the picker over ext_proc; under the\n",
+        "//! second generation's rules it is on when nothing is named.\n//!\n",
+        "//! # Rule\n//! `token_ids` is the prompt; a body without them, or with something else in them, is answered 400. The bound on output\n",
+        "//! tokens is `sampling_params.max_tokens`.\n//!\n",
+        "//! # Reads\n//! The request's body.\n//!\n",
+        "//! # Example\n//! ```yaml\n//! - type: vllmhttp-parser\n//! ```\n//!\n",
+        "//! # Limits\n//! The embedded gateway does not look at this path. Token ids that stand for images count as any others: two images at\n",
+        "//! the same place of a prompt look alike.\n",
+    ),
+    build: |_: &Params<'_>| -> Result<Built, Vec<ParamFault>> {
+        Ok(Built::Parser(Parser::VllmHttp))
+    },
+    ..OPENAI
+};
+
+/// `vllmgrpc-parser` as the registry knows it.
+pub static VLLM_GRPC: PluginSpec = PluginSpec {
+    kind: "vllmgrpc-parser",
+    source: concat!(
+        "//! Reads calls to vLLM over gRPC.\n//!\n",
+        "//! # When to use\n//! For engines that serve `vllm.grpc.engine.VllmEngine`, behind a gateway that asks the picker over ext_proc.\n//!\n",
+        "//! # Rule\n//! Of `Generate` the text or the token ids are the prompt, of `Embed` the token ids; a body that is no such message, or\n",
+        "//! compressed, is answered 400. Other calls of the service are scheduled unread, and their answers pass the picker by.\n",
+        "//! The model has no name. Usage is read from the answer's messages.\n//!\n",
+        "//! # Reads\n//! The request's body.\n//!\n",
+        "//! # Example\n//! ```yaml\n//! - type: vllmgrpc-parser\n//! ```\n//!\n",
+        "//! # Limits\n//! The embedded gateway does not speak gRPC to endpoints. Only the first message of a request is read. A model's name is\n",
+        "//! not rewritten.\n",
+    ),
+    build: |_: &Params<'_>| -> Result<Built, Vec<ParamFault>> {
+        Ok(Built::Parser(Parser::VllmGrpc))
     },
     ..OPENAI
 };

@@ -3,8 +3,8 @@
 //! A page is looked through line by line as its frames arrive, and only lines whose name is wanted are
 //! parsed, so a page costs what it takes to find its line ends; frames are not joined (a line that two
 //! frames share is kept aside). Of several series of one name the one with the largest explicit timestamp
-//! counts, the first on ties (as the reference picker does: series of several models or engines are *not*
-//! summed). Counts of served requests, which only tell a restart, are summed.
+//! counts, the first on ties, as the reference picker does: series of several models are *not* summed. Those of several
+//! data-parallel ranks (label `engine` or `dp_rank`) are: they share the endpoint. Counts of served requests, which only tell a restart, are summed.
 //!
 //! A value that is not a finite number in its range (NaN, infinite, negative, usage above 1, text)
 //! is left out and counted as a problem; it never gets out as a value. Exemplars, comments and
@@ -115,7 +115,7 @@ mod tests {
     fn of_several_series_the_latest_counts_and_the_first_on_ties() {
         let series = |stamps: [&str; 3]| {
             let lines = stamps.iter().zip(1..).map(|(stamp, n)| {
-                format!("vllm:num_requests_waiting{{engine=\"{n}\"}} {n} {stamp}\n")
+                format!("vllm:num_requests_waiting{{model_name=\"{n}\"}} {n} {stamp}\n")
             });
             lines.collect::<String>()
         };

@@ -14,14 +14,17 @@
 //! written with escapes is not seen.
 
 pub mod done;
+pub mod grpc;
 pub mod id;
 pub mod look;
 pub mod usage;
 
 use crate::reply::done::DoneWatch;
+use crate::reply::grpc::GrpcWatch;
 use crate::reply::id::first_id;
 use crate::reply::look::Look;
 use crate::reply::usage::{KEY, usage_at};
+use crate::request::vllm_grpc::Call;
 use memchr::memmem::Finder;
 use pointsman_core::exchange::event::Usage;
 use std::sync::LazyLock;
@@ -50,6 +53,7 @@ pub struct ReplyFacts {
 enum Form {
     Json,
     Events,
+    Grpc,
     Opaque,
 }
 
@@ -64,6 +68,7 @@ pub struct ReplyScanner {
     /// From a `"usage"` (or a beginning of it) at the end of a chunk, until its object is whole.
     carry: Vec<u8>,
     done: DoneWatch,
+    grpc: Option<GrpcWatch>,
 }
 
 impl ReplyScanner {
@@ -85,6 +90,16 @@ impl ReplyScanner {
             head_open: form != Form::Opaque,
             carry: Vec::new(),
             done: DoneWatch::default(),
+            grpc: None,
+        }
+    }
+
+    /// A scanner for the answer of a call over gRPC.
+    pub fn grpc(call: Call) -> Self {
+        Self {
+            form: Form::Grpc,
+            grpc: Some(GrpcWatch::new(call)),
+            ..Self::new("")
         }
     }
 
@@ -96,6 +111,10 @@ impl ReplyScanner {
     /// Shows the next bytes of the answer, cut anywhere.
     pub fn chunk(&mut self, bytes: &[u8]) {
         if self.form == Form::Opaque || bytes.is_empty() {
+            return;
+        }
+        if let Some(grpc) = &mut self.grpc {
+            self.facts.usage = grpc.chunk(bytes).or(self.facts.usage);
             return;
         }
         if self.head_open {

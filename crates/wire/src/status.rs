@@ -6,7 +6,7 @@
 //! | body too large | 413 | |
 //! | no route / wrong method | 404 / 405 | |
 //! | no endpoints | 503 | rejected-no-endpoints |
-//! | filtered out, saturated, queue full | 429 + `retry-after` | rejected-saturated |
+//! | filtered out, saturated, not admitted, queue full | 429 + `retry-after` | rejected-saturated |
 //! | ttl expired | 503 | rejected-ttl-expired |
 //! | shutting down | 503 | rejected-shutting-down |
 //! | client gone | 499, in logs only | rejected-context-cancelled |
@@ -69,7 +69,10 @@ pub const fn status(reject: &Reject) -> u16 {
         Reject::NoRoute => 404,
         Reject::MethodNotAllowed => 405,
         Reject::NotCached => 412,
-        Reject::FilteredOut { .. } | Reject::Saturated | Reject::QueueFull { .. } => 429,
+        Reject::FilteredOut { .. }
+        | Reject::Saturated
+        | Reject::NotAdmitted(_)
+        | Reject::QueueFull { .. } => 429,
         Reject::NoEndpoints | Reject::TtlExpired | Reject::ShuttingDown => 503,
         Reject::ClientGone => 499,
         Reject::UpstreamUnreachable { .. } | Reject::UpstreamBroke => 502,
@@ -91,9 +94,10 @@ pub const fn retry_after_s(reject: &Reject) -> Option<u32> {
 pub const fn dropped_reason(reject: &Reject) -> Option<&'static str> {
     match reject {
         Reject::NoEndpoints => Some("rejected-no-endpoints"),
-        Reject::FilteredOut { .. } | Reject::Saturated | Reject::QueueFull { .. } => {
-            Some("rejected-saturated")
-        }
+        Reject::FilteredOut { .. }
+        | Reject::Saturated
+        | Reject::NotAdmitted(_)
+        | Reject::QueueFull { .. } => Some("rejected-saturated"),
         Reject::TtlExpired => Some("rejected-ttl-expired"),
         Reject::ShuttingDown => Some("rejected-shutting-down"),
         Reject::ClientGone => Some("rejected-context-cancelled"),
@@ -177,19 +181,22 @@ pub fn reference_error(reject: &Reject, generation: Generation) -> PickerRefusal
             "PreconditionFailed",
             "no decode worker has the requested KV cache".to_owned(),
         ),
+        Reject::NotAdmitted(why) => ("Internal", format!("request cannot be admitted: {why}")),
         Reject::Internal(what) => ("Internal", what.clone()),
         other => (code_of(status(other)), other.to_string()),
     };
     PickerRefusal {
         status: match reject {
             Reject::TtlExpired => 429,
+            Reject::NotAdmitted(_) => 500,
             Reject::ClientGone => 503,
             other => status(other),
         },
         body: format!("inference error: {code} - {message}").into_bytes(),
         content_type: None,
-        // The first generation said nothing of the reason.
-        dropped_reason: dropped_reason(reject).filter(|_| !first),
+        // The first generation said nothing of the reason, and an error of the picker's own has none.
+        dropped_reason: dropped_reason(reject)
+            .filter(|_| !first && !matches!(reject, Reject::NotAdmitted(_))),
         retry_after_s: None,
     }
 }

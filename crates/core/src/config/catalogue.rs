@@ -173,9 +173,9 @@ pub static CATALOGUE: &[Listed] = &[
     alpha("multicluster-file-discovery", "use file-discovery"),
     second("openai-parser", REMOVE),
     second("anthropic-parser", REMOVE),
-    second("vllmhttp-parser", PARSER),
+    second("vllmhttp-parser", REMOVE),
     second("sglanghttp-parser", PARSER),
-    second("vllmgrpc-parser", PARSER),
+    second("vllmgrpc-parser", REMOVE),
     second("vertexai-parser", PARSER),
     second("passthrough-parser", REMOVE),
 ];

@@ -6,9 +6,9 @@ use crate::contract::admission::{
     FairnessPolicy, OrderingPolicy, SaturationDetector, UsageLimitPolicy,
 };
 use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
-use crate::contract::observer::{Announcer, Observer};
+use crate::contract::observer::{Announcer, Observer, Reporter};
 use crate::contract::roles::{
-    Built, Decider, Filter, Picker, Preparer, Producer, ProfileHandler, Scorer,
+    Admitter, Built, Decider, Filter, Picker, Preparer, Producer, ProfileHandler, Scorer,
 };
 use crate::contract::spec::{DataKey, PluginSpec};
 use crate::model::tokens::TokensInFlight;
@@ -25,6 +25,10 @@ pub struct Parts {
     preparers: Vec<Named<dyn Preparer>>,
     observers: Vec<Arc<dyn Observer>>,
     announcers: Vec<(Arc<str>, Arc<dyn Announcer>)>,
+    admitters: Vec<Named<dyn Admitter>>,
+    reporters: Vec<Named<dyn Reporter>>,
+    flow_headers: Vec<Box<str>>,
+    served_header: bool,
     deciders: Vec<Named<dyn Decider>>,
     detectors: Vec<Named<dyn SaturationDetector>>,
     orderings: Vec<Named<dyn OrderingPolicy>>,
@@ -96,6 +100,13 @@ impl Parts {
             Built::Decider(plugin) => self.deciders.push(named(&name, kind, plugin)),
             Built::Handler(plugin) => self.handlers.push((Arc::clone(&name), kind, plugin)),
             Built::PickHeaders { prefill, encode } => self.told = Some(Told { prefill, encode }),
+            Built::Admitter(plugin) => self.admitters.push(named(&name, kind, plugin)),
+            Built::Reporter(plugin) => self.reporters.push(named(&name, kind, plugin)),
+            Built::FlowHeaders(names) => {
+                let names = names.into_iter().map(String::into_boxed_str);
+                self.flow_headers.extend(names);
+            }
+            Built::ServedHeader => self.served_header = true,
             Built::Parser(parser) => self.parsers.push((Arc::clone(&name), parser)),
             Built::Source(source) => self.sources.push((Arc::clone(&name), source)),
             Built::Extractor(extractor) => self.extractors.push((Arc::clone(&name), extractor)),
@@ -203,6 +214,26 @@ impl Parts {
     /// All that put headers on answers, with the names of their plugins.
     pub fn announcers(&self) -> &[(Arc<str>, Arc<dyn Announcer>)] {
         &self.announcers
+    }
+
+    /// All that refuse requests, in order.
+    pub fn admitters(&self) -> Vec<Named<dyn Admitter>> {
+        self.admitters.clone()
+    }
+
+    /// All that tell the gateway of answers, in order.
+    pub fn reporters(&self) -> Vec<Named<dyn Reporter>> {
+        self.reporters.clone()
+    }
+
+    /// The headers that say who sent a request, in order.
+    pub fn flow_headers(&self) -> Vec<Box<str>> {
+        self.flow_headers.clone()
+    }
+
+    /// Whether answers say which endpoint served them.
+    pub fn served_header(&self) -> bool {
+        self.served_header
     }
 
     /// All producers, in order.

@@ -42,7 +42,7 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
     let mut parts = resolver.build_all(&declared);
     resolver.add_producers(&declared, &mut parts);
     let profiles = resolver.profiles_of(written, &declared);
-    let mut reads = Vec::new();
+    let mut reads = resolver.reads_of_admitters(&declared);
     let built: Vec<Option<Profile>> = (0..profiles.len())
         .map(|at| resolver.profile(at, &profiles, &mut parts, &declared, &mut reads))
         .collect();
@@ -61,6 +61,9 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
     if refuses(&resolver.faults) {
         return Err(resolver.faults);
     }
+    let preparers = parts.preparers();
+    let render_server = preparers.iter().find_map(|p| p.plugin.render_server());
+    let assets = preparers.iter().find_map(|p| p.plugin.asset_rules());
     let plan = Plan {
         source: basis.source.to_owned(),
         generation: basis.previous.map_or(1, |plan| plan.generation + 1),
@@ -70,9 +73,15 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
         profiles: built.into_iter().flatten().collect(),
         handler,
         producers: parts.producers(),
-        preparers: parts.preparers(),
+        render_server: render_server.map(Arc::new),
+        assets: assets.unwrap_or_default(),
+        preparers,
         observers: parts.observers(),
         announcers,
+        admitters: parts.admitters(),
+        reporters: parts.reporters(),
+        flow_headers: parts.flow_headers(),
+        served_header: parts.served_header(),
         added: resolver.added,
         prefill_header,
         encode_header,

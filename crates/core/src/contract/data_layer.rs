@@ -18,8 +18,27 @@ pub enum Parser {
     OpenAi,
     /// Anthropic's messages; on by default under the second generation's rules.
     Anthropic,
+    /// vLLM's own HTTP interface; on by default under the second generation's rules.
+    VllmHttp,
+    /// vLLM's calls over gRPC.
+    VllmGrpc,
     /// Not at all: any body passes, and is scheduled without a prompt.
     Passthrough,
+}
+
+/// A server that tells the token ids of a prompt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RenderServer {
+    /// Its host and port.
+    pub authority: Box<str>,
+    /// What stands before the paths of its interface; empty as a rule.
+    pub prefix: Box<str>,
+    /// The model it is asked for; `None`: the one that the request names.
+    pub model: Option<Box<str>>,
+    /// Longest wait for an answer.
+    pub timeout: Span,
+    /// The same where the prompt is not only text.
+    pub multimodal_timeout: Span,
 }
 
 /// Where an endpoint's metrics are.

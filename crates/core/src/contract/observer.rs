@@ -1,8 +1,9 @@
-//! Plugins that remember their picks, and plugins that put a word on the answer.
+//! Plugins that remember their picks, put a word on the answer, or tell the gateway a number about it.
 
 use crate::contract::context::Ctx;
 use crate::contract::table::ProfileRun;
 use crate::model::endpoint::Endpoint;
+use crate::model::usage::Usage;
 use crate::time::Tick;
 
 /// The picks of one decision.
@@ -50,4 +51,13 @@ pub trait Announcer: Send + Sync {
 
     /// Appends the header's value to `out`.
     fn write(&self, endpoint: &Endpoint, out: &mut String);
+}
+
+/// Tells the gateway a number about an answer, in metadata that goes with the answer's end.
+pub trait Reporter: Send + Sync {
+    /// The metadata's namespace, and the number's name in it.
+    fn place(&self) -> (&str, &str);
+
+    /// The number, given what the engine reports; `None` where there is nothing to tell.
+    fn number(&self, usage: &Usage) -> Option<i64>;
 }

@@ -11,12 +11,15 @@ use crate::contract::admission::{
     FairnessPolicy, OrderingPolicy, SaturationDetector, UsageLimitPolicy,
 };
 use crate::contract::context::{Asked, Ctx};
-use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
+use crate::contract::data_layer::{
+    EngineMetrics, FileDiscovery, MetricsSource, Parser, RenderServer,
+};
 use crate::contract::learner::Learner;
-use crate::contract::observer::{Announcer, Observer};
+use crate::contract::observer::{Announcer, Observer, Reporter};
 use crate::contract::produced::{Hasher, PrefixMatch, Produced};
 use crate::contract::table::{Picks, ProfileRun};
 use crate::index::row_set::RowSet;
+use crate::model::assets::AssetRules;
 use crate::model::pool::Snapshot;
 use crate::model::slots::{Slot, Slots};
 use crate::model::tokens::{TokensHeld, TokensInFlight};
@@ -165,6 +168,16 @@ pub trait Preparer: Send + Sync {
     /// The picks are made: adds what the request holds from now on to `holds`.
     fn hold(&self, _: &Asked<'_>, _: &Produced, _: Targets, _: &mut Holds) {}
 
+    /// The server to ask for the prompt's token ids before anything is decided, if there is one.
+    fn render_server(&self) -> Option<RenderServer> {
+        None
+    }
+
+    /// What images, videos and recordings count for, where it says so.
+    fn asset_rules(&self) -> Option<AssetRules> {
+        None
+    }
+
     /// The tokens in flight that it counts, if it counts any.
     fn tokens_in_flight(&self) -> Option<Arc<TokensInFlight>> {
         None
@@ -209,6 +222,12 @@ pub trait Decider: Send + Sync {
     /// Decides, knowing the row that was picked first (the one that decodes, in the usual order), and says why in a
     /// few words.
     fn decide(&self, ctx: &Ctx<'_>, picked: usize) -> (bool, &'static str);
+}
+
+/// Refuses requests that would be scheduled otherwise; asked once, before any profile runs.
+pub trait Admitter: Send + Sync {
+    /// Why the request is not admitted; `None` where it is.
+    fn refuses(&self, ctx: &Ctx<'_>, chance: &mut Chance<'_>) -> Option<String>;
 }
 
 /// What a picker reads and writes.
@@ -370,6 +389,14 @@ pub enum Built {
         /// The profile of those that encode.
         encode: Option<String>,
     },
+    /// Refuses requests.
+    Admitter(Box<dyn Admitter>),
+    /// The first of these headers that a request has says who sent it, where it names no fairness id.
+    FlowHeaders(Vec<String>),
+    /// Tells the gateway a number about each answer.
+    Reporter(Box<dyn Reporter>),
+    /// The answer says which endpoint served it, as the gateway tells: a description that the doors carry out.
+    ServedHeader,
     /// How request bodies are read: a description that the doors carry out.
     Parser(Parser),
     /// Where metrics are scraped from: a description that the feeds carry out.
@@ -396,7 +423,10 @@ impl fmt::Debug for Built {
             Self::Fairness(_) => "fairness policy",
             Self::UsageLimit(_) => "usage limit policy",
             Self::Decider(_) => "decider",
-            Self::PickHeaders { .. } => "header writer",
+            Self::PickHeaders { .. } | Self::ServedHeader => "header writer",
+            Self::Admitter(_) => "admitter",
+            Self::FlowHeaders(_) => "header reader",
+            Self::Reporter(_) => "reporter",
             Self::Parser(_) => "parser",
             Self::Source(_) => "metrics source",
             Self::Extractor(_) => "metrics extractor",

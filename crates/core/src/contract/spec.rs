@@ -50,8 +50,14 @@ pub enum Role {
     Fairness,
     /// Bounds how full each band of priority may run the pool.
     UsageLimit,
-    /// Adds headers about the picks to the request.
+    /// Adds headers about the picks to the request or the answer.
     HeaderWriter,
+    /// Refuses requests that would be scheduled otherwise.
+    Admitter,
+    /// Looks at a request's headers before anything else does.
+    HeaderReader,
+    /// Tells the gateway something of an answer.
+    Reporter,
     /// Reads request bodies.
     Parser,
     /// Says where metrics are scraped.
@@ -77,6 +83,9 @@ impl Role {
             Self::Fairness => "fairness policy",
             Self::UsageLimit => "usage limit policy",
             Self::HeaderWriter => "header writer",
+            Self::Admitter => "admitter",
+            Self::HeaderReader => "header reader",
+            Self::Reporter => "reporter",
             Self::Parser => "parser",
             Self::Source => "metrics source",
             Self::Extractor => "metrics extractor",

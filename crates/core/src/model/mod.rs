@@ -1,4 +1,5 @@
 //! Who can serve and what is asked: endpoints and their slots, the pool, the request, the rejects.
+pub mod assets;
 pub mod endpoint;
 pub mod headers;
 pub mod pool;

@@ -31,6 +31,8 @@ pub enum Reject {
     },
     /// The pool is saturated, and the request is of those that give way.
     Saturated,
+    /// A plugin does not admit it; the text says which and why.
+    NotAdmitted(String),
     /// The queue has no room for it.
     QueueFull {
         /// Seconds after which there is likely to be room, from how fast the queue drains.
@@ -67,6 +69,7 @@ impl Reject {
             Self::NoEndpoints => "no-endpoints",
             Self::FilteredOut { .. } => "filtered-out",
             Self::Saturated => "saturated",
+            Self::NotAdmitted(_) => "not-admitted",
             Self::QueueFull { .. } => "queue-full",
             Self::TtlExpired => "ttl-expired",
             Self::ShuttingDown => "shutting-down",
@@ -95,6 +98,7 @@ impl fmt::Display for Reject {
                 )
             }
             Self::Saturated => write!(f, "the pool is saturated; try again later"),
+            Self::NotAdmitted(why) => write!(f, "the request cannot be admitted: {why}"),
             Self::QueueFull { retry_after_s } => write!(
                 f,
                 "too many requests wait for the pool; try again in {retry_after_s} s"

@@ -8,8 +8,10 @@ use crate::model::prompt::Prompt;
 pub struct InferenceRequest<'a> {
     /// The request id (client's `x-request-id` or a generated UUID).
     pub id: &'a str,
-    /// The model the client asked for; empty when the request names none.
+    /// The model that the engine is asked for; empty when the request names none.
     pub model: &'a str,
+    /// The model that the client wrote, where that is another one; else empty.
+    pub asked_model: &'a str,
     /// The prompt itself, where the door has looked into the body.
     pub prompt: Option<Prompt<'a>>,
     /// What separates this client's cached prefixes from others'; empty where nothing does.
@@ -24,4 +26,8 @@ pub struct InferenceRequest<'a> {
     pub headers: Headers<'a>,
     /// Whether the request is wanted only where part of its prompt is cached.
     pub only_cached: bool,
+    /// The priority of its objective; below 0 it may be refused where others are not.
+    pub priority: i64,
+    /// Who sent it, as far as fairness and counts are concerned; empty where nobody has asked.
+    pub flow: &'a str,
 }

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use crate::admission::rules::Admission;
 use crate::config::own::OwnSettings;
-use crate::contract::data_layer::{EngineMetrics, FileDiscovery, MetricsSource, Parser};
+use crate::contract::data_layer::{
+    EngineMetrics, FileDiscovery, MetricsSource, Parser, RenderServer,
+};
 use crate::contract::learner::Learner;
-use crate::contract::observer::{Announcer, Observer};
-use crate::contract::roles::{Filter, Picker, Preparer, Producer, ProfileHandler, Scorer, State};
+use crate::contract::observer::{Announcer, Observer, Reporter};
+use crate::contract::roles::{
+    Admitter, Filter, Picker, Preparer, Producer, ProfileHandler, Scorer, State,
+};
 use crate::contract::spec::Generation;
 use crate::contract::staleness::Staleness;
+use crate::model::assets::AssetRules;
 use crate::model::slots::Reading;
 pub use crate::schedule::named::Named;
 
@@ -64,10 +69,22 @@ pub struct Plan {
     pub producers: Vec<Named<dyn Producer>>,
     /// What is worked out after them, in this order.
     pub preparers: Vec<Named<dyn Preparer>>,
+    /// The server that is asked for a prompt's token ids, if one is.
+    pub render_server: Option<Arc<RenderServer>>,
+    /// What images, videos and recordings count for.
+    pub assets: AssetRules,
     /// Plugins that remember the picks.
     pub observers: Vec<Arc<dyn Observer>>,
     /// Headers that plugins put on answers, and whose pick each speaks of.
     pub announcers: Vec<(Arc<dyn Announcer>, Part)>,
+    /// What may refuse a request before any profile runs, in this order.
+    pub admitters: Vec<Named<dyn Admitter>>,
+    /// What tells the gateway of an answer.
+    pub reporters: Vec<Named<dyn Reporter>>,
+    /// Headers that say who sent a request which names no fairness id, in this order.
+    pub flow_headers: Vec<Box<str>>,
+    /// Whether answers say which endpoint served them.
+    pub served_header: bool,
     /// Names of plugins that nobody wrote down and the plan needs.
     pub added: Vec<String>,
     /// Whether the picked prefill endpoint is told to the decode endpoint by a header.

@@ -2,13 +2,14 @@
 
 use crate::contract::context::{Asked, Ctx};
 use crate::contract::observer::Picked;
-use crate::contract::roles::{Holds, Next, PdDecision, Targets};
+use crate::contract::roles::{Chance, Holds, Next, PdDecision, Targets};
 use crate::contract::table::{Picks, ProfileRun, Table};
 use crate::index::row_set::RowSet;
 use crate::model::pool::Snapshot;
 use crate::model::reject::Reject;
 use crate::model::request::InferenceRequest;
 use crate::model::slots::Slots;
+use crate::rng::Rng;
 use crate::schedule::plan::Plan;
 use crate::schedule::profile;
 use crate::time::Tick;
@@ -80,7 +81,8 @@ impl<'a> Question<'a> {
 ///
 /// # Errors
 /// [`Reject::NoEndpoints`] when the pool is empty, [`Reject::FilteredOut`] when the filters left none,
-/// [`Reject::Internal`] when the handler does not come to an end.
+/// [`Reject::NotAdmitted`] when a plugin refuses the request, [`Reject::Internal`] when the handler does not come to an
+/// end.
 pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<Choice, Reject> {
     let Question {
         plan,
@@ -94,6 +96,7 @@ pub fn decide(question: &Question<'_>, table: &mut Table) -> Result<Choice, Reje
         return Err(Reject::NoEndpoints);
     }
     produce(question, table);
+    admit(question, table)?;
     loop {
         let next = plan.handler.plugin.next(&question.ctx(table), table.runs());
         match next {
@@ -160,6 +163,21 @@ fn produce(question: &Question<'_>, table: &mut Table) {
             .plugin
             .prepare(&question.asked(), &mut table.produced);
     }
+}
+
+/// Asks the plugins that may refuse a request; one that has been sent to an endpoint has been admitted.
+fn admit(question: &Question<'_>, table: &Table) -> Result<(), Reject> {
+    if question.plan.admitters.is_empty() || question.tried.count() > 0 {
+        return Ok(());
+    }
+    let mut rng = Rng::from_seed(question.seed);
+    let mut chance = Chance::new(&mut rng);
+    for admitter in &question.plan.admitters {
+        if let Some(why) = admitter.plugin.refuses(&question.ctx(table), &mut chance) {
+            return Err(Reject::NotAdmitted(why));
+        }
+    }
+    Ok(())
 }
 
 /// Tells the producers what was picked.

@@ -9,6 +9,7 @@ use pointsman_core::model::slots::ScrapeState;
 pub struct Tally {
     pages: AtomicU64,
     failures: AtomicU64,
+    garbage: AtomicU64,
 }
 
 impl Tally {
@@ -20,11 +21,19 @@ impl Tally {
             &self.failures
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if state == ScrapeState::Garbage {
+            self.garbage.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Pages that gave readings.
     pub fn pages(&self) -> u64 {
         self.pages.load(Ordering::Relaxed)
+    }
+
+    /// Pages in which nothing was found that could be read.
+    pub fn garbage(&self) -> u64 {
+        self.garbage.load(Ordering::Relaxed)
     }
 
     /// Attempts that gave none.

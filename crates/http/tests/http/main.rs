@@ -4,6 +4,7 @@
 
 mod client;
 mod faults;
+mod mutual_tls;
 mod rig;
 mod server;
 mod slow;

@@ -3,6 +3,7 @@ pub mod concurrency;
 pub mod edf;
 pub mod fcfs;
 pub mod global_strict;
+pub mod probabilistic;
 pub mod round_robin;
 pub mod slo_deadline;
 pub mod static_usage_limit;

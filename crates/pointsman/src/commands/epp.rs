@@ -25,7 +25,7 @@ use pointsman_serve::record::log::Log;
 use pointsman_serve::router::Router;
 
 use crate::arguments::{LogArgs, LogStyle};
-use crate::certificates::{Folder, self_signed};
+use crate::certificates::{Allowed, Files};
 use crate::commands::epp::flags::Encoder;
 use crate::commands::gateway::{POOL_CAPACITY, random_seed};
 use crate::console::{complain, refused};
@@ -33,6 +33,7 @@ use crate::planning::{Chosen, Manner, follow, in_a_line};
 use crate::serving::{
     Control, Window, listen, raise_file_limit, run_with_window, runtime, stages, start_extproc,
 };
+use crate::traces;
 
 pub(crate) use crate::commands::epp::flags::Args;
 
@@ -68,6 +69,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         complain(&format!("warning: {}: left out: {fault}\n", path.display()));
     }
     let (tls, certificate) = tls(&args)?;
+    let metrics_tls = metrics_tls(&args)?;
     let port = |port, what, flag| listen(SocketAddr::new(args.bind, port), what, flag);
     let door = port(args.grpc_port, "ext_proc port", "--grpc-port PORT")?;
     let health = port(
@@ -85,9 +87,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         log(&args)?,
         args.seed.unwrap_or_else(random_seed),
     ));
+    // The reference calls a pool that nobody names so.
+    router.name_pool(match args.pool_name.as_str() {
+        "" => "epp",
+        name => name,
+    });
     let workers = match args.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
+    };
+    let tracer = match args.tracing {
+        true => traces::tracer()?,
+        false => None,
     };
     let (stages, doors_drain, rest_drain) = stages();
     runtime()?.block_on(async {
@@ -110,7 +121,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             &doors_drain,
         )?;
         control.serve_health(health);
-        control.serve_admin(&router, admin);
+        let admin_tls = metrics_tls.as_ref().map(|(tls, _)| tls);
+        control.serve_admin_over(&router, admin, admin_tls);
         follow(&router, chosen.followed);
         let told = Arc::clone(&router);
         let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
@@ -122,9 +134,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let telling = tell.clone();
             tokio::spawn(folder.follow(tls, move |text| telling(text)));
         }
+        let scheme = if metrics_tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        if let Some((tls, files)) = metrics_tls {
+            let telling = tell.clone();
+            tokio::spawn(files.follow(tls, move |text| telling(text)));
+        }
+        traces::start(&router, tracer);
         scrape(&router, clock, args.refresh_metrics_interval);
         tell(&format!(
-            "ext_proc {}, health {}, metrics http://{}, {}, {} endpoints",
+            "ext_proc {}, health {}, metrics {scheme}://{}, {}, {} endpoints",
             shown[0],
             shown[1],
             shown[2],
@@ -172,9 +194,23 @@ fn check(args: &Args) -> anyhow::Result<()> {
             args.tls_min_version
         );
     }
-    if !args.metrics_cert_dir.is_empty() || !args.metrics_client_ca_file.is_empty() {
+    let (cert, ca) = (&args.metrics_cert_dir, &args.metrics_client_ca_file);
+    if cert.is_empty() && !ca.is_empty() {
         bail!(
-            "TLS on the metrics port is not in this build yet; leave out --metrics-cert-dir and --metrics-client-ca-file"
+            "--metrics-client-ca-file needs TLS on the metrics port; name its certificate with --metrics-cert-dir"
+        );
+    }
+    if !cert.is_empty() && ca.is_empty() && !args.metrics_endpoint_auth {
+        bail!(
+            "--metrics-cert-dir without --metrics-client-ca-file and without --metrics-endpoint-auth lets everybody in; give one of them"
+        );
+    }
+    if args.tls_client_ca.is_some() && !args.secure_serving {
+        bail!("--tls-client-ca needs TLS on the ext_proc port; leave out --secure-serving=false");
+    }
+    if args.tls_client_ca.is_none() && !args.tls_client_ids.is_empty() {
+        bail!(
+            "--tls-client-ids needs certificates to look at; name their authority with --tls-client-ca"
         );
     }
     if args.ha_enable_leader_election {
@@ -191,6 +227,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     settings.error_format = args.error_format.into();
     settings.emit_scores = args.emit_endpoint_scores;
     settings.subset_hint = !args.disable_endpoint_subset_filter;
+    settings.stream_metrics = args.enable_grpc_stream_metrics;
     settings.max_body = usize::try_from(args.max_body)?;
     if args.grpc_max_recv_msg_size > 0 {
         settings.max_message = usize::try_from(args.grpc_max_recv_msg_size)?;
@@ -239,20 +276,34 @@ fn endpoints(args: &Args, chosen: &Chosen) -> anyhow::Result<(PathBuf, bool)> {
     )
 }
 
-/// TLS of the ext_proc port, and the folder of its certificate if that is followed.
-fn tls(args: &Args) -> anyhow::Result<(Option<Tls>, Option<Folder>)> {
+/// TLS of the ext_proc port, and the files of its credentials if they are followed.
+fn tls(args: &Args) -> anyhow::Result<(Option<Tls>, Option<Files>)> {
     if !args.secure_serving {
         return Ok((None, None));
     }
-    let only_13 = args.tls_min_version == "VersionTLS13";
-    if args.cert_path.is_empty() {
-        let (certificate, key) = self_signed()?;
-        let tls = Tls::new(certificate.as_bytes(), key.as_bytes(), only_13)?;
-        return Ok((Some(tls), None));
+    let folder = Some(Path::new(&args.cert_path)).filter(|_| !args.cert_path.is_empty());
+    let allowed = Allowed {
+        authorities: args.tls_client_ca.clone(),
+        ids: args.tls_client_ids.clone(),
+    };
+    let files = Files::open(folder, &allowed)?;
+    let tls = files.tls(args.tls_min_version == "VersionTLS13")?;
+    Ok((Some(tls), args.enable_cert_reload.then_some(files)))
+}
+
+/// TLS of the metrics port, if flags ask for it, and the files that it follows.
+fn metrics_tls(args: &Args) -> anyhow::Result<Option<(Tls, Files)>> {
+    if args.metrics_cert_dir.is_empty() {
+        return Ok(None);
     }
-    let folder = Folder::open(Path::new(&args.cert_path))?;
-    let tls = folder.tls(only_13)?;
-    Ok((Some(tls), args.enable_cert_reload.then_some(folder)))
+    let ca = &args.metrics_client_ca_file;
+    let allowed = Allowed {
+        authorities: (!ca.is_empty()).then(|| ca.into()),
+        ids: Vec::new(),
+    };
+    let files = Files::open(Some(Path::new(&args.metrics_cert_dir)), &allowed)?;
+    let tls = files.tls(args.tls_min_version == "VersionTLS13")?;
+    Ok(Some((tls, files)))
 }
 
 fn log(args: &Args) -> anyhow::Result<Log> {

@@ -25,6 +25,7 @@ use crate::planning::{PlanArgs, follow, in_a_line};
 use crate::serving::{
     Control, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway,
 };
+use crate::traces;
 
 /// Endpoints that a pool can hold.
 pub(crate) const POOL_CAPACITY: usize = 16_384;
@@ -137,8 +138,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         log,
         seed,
     ));
+    let tracer = traces::tracer()?;
     let (stages, doors_drain, rest_drain) = stages();
     runtime()?.block_on(async {
+        traces::start(&router, tracer);
         let unknown = file.apply(&membership).await;
         for host in unknown {
             complain(&format!(

@@ -7,6 +7,7 @@ mod endpoints;
 mod flow;
 mod own;
 mod page;
+mod process;
 mod requests;
 
 use crate::admin::metrics::page::Page;
@@ -20,6 +21,7 @@ pub fn render(router: &Router) -> String {
     endpoints::write(router, &plan, &mut page);
     flow::write(router, &mut page);
     own::write(router, &plan, &mut page);
+    process::write(&mut page);
     page.finish()
 }
 

@@ -26,6 +26,8 @@ pub fn view(plan: &Plan) -> Map<String, Value> {
         .map(|parser| match parser {
             Parser::OpenAi => "openai-parser",
             Parser::Anthropic => "anthropic-parser",
+            Parser::VllmHttp => "vllmhttp-parser",
+            Parser::VllmGrpc => "vllmgrpc-parser",
             Parser::Passthrough => "passthrough-parser",
         })
         .collect();

@@ -1,8 +1,10 @@
-//! What a request's headers say about its place in the queue.
+//! What a request's headers say of who sent it and how urgent it is.
 
-use pointsman_core::admission::rules::Admission;
 use pointsman_core::model::headers::Headers;
+use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::Span;
+
+use crate::metrics::names::DEFAULT_FLOW;
 
 /// Headers by their present names; the ones after them are earlier names, read where the present one is missing.
 const OBJECTIVE: [&str; 2] = [
@@ -15,34 +17,44 @@ const FAIRNESS_ID: [&str; 2] = [
 ];
 const FIRST_TOKEN: [&str; 2] = ["x-llm-d-slo-ttft-ms", "x-slo-ttft-ms"];
 
-/// The flow of requests that name none.
-pub const DEFAULT_FLOW: &str = "default-flow";
-
 /// Longer fairness ids belong to the default flow: a client chooses them, and they are kept while it waits.
 const LONGEST: usize = 256;
 
-/// A request's place in the queue, as far as it says.
+/// Who sent a request, and how urgent it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claims<'a> {
     /// The priority of its objective.
     pub priority: i64,
     /// Who sent it, as far as fairness is concerned.
     pub flow: &'a str,
-    /// How soon it wants its first token.
-    pub first_token_within: Option<Span>,
 }
 
 impl<'a> Claims<'a> {
-    /// What these headers say under these rules.
-    pub fn of(headers: Headers<'a>, admission: &Admission) -> Self {
-        let first = |names: [&str; 2]| names.into_iter().find_map(|name| headers.get(name));
-        let flow = first(FAIRNESS_ID).filter(|id| !id.is_empty() && id.len() <= LONGEST);
+    /// What these headers say under this plan.
+    pub fn of(headers: Headers<'a>, plan: &Plan) -> Self {
+        let some = |id: &&str| !id.is_empty() && id.len() <= LONGEST;
+        let flow = first(headers, FAIRNESS_ID).filter(some).or_else(|| {
+            let mut named = plan.flow_headers.iter();
+            named.find_map(|name| headers.get(name).filter(some))
+        });
+        let objective = match plan.admission.objectives.is_empty() {
+            true => None,
+            false => first(headers, OBJECTIVE),
+        };
         Self {
-            priority: admission.priority(first(OBJECTIVE)),
+            priority: plan.admission.priority(objective),
             flow: flow.unwrap_or(DEFAULT_FLOW),
-            first_token_within: first(FIRST_TOKEN).and_then(milliseconds),
         }
     }
+}
+
+/// How soon the client wants its first token.
+pub fn first_token_within(headers: Headers<'_>) -> Option<Span> {
+    first(headers, FIRST_TOKEN).and_then(milliseconds)
+}
+
+fn first<'a>(headers: Headers<'a>, names: [&str; 2]) -> Option<&'a str> {
+    names.into_iter().find_map(|name| headers.get(name))
 }
 
 /// A whole number of milliseconds above zero. Anything else is as if the client had said nothing.

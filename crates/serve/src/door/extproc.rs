@@ -21,7 +21,6 @@ use pointsman_http::{Body, Http2Options, ServerOptions};
 use pointsman_wire::extproc::frame_fault::Code;
 
 use crate::door::extproc::call::{finished, opened};
-use crate::door::extproc::conversation::Conversation;
 use crate::door::extproc::settings::Settings;
 use crate::door::extproc::stream::Stream;
 use crate::router::Lane;
@@ -42,8 +41,7 @@ pub async fn handle(
     let gzip = announces_gzip(&request);
     match (request.uri().path(), health) {
         (PROCESS, _) => {
-            let conversation = Conversation::new(lane, Arc::clone(&settings));
-            let stream = Stream::new(request.into_body(), gzip, conversation, settings);
+            let stream = Stream::new(request.into_body(), gzip, lane, settings);
             opened(Body::boxed(stream))
         }
         (path, Some(ready)) if path.starts_with(health::SERVICE) => {

@@ -25,6 +25,7 @@ use pointsman_wire::request::openai::{ApiKind, classify, read};
 use pointsman_wire::status::DROPPED_REASON;
 use tokio::time::Instant;
 
+use crate::admission::claims::Claims;
 use crate::door::answer::Answer;
 use crate::door::headers::{
     Seen, X_REQUEST_ID, request_id, strip_hop_by_hop, strip_steering, value,
@@ -32,10 +33,12 @@ use crate::door::headers::{
 use crate::door::limits::GatewayLimits;
 use crate::door::models;
 use crate::door::passage::{Passage, Patience};
+use crate::door::render::question;
 use crate::door::route::{Target, rows_of_service};
 use crate::door::sending::{Sending, Served};
 use crate::exchange::Exchange;
 use crate::router::Lane;
+use crate::tracing::context::TRACEPARENT;
 
 /// How much of an unread body is taken in after a refusal, so that a client that writes first can read the answer.
 const DISCARD_BYTES: usize = 64 << 20;
@@ -142,10 +145,14 @@ async fn serve(
         exchange.head(200);
         return Ok(Served::Whole(merged));
     }
+    if let Some(place) = exchange.trace(Headers::of(&Seen(&parts.headers))) {
+        parts.headers.insert(TRACEPARENT, value(&place));
+    }
     let frames = whole_body(&parts.headers, body, limits).await?;
     prepare_headers(parts, exchange.request_id());
     let seen = Seen(&parts.headers);
     let headers = Headers::of(&seen);
+    let claims = Claims::of(headers, &plan);
     let sending = Sending {
         lane,
         plan: &plan,
@@ -163,6 +170,8 @@ async fn serve(
             let request = InferenceRequest {
                 id: &id,
                 headers,
+                priority: claims.priority,
+                flow: claims.flow,
                 ..InferenceRequest::default()
             };
             sending.picked(exchange, &request).await
@@ -172,16 +181,28 @@ async fn serve(
                 read(api, frames.as_slice()).map_err(|e| Reject::Malformed(e.to_string()))?;
             let id = exchange.request_id().to_owned();
             let prompt = facts.prompt_view(frames.as_slice());
+            let prompt = prompt.counted_by(plan.assets.told_by(headers));
+            let rendered = match question(lane, &plan, api, &facts, &frames) {
+                // Boxed: few plans ask, and every request's future would have to carry the room.
+                Some(asked) => Box::pin(asked).await,
+                None => None,
+            };
             let request = InferenceRequest {
                 id: &id,
                 model: &facts.model,
-                prompt: Some(Prompt(&prompt)),
+                asked_model: "",
+                prompt: Some(match &rendered {
+                    Some(tokens) => Prompt(&**tokens),
+                    None => Prompt(&prompt),
+                }),
                 cache_salt: facts.cache_salt.as_deref().unwrap_or(""),
                 prompt_bytes: facts.prompt_bytes,
                 max_output_tokens: facts.max_tokens,
                 stream: facts.stream,
                 headers,
                 only_cached: false,
+                priority: claims.priority,
+                flow: claims.flow,
             };
             sending.picked(exchange, &request).await
         }

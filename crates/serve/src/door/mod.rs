@@ -7,5 +7,6 @@ pub mod limits;
 pub mod models;
 pub mod passage;
 pub mod proxy;
+pub mod render;
 pub mod route;
 pub mod sending;

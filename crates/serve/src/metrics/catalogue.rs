@@ -89,6 +89,7 @@ pub static CACHED_TOKENS: Family = Family::histogram(
 
 /// Requests under way.
 pub static RUNNING: Family = Family::gauge("llm_d_epp_request_running", MF, "Requests under way.")
+    .summed()
     .formerly("inference_objective_running_requests", &[("model_name", 0)]);
 
 /// Time of a whole request per generated token.
@@ -317,6 +318,51 @@ pub static INFLIGHT: Family = Family::gauge(
     "Requests under way on an endpoint that this process sent there.",
 );
 
+/// Tokens of the requests under way on an endpoint, as a producer counts them.
+pub static INFLIGHT_TOKENS: Family = Family::gauge(
+    "llm_d_epp_inflight_tokens",
+    &[
+        "endpoint_name",
+        "namespace",
+        "producer_name",
+        "fairness_id",
+        "priority",
+    ],
+    "Tokens of the requests under way on an endpoint, as a producer counts them; not told apart by fairness id.",
+);
+
+/// Pages of endpoints that hold none of the metrics looked for.
+pub static EXTRACT_ERRORS: Family = Family::counter(
+    "llm_d_epp_datalayer_extract_errors_total",
+    &["source_type", "extractor_type"],
+    "Pages of endpoints in which nothing was found that could be read.",
+)
+.formerly(
+    "llm_d_inference_scheduler_datalayer_extract_errors_total",
+    &[("source_type", 0), ("extractor_type", 1)],
+);
+
+/// Streams that gateways have open.
+pub static STREAMS: Family = Family::gauge(
+    "llm_d_epp_extproc_streams_inflight",
+    &[],
+    "Streams that gateways have open; with `--enable-grpc-stream-metrics`.",
+);
+
+/// Time that a stream is open.
+pub static STREAM_DURATION: Family = Family::histogram(
+    "llm_d_epp_extproc_stream_duration_seconds",
+    &[],
+    "Time that a stream is open; with `--enable-grpc-stream-metrics`.",
+);
+
+/// Streams by how they ended.
+pub static STREAMS_ENDED: Family = Family::counter(
+    "llm_d_epp_extproc_streams_total",
+    &["code"],
+    "Streams by the code that they ended with; with `--enable-grpc-stream-metrics`.",
+);
+
 /// All families.
 pub static ALL: &[&Family] = &[
     &REQUESTS,
@@ -347,12 +393,17 @@ pub static ALL: &[&Family] = &[
     &RESPONSE_PROCESSING,
     &INFO,
     &POLL_ERRORS,
+    &EXTRACT_ERRORS,
     &PD_DECISIONS,
     &DISAGG_DECISIONS,
     &PREFIX_SIZE,
     &PREFIX_RATIO,
     &PREFIX_BYTES,
     &INFLIGHT,
+    &INFLIGHT_TOKENS,
+    &STREAMS,
+    &STREAM_DURATION,
+    &STREAMS_ENDED,
     &flow::QUEUE_DURATION,
     &flow::ENQUEUE_DURATION,
     &flow::ROUND_DURATION,
@@ -365,10 +416,16 @@ pub static ALL: &[&Family] = &[
     &flow::ALL_REQUESTS,
     &flow::ALL_BYTES,
     &flow::OUTCOMES,
+    &own::CPU,
+    &own::MEMORY,
+    &own::DESCRIPTORS,
+    &own::STARTED,
     &own::DECISIONS,
     &own::BYPASSED,
     &own::FAILED_ATTEMPTS,
     &own::SERVED_ELSEWHERE,
+    &own::RENDERS,
+    &own::SPANS,
     &own::LOG_DROPPED,
     &own::OUTCOMES,
     &own::ENDPOINT_IN_FLIGHT,

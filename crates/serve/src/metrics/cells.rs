@@ -1,9 +1,11 @@
-//! What one worker counts into: cells by model, by endpoint, by producer, and those of the picker as a whole.
+//! What one worker counts into: cells by series (model, fairness id, priority), by endpoint, by producer, and those of the
+//! picker as a whole.
 //!
-//! A model's cells are shared with the requests under way, which write to them without a lock. The rest stands behind a
+//! The cells of a series are shared with the requests under way, which write to them without a lock. The rest stands behind a
 //! lock that its own worker takes a few times per request and the admin port for as long as it copies.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -13,7 +15,8 @@ use pointsman_core::model::slots::Slot;
 
 use crate::metrics::buckets;
 use crate::metrics::histogram::{Counter, Histogram};
-use crate::metrics::names::{LONGEST, Names};
+use crate::metrics::names::{AllSeries, LONGEST, Said, Series};
+use crate::metrics::streams::StreamTally;
 
 /// Codes of errors, in the reference's words.
 pub const ERROR_CODES: [&str; 8] = [
@@ -44,16 +47,16 @@ const MOST_PAIRS: usize = 8192;
 /// Producers with cells of their own; a plan has one or two, reloads may bring others.
 const MOST_PRODUCERS: usize = 32;
 
-/// What is counted of one model.
+/// What is counted of one series.
 #[derive(Debug)]
-pub struct ModelCells {
-    /// The name it is counted under.
-    pub name: Arc<str>,
+pub struct SeriesCells {
+    /// The series.
+    pub series: Series,
     /// Requests scheduled.
     pub scheduled: Counter,
     /// Requests begun and not ended, as two counts.
     pub begun: Counter,
-    /// See [`ModelCells::begun`].
+    /// See [`SeriesCells::begun`].
     pub ended: Counter,
     /// By place in [`ERROR_CODES`].
     pub errors: [Counter; ERROR_CODES.len()],
@@ -83,10 +86,10 @@ pub struct ModelCells {
     pub between_tokens: Histogram,
 }
 
-impl ModelCells {
-    fn new(name: Arc<str>) -> Self {
+impl SeriesCells {
+    fn new(series: Series) -> Self {
         Self {
-            name,
+            series,
             scheduled: Counter::default(),
             begun: Counter::default(),
             ended: Counter::default(),
@@ -155,13 +158,46 @@ pub struct PluginCells {
     pub took: Histogram,
 }
 
+/// What a request said, kept for comparison.
+#[derive(Debug)]
+struct Spoken {
+    model: Box<str>,
+    target: Box<str>,
+    flow: Box<str>,
+    priority: i64,
+}
+
+impl Spoken {
+    fn is(&self, said: Said<'_>) -> bool {
+        *self.model == *said.model
+            && *self.target == *said.target
+            && *self.flow == *said.flow
+            && self.priority == said.priority
+    }
+
+    /// What was said, if it is short enough to be kept.
+    fn keep(said: Said<'_>) -> Option<Self> {
+        let short = [said.model, said.target, said.flow]
+            .iter()
+            .all(|name| name.len() <= LONGEST);
+        short.then(|| Self {
+            model: said.model.into(),
+            target: said.target.into(),
+            flow: said.flow.into(),
+            priority: said.priority,
+        })
+    }
+}
+
 /// The cells behind the worker's lock.
 #[derive(Debug, Default)]
 pub struct Tables {
-    /// The model asked for last, as the client wrote it.
-    last: Option<(Box<str>, Arc<ModelCells>)>,
-    /// By name.
-    pub models: HashMap<Arc<str>, Arc<ModelCells>, foldhash::fast::RandomState>,
+    /// What was asked for last, as the client wrote it.
+    last: Option<(Spoken, Arc<SeriesCells>)>,
+    /// By a hash of the series.
+    series: HashMap<u64, Vec<Arc<SeriesCells>>, foldhash::fast::RandomState>,
+    /// Requests under way that this worker has sent to a slot, by series of their flow.
+    pub under_way: HashMap<(u32, Arc<str>, i64), u32, foldhash::fast::RandomState>,
     /// By slot.
     pub endpoints: HashMap<u32, EndpointCells, foldhash::fast::RandomState>,
     pairs: usize,
@@ -178,7 +214,7 @@ pub struct Tables {
 /// What one worker counts into.
 #[derive(Debug)]
 pub struct LaneCells {
-    names: Arc<Names>,
+    names: Arc<AllSeries>,
     /// Cells that are looked up.
     pub tables: Mutex<Tables>,
     /// Seconds per decision.
@@ -187,6 +223,8 @@ pub struct LaneCells {
     pub request_processing: Histogram,
     /// Seconds of book-keeping after an answer.
     pub response_processing: Histogram,
+    /// Streams of gateways, where they are counted.
+    pub streams: StreamTally,
     /// Seconds that an answer's head came after its predicted time.
     pub late: Histogram,
     /// Seconds that it came before.
@@ -195,42 +233,83 @@ pub struct LaneCells {
 
 impl LaneCells {
     /// A worker's cells; `names` are those of the process.
-    pub fn new(names: Arc<Names>) -> Self {
+    pub fn new(names: Arc<AllSeries>) -> Self {
         Self {
             names,
             tables: Mutex::default(),
             scheduling: Histogram::new(&buckets::DECISION),
             request_processing: Histogram::new(&buckets::REQUEST_PROCESSING),
             response_processing: Histogram::new(&buckets::RESPONSE_PROCESSING),
+            streams: StreamTally::default(),
             late: Histogram::new(&buckets::OFF_BY),
             early: Histogram::new(&buckets::OFF_BY),
         }
     }
 
-    /// The cells of a model.
-    pub fn model(&self, name: &str) -> Arc<ModelCells> {
+    /// The cells of a series.
+    pub fn series(&self, said: Said<'_>) -> Arc<SeriesCells> {
         let mut tables = self.tables.lock();
         if let Some((last, cells)) = &tables.last
-            && **last == *name
+            && last.is(said)
         {
             return Arc::clone(cells);
         }
-        let admitted = match tables.models.get(name) {
-            Some(cells) => Arc::clone(cells),
+        let cells = match tables.find(said) {
+            Some(cells) => cells,
             None => {
-                let name = self.names.admit(name);
-                let fresh = || Arc::new(ModelCells::new(Arc::clone(&name)));
-                Arc::clone(tables.models.entry(Arc::clone(&name)).or_insert_with(fresh))
+                let series = self.names.admit(said);
+                match tables.find(series.said()) {
+                    Some(cells) => cells,
+                    None => tables.insert(series),
+                }
             }
         };
-        if name.len() <= LONGEST {
-            tables.last = Some((name.into(), Arc::clone(&admitted)));
+        if let Some(spoken) = Spoken::keep(said) {
+            tables.last = Some((spoken, Arc::clone(&cells)));
         }
-        admitted
+        cells
     }
 }
 
 impl Tables {
+    fn find(&self, said: Said<'_>) -> Option<Arc<SeriesCells>> {
+        let hash = self.series.hasher().hash_one(said);
+        let found = self.series.get(&hash)?.iter();
+        let mut found = found.filter(|cells| cells.series.said() == said);
+        found.next().cloned()
+    }
+
+    fn insert(&mut self, series: Series) -> Arc<SeriesCells> {
+        let hash = self.series.hasher().hash_one(series.said());
+        let cells = Arc::new(SeriesCells::new(series));
+        let place = self.series.entry(hash).or_default();
+        place.push(Arc::clone(&cells));
+        cells
+    }
+
+    /// All series that the worker has met.
+    pub fn all_series(&self) -> impl Iterator<Item = &Arc<SeriesCells>> {
+        self.series.values().flatten()
+    }
+
+    /// A request of this series was sent to a slot.
+    pub fn sent(&mut self, slot: Slot, series: &Series) {
+        let key = (slot.0, Arc::clone(&series.flow), series.priority);
+        *self.under_way.entry(key).or_default() += 1;
+    }
+
+    /// It is not there any more.
+    pub fn left(&mut self, slot: Slot, series: &Series) {
+        let key = (slot.0, Arc::clone(&series.flow), series.priority);
+        if let Some(count) = self.under_way.get_mut(&key) {
+            *count -= 1;
+            // What is left are requests under way, and so no more series than there are of them.
+            if *count == 0 {
+                self.under_way.remove(&key);
+            }
+        }
+    }
+
     /// The cells of an endpoint; `None` where there are too many. A slot that went to another endpoint starts anew.
     pub fn endpoint(&mut self, slot: Slot, endpoint: &Endpoint) -> Option<&mut EndpointCells> {
         let fresh = || EndpointCells {
@@ -319,17 +398,42 @@ mod tests {
         )
     }
 
-    #[test]
-    fn a_model_keeps_its_cells_and_the_thousand_and_first_shares() {
-        let cells = LaneCells::new(Arc::default());
-        let first = cells.model("a");
-        assert!(Arc::ptr_eq(&first, &cells.model("a")));
-        for n in 0..5000 {
-            cells.model(&format!("m{n}"));
+    fn said<'a>(model: &'a str, flow: &'a str) -> Said<'a> {
+        Said {
+            model,
+            target: model,
+            flow,
+            priority: 0,
         }
-        assert!(Arc::ptr_eq(&first, &cells.model("a")));
-        assert!(Arc::ptr_eq(&cells.model("m4000"), &cells.model("m4999")));
-        assert_eq!(cells.tables.lock().models.len(), 1001);
+    }
+
+    #[test]
+    fn a_series_keeps_its_cells_and_the_thousand_and_first_model_shares() {
+        let cells = LaneCells::new(Arc::default());
+        let of = |model: &str| cells.series(said(model, "f"));
+        let first = of("a");
+        assert!(Arc::ptr_eq(&first, &of("a")));
+        assert!(!Arc::ptr_eq(&first, &cells.series(said("a", "g"))));
+        for n in 0..5000 {
+            of(&format!("m{n}"));
+        }
+        assert!(Arc::ptr_eq(&first, &of("a")));
+        assert!(Arc::ptr_eq(&of("m4000"), &of("m4999")));
+        assert_eq!(cells.tables.lock().all_series().count(), 1002);
+    }
+
+    #[test]
+    fn what_is_under_way_leaves_nothing_behind() {
+        let cells = LaneCells::new(Arc::default());
+        let series = cells.series(said("m", "f")).series.clone();
+        let mut tables = cells.tables.lock();
+        tables.sent(Slot(1), &series);
+        tables.sent(Slot(1), &series);
+        tables.left(Slot(2), &series);
+        assert_eq!(tables.under_way[&(1, "f".into(), 0)], 2);
+        tables.left(Slot(1), &series);
+        tables.left(Slot(1), &series);
+        assert!(tables.under_way.is_empty());
     }
 
     #[test]

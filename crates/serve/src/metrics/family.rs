@@ -44,6 +44,8 @@ pub struct Family {
     pub labels: &'static [&'static str],
     /// The first generation's name, if it had one.
     pub legacy: Option<Legacy>,
+    /// Whether series that a name does not tell apart are added up; else the first one is shown.
+    pub sums: bool,
 }
 
 impl Family {
@@ -59,6 +61,7 @@ impl Family {
             kind: Kind::Counter,
             labels,
             legacy: None,
+            sums: true,
         }
     }
 
@@ -70,6 +73,7 @@ impl Family {
     ) -> Self {
         Self {
             kind: Kind::Gauge,
+            sums: false,
             ..Self::counter(name, labels, help)
         }
     }
@@ -84,6 +88,11 @@ impl Family {
             kind: Kind::Histogram,
             ..Self::counter(name, labels, help)
         }
+    }
+
+    /// The same, a count of which parts may be added up.
+    pub const fn summed(self) -> Self {
+        Self { sums: true, ..self }
     }
 
     /// The same with the name that it had in the first generation.

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use pointsman_core::exchange::event::{Effect, End, Outcome};
 use pointsman_core::model::pool::Snapshot;
+use pointsman_core::model::request::InferenceRequest;
+use pointsman_core::model::slots::Slot;
 use pointsman_core::time::Tick;
 
-use crate::metrics::cells::{ERROR_CODES, LaneCells, ModelCells, PD_WORDS, Tables};
+use crate::metrics::cells::{ERROR_CODES, LaneCells, PD_WORDS, SeriesCells, Tables};
 use crate::metrics::decided::Decided;
+use crate::metrics::names::{DEFAULT_FLOW, Said, Series};
 use crate::metrics::probe;
 
 /// The term by which a scorer says when it expects the first token.
@@ -16,7 +19,9 @@ const PREDICTED_TTFT: &str = "ttftMs";
 /// One request's meter.
 #[derive(Default)]
 pub struct Meter {
-    model: Option<Arc<ModelCells>>,
+    model: Option<Arc<SeriesCells>>,
+    /// Where the request counts in flight.
+    sent_to: Option<Slot>,
     streamed: bool,
     arrived: Tick,
     picked_at: Tick,
@@ -35,7 +40,7 @@ impl Meter {
         let again = self.model.is_some();
         let model = match self.model.take() {
             Some(model) => model,
-            None => cells.model(decided.request.model),
+            None => cells.series(said(decided.request)),
         };
         cells
             .scheduling
@@ -60,13 +65,35 @@ impl Meter {
                 model.pd[at].add(1);
             }
             let mut tables = cells.tables.lock();
-            tables.picked(&decided.snapshot.endpoints[row], &model.name);
+            let endpoint = &decided.snapshot.endpoints[row];
+            tables.picked(endpoint, &model.series.target);
+            self.move_to(Some(endpoint.slot), &mut tables, &model.series);
             self.predict(&mut tables, decided, row);
             probe::sample(&mut tables, decided);
         } else {
             model.unpicked.add(1);
+            self.move_to(None, &mut cells.tables.lock(), &model.series);
         }
         self.model = Some(model);
+    }
+
+    /// The request counts on another endpoint from now on, or on none.
+    fn move_to(&mut self, slot: Option<Slot>, tables: &mut Tables, series: &Series) {
+        if let Some(before) = self.sent_to.take() {
+            tables.left(before, series);
+        }
+        if let Some(slot) = slot {
+            tables.sent(slot, series);
+        }
+        self.sent_to = slot;
+    }
+
+    /// Another endpoint than the one picked has the request.
+    pub fn moved(&mut self, cells: &LaneCells, slot: Slot) {
+        if let Some(model) = self.model.clone() {
+            let mut tables = cells.tables.lock();
+            self.move_to(Some(slot), &mut tables, &model.series);
+        }
     }
 
     /// Notes what was believed of the picked row.
@@ -118,11 +145,17 @@ impl Meter {
         let model = match self.model.take() {
             Some(model) => {
                 model.ended.add(1);
+                if self.sent_to.is_some() {
+                    self.move_to(None, &mut cells.tables.lock(), &model.series);
+                }
                 model
             }
             // It never came to a decision: there is no model to count it under, only that it was refused.
             None => match error.filter(|_| outcome.end == End::Rejected) {
-                Some(at) => return cells.model("").errors[at].add(1),
+                Some(at) => {
+                    let nobody = InferenceRequest::default();
+                    return cells.series(said(&nobody)).errors[at].add(1);
+                }
                 None => return,
             },
         };
@@ -202,6 +235,17 @@ impl Meter {
     }
 }
 
+/// What a request is counted under.
+fn said<'a>(request: &InferenceRequest<'a>) -> Said<'a> {
+    let or = |name: &'a str, other: &'a str| if name.is_empty() { other } else { name };
+    Said {
+        model: or(request.asked_model, request.model),
+        target: request.model,
+        flow: or(request.flow, DEFAULT_FLOW),
+        priority: request.priority,
+    }
+}
+
 /// The time to the first token that a scorer of the plan expected of the picked row, in seconds.
 fn predicted_ttft(decided: &Decided<'_>, row: usize) -> Option<f64> {
     let runs = decided.table.runs();
@@ -230,7 +274,7 @@ fn error_of(outcome: &Outcome) -> Option<usize> {
             "malformed" | "body-too-large" => "BadRequest",
             "no-route" | "method-not-allowed" => "NotFound",
             "not-cached" => "PreconditionFailed",
-            "filtered-out" | "saturated" | "queue-full" => "ResourceExhausted",
+            "filtered-out" | "saturated" | "queue-full" | "not-admitted" => "ResourceExhausted",
             "no-endpoints" | "ttl-expired" | "shutting-down" => "ServiceUnavailable",
             "upstream-unreachable" | "upstream-timeout" | "upstream-broke" => "ModelServerError",
             "client-gone" => "Unknown",

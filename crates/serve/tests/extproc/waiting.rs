@@ -89,7 +89,7 @@ async fn let_in(talk: &mut Talk) -> Vec<String> {
     let mut out = Outbox::default();
     while let Some(waiting) = talk.conversation.waiting() {
         let answer = waiting.await;
-        talk.turn = talk.conversation.let_in(answer, &mut out);
+        talk.turn = talk.conversation.answered(answer, &mut out);
     }
     heard(&mut out).iter().map(line).collect()
 }

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use crate::extproc::messages::{
-    BodyMutation, CommonResponse, HeaderMutation, HeaderValue, HeaderValueOption, HttpStatus,
-    ImmediateResponse, Mutation, OVERWRITE, PartResponse, ProcessingResponse, Response, Struct,
-    TrailersResponse, Value,
+    BodyMutation, CommonResponse, HeaderMutation, HeaderValue, HeaderValueOption, HttpBody,
+    HttpStatus, ImmediateResponse, Mutation, OVERWRITE, PartResponse, ProcessingResponse, Response,
+    Struct, TrailersResponse, Value,
 };
 use crate::extproc::names::{
     DATA_PARALLEL, DESTINATION, ENCODERS, LB, PREFILLER, REQUEST_ID, SCORES, WENT_THROUGH,
@@ -27,6 +27,8 @@ pub struct Route {
     pub destination: String,
     /// A request id, if the request has none that will do.
     pub request_id: Option<String>,
+    /// The request's place in a trace, if it is traced here.
+    pub traceparent: Option<String>,
     /// The length of the body that is sent on, if it is to be told.
     pub content_length: Option<usize>,
     /// Who runs the prefill.
@@ -47,6 +49,7 @@ impl Route {
         let length = self.content_length.map(|length| length.to_string());
         for (name, value) in [
             (REQUEST_ID, &self.request_id),
+            ("traceparent", &self.traceparent),
             ("content-length", &length),
             (PREFILLER, &self.prefiller),
             (ENCODERS, &self.encoders),
@@ -152,6 +155,26 @@ pub fn response_body(body: Bytes) -> ProcessingResponse {
             ..CommonResponse::default()
         }),
     }))
+}
+
+/// The last piece of an answer's body, with metadata about it.
+pub fn response_piece(body: Bytes, end_of_stream: bool, told: Struct) -> ProcessingResponse {
+    let piece = HttpBody {
+        body,
+        end_of_stream,
+    };
+    let part = PartResponse {
+        response: Some(CommonResponse {
+            body_mutation: Some(BodyMutation {
+                mutation: Some(Mutation::Streamed(piece)),
+            }),
+            ..CommonResponse::default()
+        }),
+    };
+    ProcessingResponse {
+        response: Some(Response::ResponseBody(part)),
+        dynamic_metadata: Some(told),
+    }
 }
 
 /// Parts that are answered with "go on".

@@ -7,6 +7,8 @@
 //! | `embeddings`, `responses` | `input` |
 //! | `conversations` | `items` |
 //! | `images/generations` | `prompt` |
+//! | `inference/v1/generate` (vLLM) | `token_ids` |
+//! | `vllm.grpc.engine.VllmEngine/Generate`, `/Embed` | the message of the call; other calls pass unread, as their answers |
 //! | `messages` (Anthropic) | `messages` |
 //! | `messages/count_tokens` (Anthropic) | nothing; its answer is not looked at |
 //!
@@ -18,12 +20,15 @@ use pointsman_core::contract::data_layer::Parser;
 use crate::extproc::go_json::complaint;
 use crate::request::error::RequestError;
 use crate::request::openai::{ApiKind, RequestFacts, read_leniently};
+use crate::request::vllm_grpc::{Call, call_of};
 
 /// What is done with a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Claim {
     /// It is looked into.
     Read(ApiKind),
+    /// It is a call over gRPC that is looked into.
+    Call(Call),
     /// It passes unread.
     Opaque,
     /// It passes unread, and so does its answer.
@@ -31,7 +36,7 @@ pub enum Claim {
 }
 
 /// In the order of their length, longest first, where one ends with the other.
-const READ: [(&str, ApiKind); 9] = [
+const READ: [(&str, ApiKind); 10] = [
     ("chat/completions/render", ApiKind::ChatCompletions),
     ("chat/completions", ApiKind::ChatCompletions),
     ("completions/render", ApiKind::Completions),
@@ -41,9 +46,10 @@ const READ: [(&str, ApiKind); 9] = [
     ("conversations", ApiKind::Conversations),
     ("images/generations", ApiKind::Images),
     ("messages", ApiKind::Messages),
+    ("inference/v1/generate", ApiKind::Generate),
 ];
 
-/// Who reads a body that was sent to `path`, under the readers of the plan (none named: all of them).
+/// Who reads a body that was sent to `path`, under the readers of the plan (none named: all but those of gRPC).
 ///
 /// # Errors
 /// Nobody does; the text says so.
@@ -61,6 +67,13 @@ pub fn claim(path: &str, parsers: &[Parser]) -> Result<Claim, String> {
     }
     if ends("messages/count_tokens") && named(Parser::Anthropic) {
         return Ok(Claim::Aside);
+    }
+    if parsers.contains(&Parser::VllmGrpc) {
+        match call_of(path) {
+            (Some(call), _) => return Ok(Claim::Call(call)),
+            (None, true) => return Ok(Claim::Aside),
+            (None, false) => {}
+        }
     }
     if named(Parser::Passthrough) {
         return Ok(Claim::Opaque);
@@ -100,6 +113,7 @@ pub const NO_MODEL: &str = "model not found in request body";
 const fn prefix(kind: ApiKind) -> &'static str {
     match kind {
         ApiKind::Messages => "error unmarshaling request body: ",
+        ApiKind::Generate => "",
         _ => "error unmarshaling request bodyMap: ",
     }
 }
@@ -115,6 +129,7 @@ fn without_prompt(kind: ApiKind) -> String {
         ApiKind::Messages => "invalid messages request: must have at least one message",
         ApiKind::Conversations => "invalid conversations request: must have items field",
         ApiKind::Images => "invalid images generations request: must have prompt field",
+        ApiKind::Generate => "invalid generate request: must have non-empty token_ids field",
     }
     .to_owned()
 }
@@ -123,6 +138,7 @@ fn without_prompt(kind: ApiKind) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use pointsman_core::model::prompt::{Prompt, PromptView};
 
     #[test]
     fn the_longest_suffix_claims_a_path() {
@@ -141,6 +157,14 @@ mod tests {
         check("/v1/messages/count_tokens", Aside);
         check("/v1/nocompletions", Opaque);
         check("/tokenize", Opaque);
+        check("/inference/v1/generate", Read(ApiKind::Generate));
+        check("/vllm.grpc.engine.VllmEngine/Generate", Opaque);
+        let grpc = [Parser::VllmGrpc];
+        let at = |method: &str| claim(&format!("/vllm.grpc.engine.VllmEngine/{method}"), &grpc);
+        assert_eq!(at("Generate"), Ok(Claim::Call(Call::Generate)));
+        assert_eq!(at("Embed"), Ok(Claim::Call(Call::Embed)));
+        assert_eq!(at("Abort"), Ok(Aside));
+        assert!(claim("/v1/completions", &grpc).is_err());
         let only = [Parser::OpenAi];
         assert_eq!(
             claim("/tokenize", &only).unwrap_err(),
@@ -190,12 +214,42 @@ mod tests {
             "{\"items\":[]}",
             "invalid conversations request: must have items field",
         );
+        let generate = ApiKind::Generate;
+        check(generate, "{", "unexpected end of JSON input");
+        let no_tokens = "invalid generate request: must have non-empty token_ids field";
+        for body in [
+            "{}",
+            r#"{"token_ids":[]}"#,
+            r#"{"token_ids":["a"]}"#,
+            r#"{"token_ids":[-1]}"#,
+        ] {
+            check(generate, body, no_tokens);
+        }
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(128), "]".repeat(128));
         assert!(
             read(chat, &[&deep])
                 .unwrap_err()
                 .contains("nested deeper than 128")
         );
+    }
+
+    #[test]
+    fn a_generate_request_tells_its_tokens_and_its_bound() {
+        let body = r#"{"model":"m","token_ids":[1,2,3],"sampling_params":{"n":{"max_tokens":9},"max_tokens":7},"features":{"mm_hashes":{"image":["h"]}},"cache_salt":"s","stream":true}"#;
+        let frames = [body];
+        let facts = read(ApiKind::Generate, &frames).unwrap();
+        assert_eq!(
+            (&*facts.model, facts.max_tokens, facts.stream),
+            ("m", Some(7), true)
+        );
+        assert_eq!(facts.cache_salt.as_deref(), Some("s"));
+        let view = facts.prompt_view(&frames);
+        assert_eq!(Prompt(&view).tokens(), 3);
+        assert!(view.multimodal());
+        let frames = [r#"{"token_ids":[1],"sampling_params":7,"features":{"mm_hashes":{}}}"#];
+        let facts = read(ApiKind::Generate, &frames).unwrap();
+        assert_eq!(facts.max_tokens, None);
+        assert!(!facts.prompt_view(&frames).multimodal());
     }
 
     #[test]

@@ -48,12 +48,40 @@ fn member(text: &str) -> Option<(IpAddr, Option<u16>)> {
     bare.unwrap_or(text).parse().ok().map(|ip| (ip, None))
 }
 
-/// The endpoint that served, if the gateway says so.
-pub fn served(metadata: &Metadata) -> Option<SocketAddr> {
-    let told = metadata.filter_metadata.get(LB)?.fields.get(SERVED)?;
-    match &told.kind {
-        Some(Kind::Text(text)) => text.trim().parse().ok(),
-        _ => None,
+/// What the gateway has said of the endpoint that served.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Served {
+    /// Whether it has said anything of its balancing.
+    balanced: bool,
+    text: Option<Box<str>>,
+}
+
+impl Served {
+    /// Takes note of what a message says; what it does not say stays as it was.
+    pub fn note(&mut self, metadata: &Metadata) {
+        let Some(told) = metadata.filter_metadata.get(LB) else {
+            return;
+        };
+        self.balanced = true;
+        if let Some(Kind::Text(text)) = told.fields.get(SERVED).and_then(|t| t.kind.as_ref()) {
+            self.text = Some(text.trim().into());
+        }
+    }
+
+    /// The endpoint, if it is told as an address.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.text.as_deref()?.parse().ok()
+    }
+
+    /// What conformance tests are told: the endpoint, or what is missing.
+    pub fn words(&self) -> String {
+        match &self.text {
+            Some(text) => text.to_string(),
+            None if self.balanced => {
+                "fail: missing destination endpoint served metadata".to_owned()
+            }
+            None => "fail: missing envoy lb metadata".to_owned(),
+        }
     }
 }
 
@@ -118,7 +146,21 @@ mod tests {
         let metadata = Metadata {
             filter_metadata: [(LB.to_owned(), told)].into(),
         };
-        assert_eq!(served(&metadata), Some("10.0.0.1:8000".parse().unwrap()));
-        assert_eq!(served(&Metadata::default()), None);
+        let mut served = Served::default();
+        served.note(&Metadata::default());
+        assert_eq!(served.endpoint(), None);
+        assert_eq!(served.words(), "fail: missing envoy lb metadata");
+        served.note(&Metadata {
+            filter_metadata: [(LB.to_owned(), Struct::default())].into(),
+        });
+        let missing = "fail: missing destination endpoint served metadata";
+        assert_eq!(
+            (served.endpoint(), served.words().as_str()),
+            (None, missing)
+        );
+        served.note(&metadata);
+        served.note(&Metadata::default());
+        assert_eq!(served.endpoint(), Some("10.0.0.1:8000".parse().unwrap()));
+        assert_eq!(served.words(), "10.0.0.1:8000");
     }
 }

@@ -6,6 +6,9 @@ pub const DESTINATION: &str = "x-gateway-destination-endpoint";
 /// The endpoint that served, said by the gateway in the metadata of [`LB`].
 pub const SERVED: &str = "x-gateway-destination-endpoint-served";
 
+/// Tells on an answer which endpoint served, in conformance tests.
+pub const TEST_SERVED: &str = "x-conformance-test-served-endpoint";
+
 /// The scores of the candidates, in the metadata of [`LB`].
 pub const SCORES: &str = "x-gateway-destination-endpoint-scores";
 
@@ -63,13 +66,16 @@ pub const NOT_PASSED_ON: [&str; 21] = [
 ];
 
 /// Those among them that are the client's to set: what it claims for itself.
-pub const CLAIMS: [&str; 8] = [
+pub const CLAIMS: [&str; 11] = [
     "x-gateway-inference-fairness-id",
     "x-gateway-inference-objective",
     "x-llm-d-inference-fairness-id",
     "x-llm-d-inference-objective",
     "x-llm-d-slo-tpot-ms",
     "x-llm-d-slo-ttft-ms",
+    "x-llm-d-video-duration-seconds",
+    "x-llm-d-video-fps",
+    "x-llm-d-video-resolution",
     "x-slo-tpot-ms",
     "x-slo-ttft-ms",
 ];

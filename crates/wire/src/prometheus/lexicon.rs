@@ -74,7 +74,7 @@ impl Lexicon {
 }
 
 /// A value that is read from a page.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Field {
     Waiting,
     Running,

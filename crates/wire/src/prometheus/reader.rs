@@ -8,6 +8,7 @@ use crate::prometheus::lexicon::{Field, Lexicon, Means, Wanted};
 use crate::prometheus::readings::{NotExposition, Readings};
 use crate::prometheus::report::Report;
 use crate::prometheus::series::{Series, is_sample, number};
+use smallvec::SmallVec;
 
 /// Longest line that may lie across frames; longer ones are no series of ours and are passed over.
 const MAX_KEPT_LINE: usize = 64 * 1024;
@@ -28,10 +29,23 @@ pub struct Reader {
     overlong: bool,
 }
 
+/// Labels by which an engine tells its data-parallel ranks apart.
+const RANKS: [&str; 2] = ["engine", "dp_rank"];
+
+/// Values of further ranks that one page may have.
+const MAX_RANKS: usize = 192;
+
+/// The number of a rank.
+fn rank_of(label: &[u8]) -> Option<u32> {
+    std::str::from_utf8(label).ok()?.parse().ok()
+}
+
 /// What the lines so far said.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Page {
     best: [Best; Field::COUNT],
+    /// The same of further ranks.
+    ranks: SmallVec<[(Field, u32, Best); 6]>,
     served: Option<f64>,
     problems: u32,
     /// Whether the first line that is not blank looks like one of a metrics page.
@@ -143,7 +157,14 @@ impl Page {
             return;
         }
         match &wanted.means {
-            Means::Value(field) => self.best[*field as usize].offer(series.stamp, series.value),
+            Means::Value(field) => {
+                let rank = RANKS.iter().find_map(|name| series.label(name));
+                let rank = rank.and_then(rank_of).unwrap_or(0);
+                match self.best_of(*field, rank) {
+                    Some(best) => best.offer(series.stamp, series.value),
+                    None => self.problems += 1,
+                }
+            }
             Means::Served if series.value.is_finite() && series.value >= 0.0 => {
                 *self.served.get_or_insert(0.0) += series.value;
             }
@@ -171,13 +192,48 @@ impl Page {
         }
     }
 
+    /// The series of a field and a rank that counts so far; `None` where there are too many ranks.
+    fn best_of(&mut self, field: Field, rank: u32) -> Option<&mut Best> {
+        if rank == 0 {
+            return Some(&mut self.best[field as usize]);
+        }
+        let mut known = self.ranks.iter();
+        let at = match known.position(|(of, at, _)| (*of, *at) == (field, rank)) {
+            Some(at) => at,
+            None if self.ranks.len() >= MAX_RANKS => return None,
+            None => {
+                self.ranks.push((field, rank, Best::default()));
+                self.ranks.len() - 1
+            }
+        };
+        Some(&mut self.ranks[at].2)
+    }
+
+    /// The value of a field over all ranks: counts are added up, of shares it is the mean, of anything else the first.
+    fn over_ranks(&self, field: Field) -> Option<f64> {
+        let first = self.best[field as usize].value;
+        let others = self.ranks.iter().filter(|(of, _, _)| *of == field);
+        let values = || {
+            let others = others.clone().filter_map(|(_, _, best)| best.value);
+            first.into_iter().chain(others)
+        };
+        match field {
+            Field::Waiting | Field::Running => values().reduce(|sum, more| sum + more),
+            Field::KvUsage => {
+                let sum = values().reduce(|sum, more| sum + more)?;
+                Some(sum / values().count() as f64)
+            }
+            _ => values().next(),
+        }
+    }
+
     fn readings(&self) -> Result<Readings, NotExposition> {
         if self.plausible != Some(true) && !self.any {
             return Err(NotExposition);
         }
         let mut problems = self.problems;
         let mut usable = |field: Field, least: f64, most: f64| {
-            let value = self.best[field as usize].value?;
+            let value = self.over_ranks(field)?;
             let fits = (least..=most).contains(&value);
             problems += u32::from(!fits);
             fits.then_some(value)
@@ -259,6 +315,24 @@ mod tests {
             in_parts.feed(&PAGE.as_bytes()[start..]);
             prop_assert_eq!(in_parts.finish().unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn ranks_are_added_up_and_of_shares_it_is_the_mean() {
+        let mut reader = reader();
+        for rank in 0..4 {
+            let line = format!(
+                "vllm:num_requests_waiting{{engine=\"{rank}\",model_name=\"m\"}} {rank}\n\
+                 vllm:num_requests_running{{model_name=\"m\",engine=\"{rank}\"}} 2\n\
+                 vllm:kv_cache_usage_perc{{engine=\"{rank}\"}} 0.{rank}\n"
+            );
+            reader.feed(line.as_bytes());
+        }
+        // Another model of the same rank is not added.
+        reader.feed(b"vllm:num_requests_waiting{engine=\"3\",model_name=\"n\"} 50\n");
+        let readings = reader.finish().unwrap();
+        assert_eq!((readings.waiting, readings.running), (Some(6.0), Some(8.0)));
+        assert!((readings.kv_usage.unwrap() - 0.15).abs() < 1e-9);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use crate::json::scanner::{Kind, Scanner};
 use crate::json::text::Str;
 use crate::request::error::RequestError;
+use crate::request::nested::{has_features, include_usage, sampled_tokens};
 use crate::request::prompt::{Parts, PromptSpans, Shape};
 use crate::request::prompt_view::BodyPrompt;
 use pointsman_core::contract::data_layer::Parser;
@@ -31,6 +32,8 @@ pub enum ApiKind {
     Conversations,
     /// `POST /v1/images/generations`: needs `prompt`.
     Images,
+    /// vLLM's `POST /inference/v1/generate`: needs `token_ids`.
+    Generate,
 }
 
 impl ApiKind {
@@ -54,6 +57,7 @@ impl ApiKind {
     pub const fn parser(self) -> Parser {
         match self {
             Self::Messages => Parser::Anthropic,
+            Self::Generate => Parser::VllmHttp,
             _ => Parser::OpenAi,
         }
     }
@@ -68,6 +72,7 @@ impl ApiKind {
             Self::Messages => ("messages", "a list of at least one message object"),
             Self::Conversations => ("items", "a list of at least one item"),
             Self::Images => ("prompt", "a string"),
+            Self::Generate => ("token_ids", "a list of at least one token id"),
         }
     }
 }
@@ -218,6 +223,13 @@ fn walk<'a, F: AsRef<[u8]>>(
             b"max_output_tokens" if kind == ApiKind::Responses => {
                 fields.max_output_tokens = count(scanner)?;
             }
+            b"sampling_params" if kind == ApiKind::Generate => {
+                fields.max_tokens = match sampled_tokens(scanner)? {
+                    Some(most) => Seen::Is(most),
+                    None => Seen::Absent,
+                };
+            }
+            b"features" if kind == ApiKind::Generate => fields.features = has_features(scanner)?,
             b"cache_salt" => fields.cache_salt = optional_string(scanner)?,
             _ => {
                 scanner.skip_value()?;
@@ -249,6 +261,7 @@ fn facts<'a, F: AsRef<[u8]>>(
             .as_ref()
             .map(|text| text.start - 1..text.end + 1),
         response: kind == ApiKind::Responses,
+        features: fields.features,
     };
     if let Some(instructions) = fields.instructions {
         spans.push(instructions);
@@ -285,6 +298,7 @@ struct Fields<'a> {
     stream: Seen<bool>,
     include_usage: bool,
     cache_salt: Option<Str<'a>>,
+    features: bool,
 }
 
 /// The field of the prompt as it was last seen.
@@ -408,25 +422,6 @@ fn optional_string<'a, F: AsRef<[u8]>>(scanner: &mut Scanner<'a, F>) -> Read<Opt
     Ok(None)
 }
 
-fn include_usage<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<bool> {
-    if scanner.kind()? != Kind::Object {
-        scanner.skip_value()?;
-        return Ok(false);
-    }
-    let mut include = false;
-    let mut first = true;
-    scanner.enter_object()?;
-    while let Some(key) = scanner.next_key(&mut first)? {
-        let ours = scanner.key_bytes(&key).as_ref() == b"include_usage";
-        if ours && scanner.kind()? == Kind::Bool {
-            include = scanner.boolean()?;
-        } else {
-            scanner.skip_value()?;
-        }
-    }
-    Ok(include)
-}
-
 fn prompt<F: AsRef<[u8]>>(kind: ApiKind, scanner: &mut Scanner<'_, F>) -> Read<Seen<Found>> {
     let (seen, shape) = match (scanner.kind()?, kind) {
         (
@@ -443,6 +438,7 @@ fn prompt<F: AsRef<[u8]>>(kind: ApiKind, scanner: &mut Scanner<'_, F>) -> Read<S
         (Kind::List, ApiKind::Completions | ApiKind::Embeddings) => {
             (texts_or_tokens(scanner)?, Shape::List)
         }
+        (Kind::List, ApiKind::Generate) => (tokens(scanner)?, Shape::List),
         (Kind::List, ApiKind::Responses | ApiKind::Conversations) => {
             (items(scanner)?, Shape::Items)
         }
@@ -570,6 +566,13 @@ fn texts_or_tokens<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Seen<Ra
                 Ok(None)
             }
         }
+    })
+}
+
+/// A list of token ids.
+fn tokens<F: AsRef<[u8]>>(scanner: &mut Scanner<'_, F>) -> Read<Seen<Range<usize>>> {
+    list(scanner, |scanner, n| {
+        Ok(token(scanner)?.map(|found| Seen::WrongInside(format!("[{n}]"), found, TOKEN)))
     })
 }
 

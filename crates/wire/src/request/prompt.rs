@@ -32,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) instructions: Option<Range<usize>>,
     /// Whether the request is a response, whose prompt is one JSON text.
     pub(crate) response: bool,
+    /// Whether some token ids stand for images and the like.
+    pub(crate) features: bool,
 }
 
 /// The parts of a body that make up the prompt, in the order in which an engine reads them.

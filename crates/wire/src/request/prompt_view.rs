@@ -23,6 +23,7 @@ mod value;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 
+use pointsman_core::model::assets::AssetRules;
 use pointsman_core::model::prompt::{Form, Piece, PromptView};
 
 use crate::json::scanner::{Kind, Scanner};
@@ -37,11 +38,22 @@ use crate::request::prompt_view::value::value;
 pub struct BodyPrompt<'a, F> {
     frames: &'a [F],
     parts: &'a Parts,
+    rules: AssetRules,
 }
 
 impl<'a, F: AsRef<[u8]> + Sync> BodyPrompt<'a, F> {
-    pub(crate) const fn new(frames: &'a [F], parts: &'a Parts) -> Self {
-        Self { frames, parts }
+    pub(crate) fn new(frames: &'a [F], parts: &'a Parts) -> Self {
+        Self {
+            frames,
+            parts,
+            rules: AssetRules::default(),
+        }
+    }
+
+    /// The same, with images and videos counted by these rules.
+    #[must_use]
+    pub fn counted_by(self, rules: AssetRules) -> Self {
+        Self { rules, ..self }
     }
 
     fn give(&self, form: Form, out: &mut Outlet<'_>) -> Flow {
@@ -144,7 +156,9 @@ impl<'a, F: AsRef<[u8]> + Sync> BodyPrompt<'a, F> {
 impl<F: AsRef<[u8]> + Sync> PromptView for BodyPrompt<'_, F> {
     fn walk(&self, form: Form, take: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>) {
         // Broken off or through: there is nothing left to do.
-        let _ = self.give(form, &mut Outlet::new(take));
+        let mut out = Outlet::new(take);
+        out.rules = self.rules;
+        let _ = self.give(form, &mut out);
     }
 
     fn several(&self) -> bool {
@@ -153,7 +167,7 @@ impl<F: AsRef<[u8]> + Sync> PromptView for BodyPrompt<'_, F> {
 
     fn multimodal(&self) -> bool {
         if self.parts.shape != Shape::Messages {
-            return false;
+            return self.parts.features;
         }
         let mut take = |_: Piece<'_>| ControlFlow::Continue(());
         let mut out = Outlet::new(&mut take);

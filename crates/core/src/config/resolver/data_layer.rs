@@ -121,7 +121,12 @@ impl Resolver<'_> {
         if listed.is_empty() {
             return match self.basis.compat {
                 Generation::G1 => vec![Parser::OpenAi],
-                Generation::G2 => vec![Parser::OpenAi, Parser::Anthropic, Parser::Passthrough],
+                Generation::G2 => vec![
+                    Parser::OpenAi,
+                    Parser::Anthropic,
+                    Parser::VllmHttp,
+                    Parser::Passthrough,
+                ],
             };
         }
         let mut parsers = Vec::new();

@@ -11,6 +11,7 @@ use crate::config::resolver::{Declarations, Resolver};
 use crate::config::written::{Written, WrittenProfile, WrittenUse};
 use crate::contract::observer::Announcer;
 use crate::contract::roles::{Binding, ProfileHandler};
+use crate::contract::spec::Role;
 use crate::model::slots::Reading;
 use crate::schedule::plan::{Named, Part, Profile, Weighted};
 
@@ -210,6 +211,18 @@ impl Resolver<'_> {
             scorers,
             picker,
         })
+    }
+
+    /// The readings that plugins outside of profiles need.
+    pub fn reads_of_admitters(&self, declared: &Declarations<'_>) -> Vec<Reading> {
+        let admitters = declared.iter().filter(|d| d.spec.role == Role::Admitter);
+        let mut reads: Vec<Reading> = Vec::new();
+        for reading in admitters.flat_map(|d| d.spec.reads) {
+            if !reads.contains(reading) {
+                reads.push(*reading);
+            }
+        }
+        reads
     }
 
     fn weight(&mut self, used: &WrittenUse, path: &str) -> f64 {

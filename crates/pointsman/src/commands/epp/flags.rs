@@ -160,6 +160,17 @@ pub(crate) struct Args {
     /// Speak TLS on the ext_proc port, with a certificate made at the start unless --cert-path names one.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "TLS")]
     pub(crate) secure_serving: bool,
+    /// Authorities of clients, as PEM: the ext_proc port takes only who has a certificate of theirs.
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// Only clients whose certificate names one of these URIs (SPIFFE ids); one that ends with /* stands for all below it.
+    #[arg(
+        long,
+        value_name = "URI,…",
+        value_delimiter = ',',
+        help_heading = "TLS"
+    )]
+    pub(crate) tls_client_ids: Vec<String>,
     /// Folder with tls.crt and tls.key.
     #[arg(
         long,
@@ -199,7 +210,7 @@ pub(crate) struct Args {
     /// Taken: outside of Kubernetes nobody can be asked who may read the metrics.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Metrics")]
     pub(crate) metrics_endpoint_auth: bool,
-    /// Folder with the certificate of the metrics port; not in this build.
+    /// Folder with tls.crt and tls.key of the metrics port, which speaks TLS then; followed.
     #[arg(
         long,
         value_name = "FOLDER",
@@ -208,7 +219,7 @@ pub(crate) struct Args {
         help_heading = "Metrics"
     )]
     pub(crate) metrics_cert_dir: String,
-    /// Authority of the metrics port's clients; not in this build.
+    /// Authorities whose clients the metrics port takes; with --metrics-cert-dir.
     #[arg(
         long,
         value_name = "FILE",
@@ -217,7 +228,7 @@ pub(crate) struct Args {
         help_heading = "Metrics"
     )]
     pub(crate) metrics_client_ca_file: String,
-    /// Taken: streams are counted with requests.
+    /// Count and time the streams that gateways open.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Metrics")]
     pub(crate) enable_grpc_stream_metrics: bool,
 
@@ -239,7 +250,7 @@ pub(crate) struct Args {
     /// Taken: there is no pprof here.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Process")]
     pub(crate) enable_pprof: bool,
-    /// Taken: traces are not in this build.
+    /// Trace requests, where OTEL_EXPORTER_OTLP_ENDPOINT names a collector.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Process")]
     pub(crate) tracing: bool,
 

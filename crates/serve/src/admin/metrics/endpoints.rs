@@ -1,5 +1,8 @@
 //! The families of the pool: averages, fresh and stale endpoints, queues, what is in flight, and prefix hits by endpoint.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use pointsman_core::contract::staleness::Staleness;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::slots::{Reading, ScrapeState, Slot, Slots};
@@ -7,16 +10,14 @@ use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::{Span, Tick};
 
 use crate::admin::metrics::page::{Page, Row, Value};
-use crate::admin::metrics::requests::{NO_FLOW, split};
+use crate::admin::metrics::requests::split;
 use crate::metrics::catalogue as family;
 use crate::metrics::catalogue::own as own_family;
+use crate::metrics::names::DEFAULT_FLOW;
 use crate::router::Router;
 
 /// What counts as fresh in the pool's averages.
 const FRESH: Span = Span::from_millis(2000);
-
-/// What the pool is called in labels: the embedded gateway has one, without a name of its own.
-pub(crate) const POOL: &str = "default";
 
 /// Who counts requests in flight, in the reference's words.
 const COUNTED_BY: &str = "inflight-load-producer";
@@ -28,28 +29,27 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
         router.membership.slots(),
         router.clock.now(),
     );
-    averages(&snapshot, slots, now, page);
-    let mut rows: [Vec<Row>; 4] = Default::default();
+    let pool = router.pool_name();
+    averages(&snapshot, slots, now, pool, page);
+    in_flight(router, plan, &snapshot, page);
+    let mut rows: [Vec<Row>; 3] = Default::default();
     for endpoint in &snapshot.endpoints {
-        let (namespace, name) = split(&endpoint.name);
+        let (_, name) = split(&endpoint.name);
         let in_flight = Value::Number(f64::from(slots.in_flight(endpoint.slot)));
         let (waiting, taken) = slots.read(endpoint.slot, Reading::Waiting);
         if taken.is_some() {
-            let labels = vec![POOL.to_owned(), name.to_owned()];
+            let labels = vec![pool.to_owned(), name.to_owned()];
             rows[0].push((labels, Value::Number(waiting)));
         }
-        let flow = [name, namespace, COUNTED_BY, NO_FLOW[0], NO_FLOW[1]];
-        rows[1].push((flow.map(str::to_owned).to_vec(), in_flight.clone()));
         let full = vec![endpoint.name.to_string()];
-        rows[2].push((full.clone(), in_flight));
+        rows[1].push((full.clone(), in_flight));
         if let Some(taken) = last_taken(slots, endpoint.slot) {
             let age = Value::Number(now.since(taken).as_secs_f64());
-            rows[3].push((full, age));
+            rows[2].push((full, age));
         }
     }
     let families = [
         &family::ENDPOINT_QUEUE,
-        &family::INFLIGHT,
         &own_family::ENDPOINT_IN_FLIGHT,
         &own_family::ENDPOINT_AGE,
     ];
@@ -66,14 +66,56 @@ fn last_taken(slots: &Slots, slot: Slot) -> Option<Tick> {
     taken.into_iter().flatten().max()
 }
 
-fn averages(snapshot: &Snapshot, slots: &Slots, now: Tick, page: &mut Page) {
+/// Requests and tokens in flight. Requests that no decision sent there, and what is in flight for a prefill, belong to no
+/// flow; tokens are not told apart by flow.
+fn in_flight(router: &Router, plan: &Plan, snapshot: &Snapshot, page: &mut Page) {
+    let slots = router.membership.slots();
+    let mut by_flow: BTreeMap<u32, BTreeMap<(Arc<str>, i64), u32>> = BTreeMap::new();
+    for lane in router.lanes() {
+        for ((slot, flow, priority), count) in &lane.cells.tables.lock().under_way {
+            let flows = by_flow.entry(*slot).or_default();
+            *flows.entry((Arc::clone(flow), *priority)).or_default() += count;
+        }
+    }
+    let (mut requests, mut tokens): (Vec<Row>, Vec<Row>) = Default::default();
+    for endpoint in &snapshot.endpoints {
+        let (namespace, name) = split(&endpoint.name);
+        let row = |by: &str, flow: &str, priority: &str, count: f64| {
+            let labels = [name, namespace, by, flow, priority].map(str::to_owned);
+            (labels.to_vec(), Value::Number(count))
+        };
+        let all = slots.in_flight(endpoint.slot);
+        let flows = by_flow.remove(&endpoint.slot.0).unwrap_or_default();
+        let told: u32 = flows.values().sum();
+        for ((flow, priority), count) in &flows {
+            let priority = priority.to_string();
+            requests.push(row(COUNTED_BY, flow, &priority, f64::from(*count)));
+        }
+        let rest = all.saturating_sub(told);
+        if flows.is_empty() && rest == 0 {
+            requests.push(row(COUNTED_BY, DEFAULT_FLOW, "0", 0.0));
+        } else if rest > 0 {
+            requests.push(row(COUNTED_BY, "", "", f64::from(rest)));
+        }
+        for producer in &plan.preparers {
+            if let Some(counts) = producer.plugin.tokens_in_flight() {
+                let count = counts.on(endpoint.slot) as f64;
+                tokens.push(row(&producer.name, "", "", count));
+            }
+        }
+    }
+    page.add(&family::INFLIGHT, requests);
+    page.add(&family::INFLIGHT_TOKENS, tokens);
+}
+
+fn averages(snapshot: &Snapshot, slots: &Slots, now: Tick, pool: &str, page: &mut Page) {
     let fresh: Vec<Slot> = snapshot
         .slots()
         .iter()
         .copied()
         .filter(|&slot| last_taken(slots, slot).is_some_and(|taken| now.since(taken) < FRESH))
         .collect();
-    let named = |value: f64| vec![(vec![POOL.to_owned()], Value::Number(value))];
+    let named = |value: f64| vec![(vec![pool.to_owned()], Value::Number(value))];
     for (reading, average, deviation) in [
         (Reading::KvUsage, &family::AVERAGE_KV, &family::DEVIATION_KV),
         (

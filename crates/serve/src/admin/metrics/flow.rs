@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::admin::metrics::endpoints::POOL;
 use crate::admin::metrics::page::{Page, Row, Value};
 use crate::admission::tally::{OUTCOMES, Series};
 use crate::metrics::catalogue::flow as family;
@@ -15,6 +14,8 @@ pub(crate) fn write(router: &Router, page: &mut Page) {
     if !tally.in_effect {
         return;
     }
+    let pool = router.pool_name();
+    let labels = |series: &Series| labels(series, pool);
     let waited = histograms(&tally.waited, |series, outcome| {
         let [flow, priority, pool, model, target] = labels(series);
         vec![flow, priority, outcome, pool, model, target]
@@ -41,7 +42,7 @@ pub(crate) fn write(router: &Router, page: &mut Page) {
         ("effective", Some(saturation.effective)),
     ];
     let stages = stages.into_iter().filter_map(|(stage, full)| {
-        let labels = [POOL, stage].map(str::to_owned).to_vec();
+        let labels = [pool, stage].map(str::to_owned).to_vec();
         Some((labels, Value::Number(full?)))
     });
     page.add(&family::SATURATION, stages.collect());
@@ -53,7 +54,7 @@ pub(crate) fn write(router: &Router, page: &mut Page) {
     let bands = |of: fn(&pointsman_core::admission::queue::Filled) -> (u64, u64)| {
         let rows = tally.bands.iter().map(|(priority, filled)| {
             let (held, most) = of(filled);
-            let labels = vec![priority.to_string(), POOL.to_owned()];
+            let labels = vec![priority.to_string(), pool.to_owned()];
             (labels, Value::Number(held as f64 / most as f64))
         });
         rows.collect()
@@ -61,24 +62,24 @@ pub(crate) fn write(router: &Router, page: &mut Page) {
     page.add(&family::BAND_REQUESTS, bands(|filled| filled.requests));
     page.add(&family::BAND_BYTES, bands(|filled| filled.bytes));
     let all = |share: Option<f64>| {
-        let rows = share.map(|share| (vec![POOL.to_owned()], Value::Number(share)));
+        let rows = share.map(|share| (vec![pool.to_owned()], Value::Number(share)));
         rows.into_iter().collect()
     };
     page.add(&family::ALL_REQUESTS, all(tally.queue.0));
     page.add(&family::ALL_BYTES, all(tally.queue.1));
     let outcomes = tally.outcomes.iter().map(|((outcome, priority), count)| {
-        let labels = [OUTCOMES[*outcome], &priority.to_string(), POOL].map(str::to_owned);
+        let labels = [OUTCOMES[*outcome], &priority.to_string(), pool].map(str::to_owned);
         (labels.to_vec(), Value::Number(*count as f64))
     });
     page.add(&family::OUTCOMES, outcomes.collect());
 }
 
-fn labels(series: &Series) -> [String; 5] {
+fn labels(series: &Series, pool: &str) -> [String; 5] {
     let model = series.model.to_string();
     [
         series.flow.to_string(),
         series.priority.to_string(),
-        POOL.to_owned(),
+        pool.to_owned(),
         model.clone(),
         model,
     ]

@@ -7,6 +7,8 @@ use pointsman_core::schedule::plan::Plan;
 use crate::admin::metrics::page::{Page, Row, Value};
 use crate::metrics::catalogue as family;
 use crate::metrics::catalogue::own as own_family;
+use crate::metrics::histogram::Summed;
+use crate::metrics::streams::CODES;
 use crate::router::Router;
 
 /// Writes the families.
@@ -25,6 +27,11 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
         &family::POLL_ERRORS,
         vec![(vec!["metrics-data-source".to_owned()], failures)],
     );
+    let garbage = Value::Number(router.scrapes.garbage() as f64);
+    let by = ["metrics-data-source", "core-metrics-extractor"];
+    let by = by.map(str::to_owned).to_vec();
+    page.add(&family::EXTRACT_ERRORS, vec![(by, garbage)]);
+    streams(router, page);
     page.single(&own_family::SCRAPES, router.scrapes.pages() as f64);
     let counts = &router.counts;
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
@@ -35,6 +42,14 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
         &own_family::SERVED_ELSEWHERE,
         load(&counts.served_elsewhere),
     );
+    let renders = [("told", &counts.rendered), ("failed", &counts.not_rendered)];
+    let rows = renders.map(|(word, count)| (vec![word.to_owned()], Value::Number(load(count))));
+    page.add(&own_family::RENDERS, rows.to_vec());
+    if let Some(tracer) = router.tracer() {
+        let rows = tracer.counts();
+        let rows = rows.map(|(word, count)| (vec![word.to_owned()], Value::Number(count as f64)));
+        page.add(&own_family::SPANS, rows.to_vec());
+    }
     page.single(&own_family::LOG_DROPPED, router.log.dropped() as f64);
     let outcomes = ["served", "broken", "rejected", "client-gone"];
     let outcomes = outcomes.into_iter().zip(&counts.ended);
@@ -47,7 +62,6 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
         plan.compat_reason.clone(),
         format!("{:016x}", plan.hash),
         plan.staleness.policy.word().to_owned(),
-        plan.compat_reason.clone(),
     ];
     page.add(&own_family::PLAN_INFO, vec![(labels, one)]);
     let (taken, refused) = router.reloads.counts();
@@ -55,6 +69,32 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
     let rows = rows.map(|(word, count)| (vec![word.to_owned()], Value::Number(count as f64)));
     page.add(&own_family::PLAN_RELOADS, rows.to_vec());
     holdings(router, plan, page);
+}
+
+/// Gateways' streams, once one was counted.
+fn streams(router: &Router, page: &mut Page) {
+    let lanes = router.lanes();
+    let tallies = || lanes.iter().map(|lane| &lane.cells.streams);
+    let opened: u64 = tallies().map(|tally| tally.opened.get()).sum();
+    if opened == 0 {
+        return;
+    }
+    let ended = |at: usize| -> u64 { tallies().map(|tally| tally.ended[at].get()).sum() };
+    let counts: Vec<u64> = (0..CODES.len()).map(ended).collect();
+    let open = opened.saturating_sub(counts.iter().sum());
+    page.single(&family::STREAMS, open as f64);
+    let mut durations = tallies().map(|tally| Summed::of(&tally.duration));
+    if let Some(mut all) = durations.next() {
+        durations.for_each(|more| all.merge(&more));
+        let rows = vec![(Vec::new(), Value::Buckets(all))];
+        page.add(&family::STREAM_DURATION, rows);
+    }
+    let rows = CODES
+        .into_iter()
+        .zip(counts)
+        .filter(|(_, count)| *count > 0);
+    let rows = rows.map(|(code, count)| (vec![code.to_owned()], Value::Number(count as f64)));
+    page.add(&family::STREAMS_ENDED, rows.collect());
 }
 
 /// What the producers of the plan hold, and what has left them.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::metrics::family::{Family, Kind};
+use crate::metrics::family::Family;
 use crate::metrics::histogram::Summed;
 
 /// A number or a histogram.
@@ -39,7 +39,7 @@ impl Page {
     }
 
     /// A family with all its series. One without series is left out. Series that are told apart by labels which a
-    /// name does not have are put together: counts are added, of gauges the first is shown.
+    /// name does not have are put together: counts are added, of other gauges the first is shown.
     pub(crate) fn add(&mut self, family: &Family, rows: Vec<Row>) {
         if rows.is_empty() {
             return;
@@ -82,7 +82,7 @@ impl Page {
                     merged.push((labels, value));
                 }
                 Some(&at) => match (&mut merged[at].1, value) {
-                    (Value::Number(sum), Value::Number(more)) if family.kind == Kind::Counter => {
+                    (Value::Number(sum), Value::Number(more)) if family.sums => {
                         *sum += more;
                     }
                     (Value::Buckets(sum), Value::Buckets(more)) => sum.merge(&more),

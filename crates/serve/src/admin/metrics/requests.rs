@@ -8,13 +8,11 @@ use pointsman_core::schedule::plan::Plan;
 use crate::admin::metrics::page::{Page, Row, Value};
 use crate::metrics::catalogue as family;
 use crate::metrics::catalogue::own as own_family;
-use crate::metrics::cells::{ERROR_CODES, ModelCells, PD_WORDS};
+use crate::metrics::cells::{ERROR_CODES, PD_WORDS, SeriesCells};
 use crate::metrics::family::Family;
 use crate::metrics::histogram::{Histogram, Summed};
+use crate::metrics::names::Series;
 use crate::router::{Lane, Router};
-
-/// The fairness id and the priority of requests that name none; nothing sets others yet.
-pub(crate) const NO_FLOW: [&str; 2] = ["default-flow", "0"];
 
 /// Which histogram of some cells.
 type Of<T> = fn(&T) -> &Histogram;
@@ -22,17 +20,17 @@ type Of<T> = fn(&T) -> &Histogram;
 /// Writes the families.
 pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
     let lanes = router.lanes();
-    let mut models: BTreeMap<Arc<str>, Vec<Arc<ModelCells>>> = BTreeMap::new();
+    let mut models: BTreeMap<Series, Vec<Arc<SeriesCells>>> = BTreeMap::new();
     for lane in &lanes {
-        for (name, cells) in &lane.cells.tables.lock().models {
-            let all = models.entry(Arc::clone(name)).or_default();
+        for cells in lane.cells.tables.lock().all_series() {
+            let all = models.entry(cells.series.clone()).or_default();
             all.push(Arc::clone(cells));
         }
     }
     let models = Models(models);
     models.counts(page, &family::REQUESTS, |cells| cells.scheduled.get());
     models.errors(page);
-    let histograms: [(&Family, Of<ModelCells>); 7] = [
+    let histograms: [(&Family, Of<SeriesCells>); 7] = [
         (&family::REQUEST_DURATION, |cells| &cells.duration),
         (&family::REQUEST_SIZE, |cells| &cells.request_size),
         (&family::RESPONSE_SIZE, |cells| &cells.response_size),
@@ -84,19 +82,20 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
     page.add(&own_family::PREDICTION_ERROR, rows.collect());
 }
 
-/// Cells by model, one entry per worker that has met it.
-struct Models(BTreeMap<Arc<str>, Vec<Arc<ModelCells>>>);
+/// Cells by series, one entry per worker that has met it.
+struct Models(BTreeMap<Series, Vec<Arc<SeriesCells>>>);
 
 impl Models {
-    fn each(&self) -> impl Iterator<Item = (Vec<String>, &[Arc<ModelCells>])> {
-        self.0.iter().map(|(name, cells)| {
-            let labels = [name, name, NO_FLOW[0], NO_FLOW[1]];
+    fn each(&self) -> impl Iterator<Item = (Vec<String>, &[Arc<SeriesCells>])> {
+        self.0.iter().map(|(series, cells)| {
+            let priority = series.priority.to_string();
+            let labels = [&*series.model, &series.target, &series.flow, &priority];
             (labels.map(str::to_owned).to_vec(), cells.as_slice())
         })
     }
 
     /// Models that nothing was scheduled for have no series, but for errors.
-    fn counts(&self, page: &mut Page, family: &Family, of: impl Fn(&ModelCells) -> u64) {
+    fn counts(&self, page: &mut Page, family: &Family, of: impl Fn(&SeriesCells) -> u64) {
         let rows = self.each().filter(|(labels, _)| !labels[0].is_empty());
         let rows = rows.map(|(labels, cells)| {
             let sum: u64 = cells.iter().map(|cells| of(cells)).sum();
@@ -119,7 +118,7 @@ impl Models {
         page.add(&family::REQUEST_ERRORS, rows);
     }
 
-    fn rows_of(&self, more: &[&str], of: impl Fn(&ModelCells) -> &Histogram) -> Vec<Row> {
+    fn rows_of(&self, more: &[&str], of: impl Fn(&SeriesCells) -> &Histogram) -> Vec<Row> {
         let more: Vec<String> = more.iter().map(|label| (*label).to_owned()).collect();
         self.each()
             .filter_map(|(labels, cells)| {
@@ -134,7 +133,7 @@ impl Models {
         page: &mut Page,
         family: &Family,
         more: &[&str],
-        of: impl Fn(&ModelCells) -> &Histogram,
+        of: impl Fn(&SeriesCells) -> &Histogram,
     ) {
         page.add(family, self.rows_of(more, of));
     }
@@ -142,11 +141,11 @@ impl Models {
     fn pd(&self, page: &mut Page, plan: &Plan) {
         for family in [&family::PD_DECISIONS, &family::DISAGG_DECISIONS] {
             let mut rows = Vec::new();
-            for (name, cells) in &self.0 {
+            for (series, cells) in &self.0 {
                 for (at, word) in PD_WORDS.into_iter().enumerate() {
                     let sum: u64 = cells.iter().map(|cells| cells.pd[at].get()).sum();
                     if sum > 0 {
-                        let labels = [&plan.handler.name, plan.handler.kind, name, word];
+                        let labels = [&plan.handler.name, plan.handler.kind, &series.target, word];
                         let labels = labels.map(str::to_owned).to_vec();
                         rows.push((labels, Value::Number(sum as f64)));
                     }
@@ -188,10 +187,12 @@ fn attempts(page: &mut Page, lanes: &[Arc<Lane>], models: &Models) {
             }
         }
     }
-    for (model, cells) in &models.0 {
+    for (series, cells) in &models.0 {
         let failed: u64 = cells.iter().map(|cells| cells.unpicked.get()).sum();
         if failed > 0 {
-            let labels = ["failure", model, "", "", ""].map(str::to_owned).to_vec();
+            let labels = ["failure", &series.target, "", "", ""]
+                .map(str::to_owned)
+                .to_vec();
             rows.push((labels, Value::Number(failed as f64)));
         }
     }

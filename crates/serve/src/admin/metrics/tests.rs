@@ -218,6 +218,81 @@ fn the_numbers_are_those_of_the_requests_of_all_workers() {
 }
 
 #[test]
+fn series_carry_who_asked_for_what_and_how_urgently() {
+    let (router, lanes) = router(plan(), &["ns/a", "ns/b"]);
+    router.name_pool("pool");
+    let ask = |lane: &Arc<Lane>, flow, priority| {
+        let mut exchange = Exchange::begin(lane, "ext_proc", "id", "/v1/completions");
+        exchange.ready(&InferenceRequest {
+            model: "real",
+            asked_model: "alias",
+            flow,
+            priority,
+            ..InferenceRequest::default()
+        });
+        exchange
+    };
+    let mut ended = ask(&lanes[0], "tenant", -1);
+    let _under_way = [ask(&lanes[0], "tenant", -1), ask(&lanes[1], "tenant", -1)];
+    let _another = ask(&lanes[1], "other-tenant", 2);
+    ended.head(200);
+    ended.end(None, None);
+    let samples = checked(&render(&router));
+    let labels = |flow: &str, priority: &str| {
+        format!(
+            "{{model_name=\"alias\",target_model_name=\"real\",fairness_id=\"{flow}\",priority=\"{priority}\"}}"
+        )
+    };
+    let of = |name: &str, flow: &str, priority: &str| {
+        samples[&format!("llm_d_epp_{name}{}", labels(flow, priority))]
+    };
+    assert_eq!(of("request_total", "tenant", "-1"), 3.0);
+    assert_eq!(of("request_running", "tenant", "-1"), 2.0);
+    assert_eq!(of("request_running", "other-tenant", "2"), 1.0);
+    assert_eq!(of("request_duration_seconds_count", "tenant", "-1"), 1.0);
+    // Names that tell less apart add up.
+    let old = r#"inference_objective_running_requests{model_name="alias"}"#;
+    assert_eq!(samples[old], 3.0);
+    let old = r#"inference_objective_request_total{model_name="alias",target_model_name="real",priority="-1"}"#;
+    assert_eq!(samples[old], 3.0);
+    let in_flight = |flow: &str| -> f64 {
+        let named = format!("fairness_id=\"{flow}\"");
+        let rows = samples.iter();
+        rows.filter(|(name, _)| {
+            name.starts_with("llm_d_epp_inflight_requests{") && name.contains(&named)
+        })
+        .map(|(_, value)| value)
+        .sum()
+    };
+    assert_eq!((in_flight("tenant"), in_flight("other-tenant")), (2.0, 1.0));
+    assert!(samples.contains_key(r#"llm_d_epp_ready_endpoints{name="pool"}"#));
+    assert!(samples["process_resident_memory_bytes"] > 0.0);
+}
+
+#[test]
+fn the_plan_is_told_with_each_label_once() {
+    let (router, _) = router(plan(), &[]);
+    let page = render(&router);
+    let line = page
+        .lines()
+        .find(|line| line.starts_with("pointsman_plan_info{"))
+        .unwrap();
+    for label in [
+        "source",
+        "generation",
+        "compat",
+        "reason",
+        "hash",
+        "staleness",
+    ] {
+        let named = format!("{label}=\"");
+        let at = line.matches(&format!("{{{named}")).count()
+            + line.matches(&format!(",{named}")).count();
+        assert_eq!(at, 1, "{line}");
+    }
+}
+
+#[test]
 fn earlier_names_carry_the_same_numbers_and_can_be_left_out() {
     let (router, lanes) = router(plan(), &["ns/a"]);
     serve(&lanes[0], "m");

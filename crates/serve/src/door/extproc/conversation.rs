@@ -6,41 +6,41 @@
 //!   └─ head that ends, or is all that comes (NONE, STREAMED) ┘
 //!  head ──► body* ──► end, or trailers                                   the answer
 //! ```
-//! Where requests have to be let in, a decision may have to wait: [`Conversation::waiting`] resolves then, and
-//! [`Conversation::let_in`] goes on. No message is taken in meanwhile.
+//! Where requests have to be let in, or a server knows their token ids, a decision may have to wait: [`Conversation::waiting`] resolves then, and
+//! [`Conversation::answered`] goes on. No message is taken in meanwhile.
 //!
 //! It lives the life of every request ([`Exchange`]); dropped before the end, the client has left. What the gateway
 //! says twice, or out of order, changes nothing that has been decided.
 
+mod answering;
+mod reading;
+
 use std::mem::take;
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use pointsman_core::admission::permits::Permit;
-use pointsman_core::exchange::event::Effect;
 use pointsman_core::model::headers::Headers;
-use pointsman_core::model::prompt::Prompt;
 use pointsman_core::model::reject::Reject;
-use pointsman_core::model::request::InferenceRequest;
 use pointsman_http::Frames;
-use pointsman_wire::extproc::answer::{Part, REQUEST_BODY, Route, go_on, refusal, response_head};
-use pointsman_wire::extproc::body::{Claim, NO_MODEL, claim, read};
+use pointsman_wire::extproc::answer::{Part, REQUEST_BODY, Route, go_on, refusal};
 use pointsman_wire::extproc::grpc::Outbox;
-use pointsman_wire::extproc::head::{RequestHead, ResponseHead};
-use pointsman_wire::extproc::hint::{Subset, served};
+use pointsman_wire::extproc::head::RequestHead;
+use pointsman_wire::extproc::hint::{Served, Subset};
 use pointsman_wire::extproc::messages::{
     HttpBody, HttpHeaders, Metadata, ProcessingRequest, Request,
 };
 use pointsman_wire::extproc::mode::{BodyMode, Modes};
-use pointsman_wire::extproc::rewrite::with_model;
+use pointsman_wire::request::vllm_grpc::Call;
 use pointsman_wire::status::{PickerRefusal, openai_error, reference_error};
 
 use crate::door::extproc::reply::{Reply, joined, send_on};
-use crate::door::extproc::routing::{self, destination, route, to};
+use crate::door::extproc::routing::to;
 use crate::door::extproc::settings::{ErrorFormat, Settings};
 use crate::door::headers::valid_request_id;
-use crate::exchange::{self, Exchange};
+use crate::door::render::Rendered;
+use crate::exchange::Exchange;
 use crate::handoff::unique::Unique;
 use crate::router::Lane;
 
@@ -56,6 +56,17 @@ pub enum Turn {
     Close,
 }
 
+/// What a request waits for.
+pub enum Answer {
+    /// Whether it is let in.
+    Admission(Result<Permit, Reject>),
+    /// Its prompt as token ids, if they could be had.
+    Tokens(Option<Rendered>),
+}
+
+/// A question that is not answered yet.
+pub type Question = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 /// Where the request stands.
 #[derive(Default)]
 #[allow(clippy::large_enum_variant)] // one per stream, and a box would be one more allocation for each
@@ -66,7 +77,7 @@ enum Asking {
         head: RequestHead,
         frames: Frames,
     },
-    /// Whole, and waiting to be let in.
+    /// Whole, and waiting for an [`Answer`].
     Waiting {
         head: RequestHead,
         frames: Frames,
@@ -103,15 +114,21 @@ pub struct Conversation {
     settings: Arc<Settings>,
     modes: Option<Modes>,
     subset: Option<Subset>,
-    served: Option<SocketAddr>,
+    served: Served,
     asking: Asking,
     exchange: Option<Exchange>,
-    /// The question whether the request is let in.
-    waiting: Option<exchange::Asking>,
-    /// Whether it has been asked already.
+    /// The question that the request waits for.
+    waiting: Option<Question>,
+    /// Whether it has asked to be let in.
     arrived: bool,
+    /// The prompt's token ids from a server, once one has been asked.
+    rendered: Option<Option<Rendered>>,
+    /// The call over gRPC that the request is.
+    call: Option<Call>,
     /// What plugins put on the client's answer.
     marks: Vec<(String, String)>,
+    /// The request's place in a trace, for the endpoint.
+    traceparent: Option<String>,
     /// An id that the request did not have, for the client's answer.
     given_id: Option<String>,
     streamed: bool,
@@ -128,12 +145,15 @@ impl Conversation {
             settings,
             modes: None,
             subset: None,
-            served: None,
+            served: Served::default(),
             asking: Asking::New,
             exchange: None,
             waiting: None,
             arrived: false,
+            rendered: None,
+            call: None,
             marks: Vec::new(),
+            traceparent: None,
             given_id: None,
             streamed: false,
             names: None,
@@ -178,12 +198,12 @@ impl Conversation {
     }
 
     /// The question that is to be answered before anything else is taken in.
-    pub fn waiting(&mut self) -> Option<&mut exchange::Asking> {
+    pub fn waiting(&mut self) -> Option<&mut Question> {
         self.waiting.as_mut()
     }
 
     /// Goes on with the answer to [`Conversation::waiting`].
-    pub fn let_in(&mut self, answer: Result<Permit, Reject>, out: &mut Outbox) -> Turn {
+    pub fn answered(&mut self, answer: Answer, out: &mut Outbox) -> Turn {
         self.waiting = None;
         let Asking::Waiting {
             head,
@@ -195,9 +215,10 @@ impl Conversation {
             return Turn::GoOn;
         };
         match (answer, &mut self.exchange) {
-            (Ok(permit), Some(exchange)) => exchange.admitted(permit),
-            (Err(reject), _) => return self.refuse(&reject, out),
-            (Ok(_), None) => return Turn::Close,
+            (Answer::Tokens(tokens), _) => self.rendered = Some(tokens),
+            (Answer::Admission(Ok(permit)), Some(exchange)) => exchange.admitted(permit),
+            (Answer::Admission(Err(reject)), _) => return self.refuse(&reject, out),
+            (Answer::Admission(Ok(_)), None) => return Turn::Close,
         }
         self.decide(head, frames, extent, mode, out)
     }
@@ -206,7 +227,7 @@ impl Conversation {
         if metadata.filter_metadata.is_empty() {
             return;
         }
-        self.served = served(metadata).or(self.served);
+        self.served.note(metadata);
         if undecided
             && self.settings.subset_hint
             && let Some(subset) = Subset::of(metadata)
@@ -222,6 +243,8 @@ impl Conversation {
         self.names = None;
         self.waiting = None;
         self.arrived = false;
+        self.rendered = None;
+        self.call = None;
         self.marks = Vec::new();
         let read = RequestHead::of(head.headers);
         self.begin(&read);
@@ -257,7 +280,8 @@ impl Conversation {
             None => Some(Unique::draw(&mut self.lane.scratch.lock().rng).dashed()),
         };
         let id = id.as_deref().or(self.given_id.as_deref());
-        let exchange = Exchange::begin(&self.lane, DOOR, id.unwrap_or_default(), &head.path());
+        let mut exchange = Exchange::begin(&self.lane, DOOR, id.unwrap_or_default(), &head.path());
+        self.traceparent = exchange.trace(Headers::of(head));
         self.exchange = Some(exchange);
     }
 
@@ -337,6 +361,7 @@ impl Conversation {
         self.asking = Asking::Answered;
         let route = Route {
             request_id: self.given_id.clone(),
+            traceparent: self.traceparent.clone(),
             unwanted: head.unwanted,
             ..to(&plan, &snapshot.endpoints[row])
         };
@@ -416,138 +441,6 @@ impl Conversation {
         Turn::GoOn
     }
 
-    /// Reads the body and chooses; `None` where the request has to wait to be let in.
-    fn look_into(
-        &mut self,
-        head: &RequestHead,
-        frames: &Frames,
-        extent: Extent,
-    ) -> Result<Option<Decided>, Reject> {
-        let Some(exchange) = &self.exchange else {
-            return Err(Reject::Internal("no way on".to_owned()));
-        };
-        let plan = Arc::clone(exchange.plan());
-        let unread = |route: Option<Route>, aside: bool| {
-            route.map(|route| Decided {
-                route,
-                changed: None,
-                aside,
-            })
-        };
-        let bytes = frames.len();
-        if extent == Extent::Unread {
-            let route = self.choose(head, bytes, InferenceRequest::default())?;
-            return Ok(unread(route, false));
-        }
-        let kind = match claim(&head.path(), &plan.parsers).map_err(Reject::Malformed)? {
-            Claim::Read(kind) => kind,
-            claim => {
-                let route = self.choose(head, bytes, InferenceRequest::default())?;
-                return Ok(unread(route, claim == Claim::Aside));
-            }
-        };
-        let facts = match read(kind, frames.as_slice()) {
-            Ok(facts) => facts,
-            // The beginning of a body is no JSON; it goes where there is least to do.
-            Err(_) if extent == Extent::Beginning => {
-                let route = self.choose(head, bytes, InferenceRequest::default())?;
-                return Ok(unread(route, false));
-            }
-            Err(why) => return Err(Reject::Malformed(why)),
-        };
-        let model = head.rewrite().unwrap_or(&facts.model);
-        if model.is_empty() {
-            return Err(Reject::Malformed(NO_MODEL.to_owned()));
-        }
-        self.streamed = facts.stream;
-        let prompt = facts.prompt_view(frames.as_slice());
-        let request = InferenceRequest {
-            model,
-            prompt: Some(Prompt(&prompt)),
-            cache_salt: facts.cache_salt.as_deref().unwrap_or(""),
-            prompt_bytes: facts.prompt_bytes,
-            max_output_tokens: facts.max_tokens,
-            stream: facts.stream,
-            ..InferenceRequest::default()
-        };
-        let Some(route) = self.choose(head, bytes, request)? else {
-            return Ok(None);
-        };
-        let changed = (model != facts.model).then(|| {
-            if !facts.model.is_empty() {
-                self.names = Some((model.to_owned(), facts.model.to_string()));
-            }
-            with_model(frames.as_slice(), &facts.model_at, model)
-        });
-        Ok(Some(Decided {
-            route,
-            changed,
-            aside: false,
-        }))
-    }
-
-    /// Asks the picker; `None` where the request has to wait to be let in.
-    fn choose(
-        &mut self,
-        head: &RequestHead,
-        bytes: usize,
-        request: InferenceRequest<'_>,
-    ) -> Result<Option<Route>, Reject> {
-        let Some(exchange) = &mut self.exchange else {
-            return Err(Reject::Internal("no way on".to_owned()));
-        };
-        if let Some(subset) = &self.subset {
-            let anybody = !exchange.snapshot().is_empty();
-            exchange.narrow(|endpoint| subset.allows(endpoint.address));
-            // Waiting helps where a pool is empty, not where none of it may be picked.
-            if anybody && exchange.snapshot().is_empty() {
-                return Err(Reject::NoEndpoints);
-            }
-        }
-        let id = exchange.request_id().to_owned();
-        let request = InferenceRequest {
-            id: &id,
-            only_cached: head.only_cached,
-            headers: Headers::of(head),
-            ..request
-        };
-        if !self.arrived {
-            self.arrived = true;
-            match exchange.arrive(&request, bytes) {
-                Effect::Nothing => {}
-                Effect::AskAdmission => {
-                    self.waiting = exchange.asking(request.model);
-                    return Ok(None);
-                }
-                Effect::Reply(reject) => return Err(reject),
-                Effect::Forward { .. } | Effect::Note(_) => {
-                    return Err(Reject::Internal("no way on".to_owned()));
-                }
-            }
-        }
-        let (plan, snapshot) = (Arc::clone(exchange.plan()), Arc::clone(exchange.snapshot()));
-        let (mut told, marks) = (Route::default(), &mut self.marks);
-        let emit_scores = self.settings.emit_scores;
-        let effect = exchange.ready_and_look(&request, |table, effect| {
-            told = route(&plan, &snapshot, table, effect, emit_scores);
-            *marks = routing::marks(&plan, &snapshot, effect);
-        });
-        match effect {
-            Effect::Forward { .. } => {
-                told.request_id.clone_from(&self.given_id);
-                told.unwanted.clone_from(&head.unwanted);
-                Ok(Some(told))
-            }
-            // The room it was given went to somebody else.
-            Effect::AskAdmission => {
-                self.waiting = exchange.asking(request.model);
-                Ok(None)
-            }
-            Effect::Reply(reject) => Err(reject),
-            Effect::Note(_) | Effect::Nothing => Err(Reject::Internal("no way on".to_owned())),
-        }
-    }
-
     fn refuse(&mut self, reject: &Reject, out: &mut Outbox) -> Turn {
         self.asking = Asking::Answered;
         let Some(mut exchange) = self.exchange.take() else {
@@ -562,62 +455,6 @@ impl Conversation {
         out.message(&refusal(refused));
         Turn::Close
     }
-
-    fn response_head(&mut self, head: &HttpHeaders, mode: BodyMode, out: &mut Outbox) {
-        let read = ResponseHead::read(head.headers.as_ref());
-        if let Some(exchange) = &mut self.exchange {
-            if let Some(served) = self.served.take() {
-                serve_by(exchange, served);
-            }
-            exchange.head(read.status);
-        }
-        let reply = Reply::begin(&read, mode, self.streamed, self.names.as_ref());
-        let id = self
-            .exchange
-            .as_ref()
-            .map(|exchange| exchange.request_id())
-            .or(self.given_id.as_deref());
-        let id = id.filter(|id| read.request_id.as_deref() != Some(id.as_bytes()));
-        let loses_length = read.has_length && reply.changes_length() && !head.end_of_stream;
-        out.message(&response_head(id, loses_length, &self.marks));
-        self.reply = Some(reply);
-        if head.end_of_stream {
-            self.ended();
-        }
-    }
-
-    fn response_body(&mut self, piece: HttpBody, mode: BodyMode, out: &mut Outbox) {
-        // A buffered body comes in one piece, also when trailers follow that are not passed.
-        let whole = matches!(mode, BodyMode::Buffered { partial: false });
-        let (bytes, last) = (piece.body.len(), piece.end_of_stream || whole);
-        if let Some(exchange) = &mut self.exchange {
-            exchange.passed(bytes);
-        }
-        // A body without a head passes as it is.
-        let head = ResponseHead::default();
-        self.reply
-            .get_or_insert_with(|| Reply::begin(&head, mode, false, None))
-            .pass(piece, out);
-        if last {
-            self.ended();
-        }
-    }
-
-    fn response_trailers(&mut self, out: &mut Outbox) {
-        if let Some(reply) = &mut self.reply {
-            reply.trailers(out);
-        }
-        self.ended();
-        out.message(&go_on(Part::ResponseTrailers));
-    }
-
-    /// The answer came to its end: the endpoint is released.
-    fn ended(&mut self) {
-        let facts = self.reply.as_mut().map(Reply::finish).unwrap_or_default();
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.end(facts.usage, facts.id.as_deref());
-        }
-    }
 }
 
 impl Drop for Conversation {
@@ -626,21 +463,5 @@ impl Drop for Conversation {
         if self.reply.as_ref().is_some_and(Reply::is_unheard) {
             self.ended();
         }
-    }
-}
-
-/// The gateway says who served: if that is another one than the endpoint picked, it counts there from now on.
-fn serve_by(exchange: &mut Exchange, served: SocketAddr) {
-    let Some(picked) = exchange.row() else { return };
-    let (plan, snapshot) = (Arc::clone(exchange.plan()), Arc::clone(exchange.snapshot()));
-    let is_it = |row: usize| {
-        let endpoint = &snapshot.endpoints[row];
-        endpoint.address == served || destination(&plan, endpoint) == served.to_string()
-    };
-    if is_it(picked) {
-        return;
-    }
-    if let Some(other) = (0..snapshot.len()).find(|&row| is_it(row)) {
-        exchange.served_elsewhere(other);
     }
 }

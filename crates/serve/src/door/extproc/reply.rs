@@ -3,13 +3,16 @@
 use std::mem::take;
 
 use bytes::{Bytes, BytesMut};
-use pointsman_wire::extproc::answer::{PIECE, Part, RESPONSE_BODY, go_on, response_body};
+use pointsman_wire::extproc::answer::{
+    PIECE, Part, RESPONSE_BODY, go_on, response_body, response_piece,
+};
 use pointsman_wire::extproc::grpc::Outbox;
 use pointsman_wire::extproc::head::ResponseHead;
-use pointsman_wire::extproc::messages::HttpBody;
+use pointsman_wire::extproc::messages::{HttpBody, Struct};
 use pointsman_wire::extproc::mode::BodyMode;
 use pointsman_wire::extproc::rewrite::Renamer;
 use pointsman_wire::reply::{ReplyFacts, ReplyScanner};
+use pointsman_wire::request::vllm_grpc::Call;
 
 /// One answer.
 #[derive(Debug)]
@@ -43,6 +46,15 @@ impl Reply {
         }
     }
 
+    /// The answer of a call over gRPC.
+    pub fn of_call(call: Call, mode: BodyMode) -> Self {
+        Self {
+            mode,
+            scanner: Some(ReplyScanner::grpc(call)),
+            renamer: None,
+        }
+    }
+
     /// Whether its body does not come by here.
     pub fn is_unheard(&self) -> bool {
         self.mode == BodyMode::None
@@ -53,33 +65,40 @@ impl Reply {
         self.renamer.is_some() && self.mode == BodyMode::FullDuplex
     }
 
-    /// Passes a piece on.
-    pub fn pass(&mut self, piece: HttpBody, out: &mut Outbox) {
+    /// Looks at a piece.
+    pub fn see(&mut self, body: &Bytes) {
+        if let Some(scanner) = &mut self.scanner {
+            scanner.chunk(body);
+        }
+    }
+
+    /// Passes a piece on; `told` is what goes with it as metadata.
+    pub fn pass(&mut self, piece: HttpBody, told: Option<Struct>, out: &mut Outbox) {
         let HttpBody {
             body,
             end_of_stream,
         } = piece;
-        if let Some(scanner) = &mut self.scanner {
-            scanner.chunk(&body);
-        }
-        match (self.mode, &mut self.renamer) {
-            (BodyMode::FullDuplex, None) => pieces(&body, end_of_stream, out),
+        let mut answer = match (self.mode, &mut self.renamer) {
+            (BodyMode::FullDuplex, None) => return pieces(&body, end_of_stream, told, out),
             (BodyMode::FullDuplex, Some(renamer)) => {
                 let body = renamer.pass(body, end_of_stream);
                 if !body.is_empty() || end_of_stream {
-                    pieces(&body, end_of_stream, out);
+                    pieces(&body, end_of_stream, told, out);
                 }
+                return;
             }
             (BodyMode::Buffered { .. }, Some(renamer)) => {
                 let renamed = renamer.pass(body.clone(), true);
                 if renamed == body {
-                    out.message(&go_on(Part::ResponseBody));
+                    go_on(Part::ResponseBody)
                 } else {
-                    out.message(&response_body(renamed));
+                    response_body(renamed)
                 }
             }
-            _ => out.message(&go_on(Part::ResponseBody)),
-        }
+            _ => go_on(Part::ResponseBody),
+        };
+        answer.dynamic_metadata = told;
+        out.message(&answer);
     }
 
     /// Trailers end the answer: what was held back goes on.
@@ -87,7 +106,7 @@ impl Reply {
         if let (BodyMode::FullDuplex, Some(renamer)) = (self.mode, &mut self.renamer) {
             let rest = renamer.pass(Bytes::new(), true);
             if !rest.is_empty() {
-                pieces(&rest, false, out);
+                pieces(&rest, false, None, out);
             }
         }
     }
@@ -100,12 +119,15 @@ impl Reply {
     }
 }
 
-fn pieces(body: &Bytes, end_of_stream: bool, out: &mut Outbox) {
+fn pieces(body: &Bytes, end_of_stream: bool, told: Option<Struct>, out: &mut Outbox) {
     let mut rest = body.clone();
     while rest.len() > PIECE {
         out.piece(RESPONSE_BODY, &[rest.split_to(PIECE)], false);
     }
-    out.piece(RESPONSE_BODY, &[rest], end_of_stream);
+    match told {
+        None => out.piece(RESPONSE_BODY, &[rest], end_of_stream),
+        Some(told) => out.message(&response_piece(rest, end_of_stream, told)),
+    }
 }
 
 /// Sends a request's body on, in pieces of [`PIECE`] bytes that are put together from its frames.

@@ -1,11 +1,14 @@
 //! From a decision to what the gateway is told: destination, fallbacks, prefiller, rank, scores.
 
+use std::collections::BTreeMap;
+
 use pointsman_core::contract::table::Table;
-use pointsman_core::exchange::event::Effect;
+use pointsman_core::exchange::event::{Effect, Usage};
 use pointsman_core::model::endpoint::Endpoint;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::schedule::plan::{Part, Plan};
 use pointsman_wire::extproc::answer::Route;
+use pointsman_wire::extproc::messages::{Struct, Value};
 
 /// The address that a request for `endpoint` is sent to: its own, or the first rank's.
 pub fn destination(plan: &Plan, endpoint: &Endpoint) -> String {
@@ -86,6 +89,22 @@ pub fn marks(plan: &Plan, snapshot: &Snapshot, effect: &Effect) -> Vec<(String, 
             Some((announcer.header().to_owned(), text))
         })
         .collect()
+}
+
+/// What the plan's plugins tell the gateway of an answer with this usage, by namespace.
+pub fn reported(plan: &Plan, usage: &Usage) -> Option<Struct> {
+    let mut all: BTreeMap<&str, Struct> = BTreeMap::new();
+    for reporter in &plan.reporters {
+        if let Some(number) = reporter.plugin.number(usage) {
+            let (namespace, name) = reporter.plugin.place();
+            let told = all.entry(namespace).or_default();
+            let number = Value::number(number as f64);
+            told.fields.insert(name.to_owned(), number);
+        }
+    }
+    let told = all.into_iter();
+    let told = Struct::of(told.map(|(namespace, told)| (namespace, Value::object(told))));
+    (!told.fields.is_empty()).then_some(told)
 }
 
 /// To one endpoint, whoever chose it.

@@ -21,6 +21,8 @@ pub struct Settings {
     pub emit_scores: bool,
     /// Whether the gateway may narrow the candidates.
     pub subset_hint: bool,
+    /// Whether streams are counted and timed.
+    pub stream_metrics: bool,
     /// Largest request body in bytes.
     pub max_body: usize,
     /// Largest message that is taken, in bytes.
@@ -34,6 +36,7 @@ impl Default for Settings {
             error_format: ErrorFormat::default(),
             emit_scores: false,
             subset_hint: true,
+            stream_metrics: false,
             max_body: 32 << 20,
             max_message: 4 << 20,
             open: AtomicUsize::new(0),

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use hyper::body::Incoming;
+use pointsman_core::time::Tick;
 use pointsman_http::BodyError;
 use pointsman_wire::extproc::frame_fault::Code;
 use pointsman_wire::extproc::grpc::{Deframer, Outbox};
@@ -21,6 +22,7 @@ use prost::Message;
 
 use crate::door::extproc::conversation::{Conversation, Turn};
 use crate::door::extproc::settings::Settings;
+use crate::router::Lane;
 
 /// One stream.
 pub struct Stream {
@@ -34,18 +36,24 @@ pub struct Stream {
     end: Option<(Code, String)>,
     over: bool,
     settings: Arc<Settings>,
+    lane: Arc<Lane>,
+    opened: Tick,
+    /// The code that it ended with.
+    code: Option<Code>,
 }
 
 impl Stream {
-    /// A conversation with the sender of `incoming`, which may compress its messages where it announced `gzip`.
-    pub fn new(
-        incoming: Incoming,
-        gzip: bool,
-        conversation: Conversation,
-        settings: Arc<Settings>,
-    ) -> Self {
+    /// A conversation on this lane with the sender of `incoming`, which may compress its messages where it announced `gzip`.
+    pub fn new(incoming: Incoming, gzip: bool, lane: Arc<Lane>, settings: Arc<Settings>) -> Self {
         settings.opened();
+        if settings.stream_metrics {
+            lane.cells.streams.opened.add(1);
+        }
+        let conversation = Conversation::new(Arc::clone(&lane), Arc::clone(&settings));
         Self {
+            opened: lane.router.clock.now(),
+            code: None,
+            lane,
             incoming: Some(incoming),
             deframer: Deframer::new(settings.max_message, gzip),
             conversation: Some(conversation),
@@ -90,6 +98,7 @@ impl Stream {
 
     /// What is in the outbox still goes out; then the stream ends.
     fn finish(&mut self, code: Code, why: String) {
+        self.code = Some(code);
         self.end = Some((code, why));
         self.conversation = None;
     }
@@ -124,7 +133,7 @@ impl http_body::Body for Stream {
             if let Some(waiting) = this.conversation.as_mut().and_then(Conversation::waiting) {
                 let answer = ready!(waiting.as_mut().poll(cx));
                 let conversation = this.conversation.as_mut();
-                match conversation.map(|c| c.let_in(answer, &mut this.out)) {
+                match conversation.map(|c| c.answered(answer, &mut this.out)) {
                     Some(Turn::Close) => this.finish(Code::Ok, String::new()),
                     Some(Turn::GoOn) | None => this.talk(),
                 }
@@ -154,6 +163,12 @@ impl http_body::Body for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.settings.closed();
+        if self.settings.stream_metrics {
+            let router = &self.lane.router;
+            let took = router.clock.now().since(self.opened);
+            let streams = &self.lane.cells.streams;
+            streams.end(self.code, took.as_secs_f64());
+        }
     }
 }
 

@@ -2,6 +2,34 @@
 
 use crate::metrics::family::Family;
 
+/// CPU time of the process.
+pub static CPU: Family = Family::counter(
+    "process_cpu_seconds_total",
+    &[],
+    "CPU time of the process, user and system.",
+);
+
+/// Memory of the process.
+pub static MEMORY: Family = Family::gauge(
+    "process_resident_memory_bytes",
+    &[],
+    "Resident memory of the process.",
+);
+
+/// File descriptors of the process.
+pub static DESCRIPTORS: Family = Family::gauge(
+    "process_open_fds",
+    &[],
+    "Open file descriptors of the process.",
+);
+
+/// Start of the process.
+pub static STARTED: Family = Family::gauge(
+    "process_start_time_seconds",
+    &[],
+    "When the process started, in seconds since 1970.",
+);
+
 /// Decisions that ended in a pick.
 pub static DECISIONS: Family = Family::counter(
     "pointsman_decisions_total",
@@ -28,6 +56,20 @@ pub static SERVED_ELSEWHERE: Family = Family::counter(
     "pointsman_served_elsewhere_total",
     &[],
     "Requests that the gateway in front of the picker sent to another endpoint than the one picked.",
+);
+
+/// Prompts that a server was asked to turn into token ids.
+pub static RENDERS: Family = Family::counter(
+    "pointsman_renders_total",
+    &["result"],
+    "Prompts that a server was asked to turn into token ids: told, or failed.",
+);
+
+/// Spans of traced requests.
+pub static SPANS: Family = Family::counter(
+    "pointsman_spans_total",
+    &["result"],
+    "Spans of traced requests: sent to the collector, failed to be sent, or dropped because too many waited.",
 );
 
 /// Log lines not written because of rate or a full queue.
@@ -89,7 +131,6 @@ pub static PLAN_INFO: Family = Family::gauge(
         "reason",
         "hash",
         "staleness",
-        "reason",
     ],
     "The plan in force; always 1.",
 );

@@ -4,12 +4,11 @@
 //!
 //! | part | tokens |
 //! |---|---|
-//! | image | width × height / 1024; the size out of an inline PNG, GIF or JPEG, else 640 × 360 |
-//! | video | 20 frames of 640 × 360 / 1024 |
+//! | image | as the rules say, by the size out of an inline PNG, GIF or JPEG, if there is one |
+//! | video | as the rules say |
 //! | audio | 14 + 12.5 per second; the length of an inline WAV, of other data at 16,000 bytes a second, else 10 s |
 //!
-//! These are the reference's defaults; the headers and settings by which it can be told other values are not
-//! read here.
+//! The rules (`core/model/assets.rs`) are the reference's defaults unless the plan or the request says otherwise.
 
 use std::ops::ControlFlow;
 
@@ -19,10 +18,6 @@ use crate::json::text::Str;
 use crate::request::prompt_view::outlet::{Flow, Outlet, Sink};
 use crate::request::prompt_view::string::text;
 
-/// Pixels for which a token is spent.
-const PIXELS: u64 = 1024;
-const DEFAULT_PIXELS: u64 = 640 * 360;
-const VIDEO_FRAMES: u64 = 10 * 2;
 const AUDIO_OVERHEAD: u64 = 14;
 const AUDIO_TOKENS_PER_SECOND: f64 = 12.5;
 const AUDIO_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -39,11 +34,11 @@ pub(crate) fn image<F: AsRef<[u8]>>(
     out: &mut Outlet<'_>,
 ) -> Flow {
     let seen = look(frames, [url, None])?;
-    let pixels = seen.payload("data:image/").and_then(|payload| {
+    let size = seen.payload("data:image/").and_then(|payload| {
         let (width, height) = picture_size(&decoded(payload, HEAD))?;
-        (width > 0 && height > 0).then_some(u64::from(width) * u64::from(height))
+        (width > 0 && height > 0).then_some((width, height))
     });
-    put(seen.hash, pixels.unwrap_or(DEFAULT_PIXELS) / PIXELS, out)
+    put(seen.hash, out.rules.image.tokens(size), out)
 }
 
 /// A video that is referred to.
@@ -53,7 +48,7 @@ pub(crate) fn video<F: AsRef<[u8]>>(
     out: &mut Outlet<'_>,
 ) -> Flow {
     let seen = look(frames, [url, None])?;
-    put(seen.hash, VIDEO_FRAMES * (DEFAULT_PIXELS / PIXELS), out)
+    put(seen.hash, out.rules.video.tokens(), out)
 }
 
 /// A recording that is referred to.

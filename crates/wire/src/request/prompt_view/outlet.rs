@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use pointsman_core::model::assets::AssetRules;
 use pointsman_core::model::prompt::Piece;
 
 use crate::json::fault::JsonFault;
@@ -33,6 +34,8 @@ pub(crate) struct Outlet<'t> {
     written: usize,
     /// Images, videos and recordings so far.
     assets: u32,
+    /// What they count for.
+    pub(crate) rules: AssetRules,
 }
 
 impl<'t> Outlet<'t> {
@@ -43,6 +46,7 @@ impl<'t> Outlet<'t> {
             filled: 0,
             written: 0,
             assets: 0,
+            rules: AssetRules::default(),
         }
     }
 

@@ -1,0 +1,18 @@
+//! Why what a TLS server is given cannot be used.
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The text holds no certificate, or a garbled one.
+    #[error("no usable certificate: {0}")]
+    Certificate(String),
+    /// The text holds no private key, or a garbled one.
+    #[error("no usable private key: {0}")]
+    Key(String),
+    /// The text holds no authority of clients, or a garbled one.
+    #[error("no usable authority of clients: {0}")]
+    Authority(String),
+    /// The two do not belong together, or their kind is not known.
+    #[error("certificate and key cannot be used: {0}")]
+    Pair(String),
+}

@@ -1,0 +1,3 @@
+//! Plugins that look at a request's headers before anything else does.
+
+pub mod agent_identity;
