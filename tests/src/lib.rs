@@ -34,4 +34,6 @@ pub mod answer;
 
 pub mod scratch;
 
+pub mod operator_cases;
+
 pub mod use_graph;

@@ -21,10 +21,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["core", "plugins", "wire", "http"]),
     ("bench", &[]),
     ("cluster", &[]),
+    ("operator", &["core", "cluster"]),
     (
         "pointsman",
         &[
-            "core", "plugins", "wire", "http", "feeds", "serve", "sim", "bench",
+            "core", "plugins", "wire", "http", "feeds", "serve", "sim", "bench", "cluster",
+            "operator",
         ],
     ),
 ];
