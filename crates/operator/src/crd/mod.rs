@@ -193,6 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn the_file_that_is_installed_is_this() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../deploy/operator/crds.yaml"
+        );
+        let all = definitions();
+        let text = crate::render::text(
+            all.iter().map(|one| (one, None)),
+            crate::render::Format::Yaml,
+        );
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            text,
+            "write it again: pointsman crds > deploy/operator/crds.yaml"
+        );
+    }
+
+    #[test]
     fn columns_of_the_original_are_kept() {
         let theirs = original("simulatordeployments");
         let ours = &definitions()[1];

@@ -1,4 +1,4 @@
-//! Kubernetes Events on custom resources. Equal ones are counted, not repeated.
+//! Kubernetes Events on custom resources. Equal ones about the same object are counted, not repeated.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::crd::API_VERSION;
 use crate::desired::child::MANAGER;
-use crate::operate::store::CustomKey;
+use crate::operate::store::{CustomKey, ObjectKey};
 
 /// Longest text of an event.
 const LONGEST: usize = 1000;
@@ -15,6 +15,15 @@ const LONGEST: usize = 1000;
 /// Writes events.
 pub(crate) struct Events {
     recorder: Recorder,
+}
+
+/// What an event says.
+pub(crate) struct Said<'a> {
+    pub(crate) warning: bool,
+    pub(crate) reason: &'a str,
+    pub(crate) text: String,
+    /// The object that it is about, beside the custom resource.
+    pub(crate) about: Option<&'a ObjectKey>,
 }
 
 impl Events {
@@ -29,21 +38,11 @@ impl Events {
     }
 
     /// Tells of something that was done, or of why it was not. An event that cannot be written is no reason to stop.
-    pub(crate) async fn tell(
-        &self,
-        key: &CustomKey,
-        object: &Value,
-        warning: bool,
-        reason: &str,
-        text: String,
-    ) {
-        let mut note = text;
+    pub(crate) async fn tell(&self, key: &CustomKey, object: &Value, said: Said<'_>) {
+        let mut note = said.text;
         if note.len() > LONGEST {
-            let cut = (0..=LONGEST)
-                .rev()
-                .find(|at| note.is_char_boundary(*at))
-                .unwrap_or(0);
-            note.truncate(cut);
+            let cut = (0..=LONGEST).rev().find(|at| note.is_char_boundary(*at));
+            note.truncate(cut.unwrap_or(0));
         }
         let regarding = ObjectReference {
             api_version: Some(API_VERSION.to_owned()),
@@ -53,16 +52,23 @@ impl Events {
             uid: object["metadata"]["uid"].as_str().map(str::to_owned),
             ..ObjectReference::default()
         };
+        let secondary = said.about.map(|about| ObjectReference {
+            api_version: Some(about.kind.api_version()),
+            kind: Some(about.kind.kind.to_owned()),
+            namespace: Some(about.namespace.clone()),
+            name: Some(about.name.clone()),
+            ..ObjectReference::default()
+        });
         let event = Event {
-            type_: if warning {
+            type_: if said.warning {
                 EventType::Warning
             } else {
                 EventType::Normal
             },
-            reason: reason.to_owned(),
+            reason: said.reason.to_owned(),
             note: Some(note),
             action: "Reconcile".to_owned(),
-            secondary: None,
+            secondary,
         };
         let _ = self.recorder.publish(&event, &regarding).await;
     }

@@ -20,4 +20,5 @@ pub mod run;
 pub(crate) mod seen;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod verdict;
 pub(crate) mod watching;

@@ -13,12 +13,13 @@ use crate::operate::api::{Failure, Server, custom_resource};
 use crate::operate::apply::{Done, apply, hash_of};
 use crate::operate::claim::{Claim, claim};
 use crate::operate::cleanup::{delete, finalizer_patch, has_finalizer, keeps_children, release};
-use crate::operate::events::Events;
+use crate::operate::events::{Events, Said};
 use crate::operate::facts;
 use crate::operate::pods::Pods;
-use crate::operate::seen::{Sights, look};
-use crate::operate::status::{ChildState, Condition, State, accepted, applied, conditions};
+use crate::operate::seen::look;
+use crate::operate::status::{ChildState, Condition, State, accepted, conditions};
 use crate::operate::store::{CustomKey, ObjectKey};
+use crate::operate::verdict::{install_conditions, simulator_conditions};
 use crate::operate::watching::{Scope, Shared};
 use crate::spec::invalid::Invalid;
 use crate::spec::meta::Identity;
@@ -383,22 +384,28 @@ impl Reconciler {
     }
 
     async fn tell(&self, subject: &Subject<'_>, child: &Child, done: Done) {
-        let what = format!("{} {}/{}", child.kind.kind, child.namespace, child.name);
+        let key = key_of(child);
         let (reason, text) = match done {
             Done::Nothing => return,
-            Done::Created => ("Created", what),
-            Done::Updated(places) => ("Updated", format!("{what}: {places}")),
+            Done::Created => ("Created", words(&key)),
+            Done::Updated(places) => ("Updated", format!("{}: {places}", words(&key))),
             Done::Corrected(who, places) => {
                 self.server.counts.corrected(child.kind.kind);
-                (
-                    "DriftCorrected",
-                    format!("{what}: {who} had changed {places}"),
-                )
+                let text = format!("{}: {who} had changed {places}", words(&key));
+                ("DriftCorrected", text)
             }
         };
-        self.events
-            .tell(subject.key, &subject.object, false, reason, text)
-            .await;
+        self.note(subject, reason, text, &key).await;
+    }
+
+    async fn note(&self, subject: &Subject<'_>, reason: &str, text: String, about: &ObjectKey) {
+        let said = Said {
+            warning: false,
+            reason,
+            text,
+            about: Some(about),
+        };
+        self.events.tell(subject.key, &subject.object, said).await;
     }
 
     /// Warns once of the same thing.
@@ -406,9 +413,13 @@ impl Reconciler {
         let said = format!("{reason} {text}");
         if self.warned.get(subject.key) != Some(&said) {
             self.warned.insert(subject.key.clone(), said);
-            self.events
-                .tell(subject.key, &subject.object, true, reason, text.to_owned())
-                .await;
+            let said = Said {
+                warning: true,
+                reason,
+                text: text.to_owned(),
+                about: None,
+            };
+            self.events.tell(subject.key, &subject.object, said).await;
         }
     }
 
@@ -440,12 +451,7 @@ impl Reconciler {
             let is_mine = |object: &Value| self.claims(subject, object);
             match delete(&self.server, &self.shared.store, &key, is_mine).await {
                 Ok(false) => {}
-                Ok(true) => {
-                    let text = format!("{} {}/{}", key.kind.kind, key.namespace, key.name);
-                    self.events
-                        .tell(subject.key, &subject.object, false, "Pruned", text)
-                        .await;
-                }
+                Ok(true) => self.note(subject, "Pruned", words(&key), &key).await,
                 Err(failure) => left.push(ChildState {
                     kind: key.kind,
                     namespace: key.namespace,
@@ -586,6 +592,10 @@ impl Reconciler {
     }
 }
 
+fn words(key: &ObjectKey) -> String {
+    format!("{} {}/{}", key.kind.kind, key.namespace, key.name)
+}
+
 fn key_of(child: &Child) -> ObjectKey {
     ObjectKey {
         kind: child.kind,
@@ -612,72 +622,6 @@ fn recorded(custom: &Value) -> BTreeMap<ObjectKey, String> {
             (word("state") != "Skipped").then(|| (key, word("hash").to_owned()))
         })
         .collect()
-}
-
-fn install_conditions(states: &[ChildState], sights: Sights) -> Vec<Condition> {
-    let applied = applied(states);
-    let ready = match applied.holds() {
-        true => Condition::new(
-            "Ready",
-            Some(true),
-            "Reconciled",
-            "SchedulerInstall resources are ready",
-        ),
-        false => Condition::new(
-            "Ready",
-            Some(false),
-            applied.reason.clone(),
-            &applied.message,
-        ),
-    };
-    let against = sights
-        .conditions
-        .iter()
-        .find(|condition| !condition.holds())
-        .or(Some(&ready).filter(|ready| !ready.holds()));
-    let available = match against {
-        None => Condition::new(
-            "Available",
-            Some(true),
-            "Available",
-            "everything that is asked for runs",
-        ),
-        Some(other) => Condition::new(
-            "Available",
-            Some(false),
-            other.reason.clone(),
-            format!("{}: {}", other.kind, other.message),
-        ),
-    };
-    let mut all = vec![ready, accepted(None), applied];
-    all.extend(sights.conditions);
-    all.push(available);
-    all
-}
-
-fn simulator_conditions(states: &[ChildState], pods_ready: bool) -> Vec<Condition> {
-    let applied = applied(states);
-    let ready = match (applied.holds(), pods_ready) {
-        (false, _) => Condition::new(
-            "Ready",
-            Some(false),
-            applied.reason.clone(),
-            &applied.message,
-        ),
-        (true, true) => Condition::new(
-            "Ready",
-            Some(true),
-            "DeploymentReady",
-            "Simulator deployment is ready",
-        ),
-        (true, false) => Condition::new(
-            "Ready",
-            Some(false),
-            "DeploymentNotReady",
-            "Waiting for pods to be ready",
-        ),
-    };
-    vec![ready, accepted(None), applied]
 }
 
 /// The time as conditions tell it.
