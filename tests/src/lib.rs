@@ -38,4 +38,6 @@ pub mod charts;
 
 pub mod scratch;
 
+pub mod operator_cases;
+
 pub mod use_graph;

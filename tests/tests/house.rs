@@ -22,10 +22,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &[]),
     ("cluster", &[]),
     ("topo", &[]),
+    ("operator", &["core", "cluster"]),
     (
         "pointsman",
         &[
             "core", "plugins", "wire", "http", "feeds", "serve", "sim", "bench", "cluster", "topo",
+            "operator",
         ],
     ),
 ];

@@ -5,7 +5,7 @@
 
 mod flags;
 mod metric_names;
-mod values;
+pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,13 @@
 //! The commands, one file each, and the choice among them.
 
+mod crds;
 mod dashes;
 mod epp;
 mod explain;
 mod gateway;
+mod operator;
 mod proxy;
+mod render;
 mod replay;
 mod scan;
 mod sim;
@@ -26,6 +29,9 @@ Examples:
   pointsman epp --config-file epp.yaml                  the picker that a gateway asks (ext_proc)
   pointsman proxy --kind fs --prefill http://p:8000 --decode http://d:8000
   pointsman sim --model my-model --port 8000            one simulated model server
+  pointsman operator --leader-elect                     keeps what custom resources ask for
+  pointsman crds | kubectl apply --server-side -f -     the operator's custom resource definitions
+  pointsman render install.yaml                         the objects that a SchedulerInstall stands for
   pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
   pointsman verify                                      proves that the running gateway works, or says why not
   pointsman explain                                     why the latest request went where it went
@@ -55,6 +61,12 @@ enum Command {
     Proxy(proxy::Args),
     /// Run one simulated model server.
     Sim(sim::Args),
+    /// Run the operator: keep what SchedulerInstalls and SimulatorDeployments ask for.
+    Operator(operator::Args),
+    /// Print the operator's custom resource definitions.
+    Crds(crds::Args),
+    /// Print the objects that custom resources stand for, without a cluster.
+    Render(render::Args),
     /// Check configurations and route files, and show the plan that they mean.
     Validate(validate::Args),
     /// Prove a running gateway, or say what is wrong and what mends it.
@@ -90,6 +102,9 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Epp(args) => epp::run(args).map(good),
         Command::Proxy(args) => proxy::run(args).map(good),
         Command::Sim(args) => sim::run(args).map(good),
+        Command::Operator(args) => operator::run(&args).map(good),
+        Command::Crds(args) => crds::run(&args).map(good),
+        Command::Render(args) => render::run(&args).map(good),
         Command::Validate(args) => validate::run(args).map(good),
         Command::Verify(args) => verify::run(args),
         Command::Explain(args) => explain::run(args).map(good),

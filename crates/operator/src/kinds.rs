@@ -1,0 +1,127 @@
+//! The kinds of objects that stand for a custom resource.
+
+/// A kind as the API server serves it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// The API group; empty for the core.
+    pub group: &'static str,
+    /// The version that is written.
+    pub version: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// Its name in paths.
+    pub plural: &'static str,
+    /// Whether every API server has it.
+    pub built_in: bool,
+}
+
+impl Kind {
+    /// Group and version, as objects name them.
+    pub fn api_version(&self) -> String {
+        match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+
+    /// The name in messages, as `HTTPRoute.gateway.networking.k8s.io`.
+    pub fn full_name(&self) -> String {
+        match self.group {
+            "" => self.kind.to_owned(),
+            group => format!("{}.{group}", self.kind),
+        }
+    }
+}
+
+const fn built_in(
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+) -> Kind {
+    Kind {
+        group,
+        version,
+        kind,
+        plural,
+        built_in: true,
+    }
+}
+
+const fn added(
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+) -> Kind {
+    Kind {
+        group,
+        version,
+        kind,
+        plural,
+        built_in: false,
+    }
+}
+
+pub(crate) static SERVICE_ACCOUNT: Kind = built_in("", "v1", "ServiceAccount", "serviceaccounts");
+pub(crate) static ROLE: Kind = built_in("rbac.authorization.k8s.io", "v1", "Role", "roles");
+pub(crate) static ROLE_BINDING: Kind = built_in(
+    "rbac.authorization.k8s.io",
+    "v1",
+    "RoleBinding",
+    "rolebindings",
+);
+pub(crate) static CONFIG_MAP: Kind = built_in("", "v1", "ConfigMap", "configmaps");
+pub(crate) static DEPLOYMENT: Kind = built_in("apps", "v1", "Deployment", "deployments");
+pub(crate) static SERVICE: Kind = built_in("", "v1", "Service", "services");
+pub(crate) static ENDPOINT_SLICE: Kind =
+    built_in("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
+pub(crate) static GATEWAY: Kind = added("gateway.networking.k8s.io", "v1", "Gateway", "gateways");
+pub(crate) static ROUTE: Kind = added("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
+pub(crate) static GRANT: Kind = added(
+    "gateway.networking.k8s.io",
+    "v1beta1",
+    "ReferenceGrant",
+    "referencegrants",
+);
+pub(crate) static DESTINATION_RULE: Kind = added(
+    "networking.istio.io",
+    "v1beta1",
+    "DestinationRule",
+    "destinationrules",
+);
+pub(crate) static ENVOY_FILTER: Kind = added(
+    "networking.istio.io",
+    "v1alpha3",
+    "EnvoyFilter",
+    "envoyfilters",
+);
+pub(crate) static POOL: Kind = added(
+    "inference.networking.k8s.io",
+    "v1",
+    "InferencePool",
+    "inferencepools",
+);
+
+/// All kinds, in the order in which they are written.
+pub static ALL: [&Kind; 13] = [
+    &SERVICE_ACCOUNT,
+    &ROLE,
+    &ROLE_BINDING,
+    &CONFIG_MAP,
+    &DEPLOYMENT,
+    &SERVICE,
+    &ENDPOINT_SLICE,
+    &GATEWAY,
+    &ROUTE,
+    &GRANT,
+    &DESTINATION_RULE,
+    &ENVOY_FILTER,
+    &POOL,
+];
+
+/// The kind of this group and name.
+pub fn find(group: &str, kind: &str) -> Option<&'static Kind> {
+    ALL.into_iter()
+        .find(|known| known.group == group && known.kind == kind)
+}

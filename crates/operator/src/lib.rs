@@ -1,0 +1,12 @@
+//! The operator: custom resources of `sim.llm-d.io`, the objects they stand for, and keeping those as asked.
+//!
+//! What should stand in the cluster is a pure function of a spec and a few facts ([`desired`]); rendering prints it,
+//! the rest of the crate makes it so.
+
+pub mod crd;
+pub mod desired;
+pub mod kinds;
+pub mod operate;
+pub mod render;
+pub mod spec;
+mod yaml;

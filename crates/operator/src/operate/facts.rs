@@ -1,0 +1,95 @@
+//! The few facts that only the cluster knows, gathered for one `SchedulerInstall`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::desired::{Address, Observed};
+use crate::kinds::{POOL, SERVICE};
+use crate::operate::pods::{Pods, Which};
+use crate::operate::store::{ObjectKey, Store};
+use crate::spec::install::{Backend, Install};
+
+/// The pods of the picker.
+pub(crate) fn picker_pods(install: &Install) -> Option<Which> {
+    let epp = install.epp.as_ref()?;
+    Some(Which {
+        namespace: install.scheduler_namespace.clone(),
+        selector: format!("app={}", epp.name),
+    })
+}
+
+/// Which pool this one picks from, as `(namespace, name)`.
+pub(crate) fn pool_of(install: &Install) -> Option<(String, String)> {
+    let routed = install
+        .routing
+        .as_ref()
+        .and_then(|routing| match &routing.backend {
+            Backend::Pool {
+                namespace, name, ..
+            } => Some((namespace.clone(), name.clone())),
+            Backend::Service => None,
+        });
+    let own = install.pool.as_ref().and(install.epp.as_ref());
+    routed.or_else(|| own.map(|epp| (epp.pool_namespace.clone(), epp.pool_name.clone())))
+}
+
+/// The pool, where it exists.
+pub(crate) fn pool(store: &Store, install: &Install) -> Option<Value> {
+    let (namespace, name) = pool_of(install)?;
+    store.object(&ObjectKey {
+        kind: &POOL,
+        namespace,
+        name,
+    })
+}
+
+/// The pods of a pool.
+pub(crate) fn pool_pods(pool: &Value) -> Option<Which> {
+    let labels = pool["spec"]["selector"]["matchLabels"].as_object()?;
+    let terms: Vec<String> = labels
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)))
+        .collect();
+    Some(Which {
+        namespace: pool["metadata"]["namespace"].as_str()?.to_owned(),
+        selector: terms.join(","),
+    })
+}
+
+/// All pods that this one asks about.
+pub(crate) fn questions(store: &Store, install: &Install) -> BTreeSet<Which> {
+    let of_pool = pool(store, install).as_ref().and_then(pool_pods);
+    picker_pods(install).into_iter().chain(of_pool).collect()
+}
+
+/// What rendering needs to know.
+pub(crate) fn observed(store: &Store, pods: &Pods, install: &Install) -> Observed {
+    let Some(epp) = &install.epp else {
+        return Observed::default();
+    };
+    let service = store.object(&ObjectKey {
+        kind: &SERVICE,
+        namespace: install.scheduler_namespace.clone(),
+        name: epp.name.clone(),
+    });
+    let epp_address = match service {
+        None => Address::Pending,
+        Some(service) => match service["spec"]["clusterIP"].as_str() {
+            None | Some("") => Address::Pending,
+            Some("None") => Address::Headless,
+            Some(ip) => Address::Ip(ip.to_owned()),
+        },
+    };
+    let seen = picker_pods(install)
+        .map(|which| pods.seen(&which))
+        .unwrap_or_default();
+    let epp_pods = seen
+        .into_iter()
+        .filter_map(|pod| Some((pod.address?, pod.ready)))
+        .collect();
+    Observed {
+        epp_address,
+        epp_pods,
+    }
+}

@@ -1,0 +1,24 @@
+//! Keeping the cluster as the custom resources ask: watch, compare, write what differs, say what became of it.
+//!
+//! Everything is level-triggered: an event only says which custom resource to look at again, and looking compares what
+//! should be there with what is. What is right costs no request.
+
+pub(crate) mod api;
+pub(crate) mod apply;
+pub(crate) mod claim;
+pub(crate) mod cleanup;
+pub mod counts;
+pub(crate) mod difference;
+pub(crate) mod events;
+pub(crate) mod facts;
+pub mod lead;
+pub(crate) mod pods;
+pub(crate) mod quantity;
+pub(crate) mod queue;
+pub(crate) mod reconcile;
+pub mod run;
+pub(crate) mod seen;
+pub(crate) mod status;
+pub(crate) mod store;
+pub(crate) mod verdict;
+pub(crate) mod watching;

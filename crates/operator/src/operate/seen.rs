@@ -1,0 +1,215 @@
+//! Conditions about what others do with the objects: whether the picker runs, the pool is found, the gateway serves.
+
+use serde_json::Value;
+
+use crate::kinds::{DEPLOYMENT, GATEWAY, POOL, ROUTE};
+use crate::operate::facts::{pool, pool_of, pool_pods};
+use crate::operate::pods::{Pods, Seen};
+use crate::operate::status::Condition;
+use crate::operate::store::ObjectKey;
+use crate::operate::watching::Shared;
+use crate::spec::install::Install;
+
+/// The label that the profile by backend goes by.
+const BACKEND_LABEL: &str = "llm-d.ai/kv-backend";
+
+/// Conditions of a `SchedulerInstall` that depend on others, and what two columns show.
+pub(crate) struct Sights {
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) epp: Option<String>,
+    pub(crate) endpoints: Option<String>,
+}
+
+/// Looks.
+pub(crate) fn look(shared: &Shared, pods: &Pods, install: &Install) -> Sights {
+    let mut sights = Sights {
+        conditions: Vec::new(),
+        epp: None,
+        endpoints: None,
+    };
+    let stored = |kind, namespace: &str, name: &str| {
+        let key = ObjectKey {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        shared.store.object(&key).unwrap_or(Value::Null)
+    };
+    let scheduler = install.scheduler_namespace.as_str();
+    if let Some(epp) = &install.epp {
+        let deployment = stored(&DEPLOYMENT, scheduler, &epp.name);
+        let (ready, wanted) = (
+            deployment["status"]["readyReplicas"].as_i64().unwrap_or(0),
+            deployment["spec"]["replicas"].as_i64().unwrap_or(0),
+        );
+        sights.epp = Some(format!("{ready}/{wanted}"));
+        let available = copied(&deployment["status"]["conditions"], "Available");
+        sights.conditions.push(match available {
+            Some((true, ..)) => {
+                Condition::new("EPPAvailable", Some(true), "Available", "the picker runs")
+            }
+            _ => {
+                let text = format!("{ready} of {wanted} pods of the picker are ready");
+                Condition::new("EPPAvailable", Some(false), "NotAvailable", text)
+            }
+        });
+    }
+    if pool_of(install).is_some() {
+        let found = pool(&shared.store, install);
+        sights
+            .conditions
+            .push(pool_resolved(shared, install, found.as_ref()));
+        let seen = found
+            .as_ref()
+            .and_then(pool_pods)
+            .map(|which| pods.seen(&which))
+            .unwrap_or_default();
+        let ready = seen.iter().filter(|pod| pod.ready).count();
+        sights.endpoints = Some(format!("{ready}/{}", seen.len()));
+        if found.is_some() {
+            sights.conditions.push(endpoints_ready(install, &seen));
+        }
+    }
+    if let Some(gateway) = &install.gateway {
+        let object = stored(&GATEWAY, scheduler, &gateway.name);
+        sights.conditions.push(of_others(
+            "GatewayProgrammed",
+            copied(&object["status"]["conditions"], "Programmed"),
+        ));
+    }
+    if let Some(routing) = &install.routing {
+        let object = stored(&ROUTE, scheduler, &routing.route);
+        sights.conditions.push(of_others(
+            "RouteAccepted",
+            copied(&object["status"]["parents"][0]["conditions"], "Accepted"),
+        ));
+    }
+    if let Some(rule) = &install.balancing
+        && (rule.max_pending == 1 || rule.max_per_connection == 1)
+    {
+        let text = "one pending request at most and one request a connection: the gateway answers 503 as soon as two wait; raise spec.destinationRule.connectionPool for real load";
+        sights.conditions.push(Condition::new(
+            "DestinationRuleTight",
+            Some(true),
+            "OneRequestAtATime",
+            text,
+        ));
+    }
+    sights
+}
+
+/// A condition of an object of others.
+fn copied(conditions: &Value, kind: &str) -> Option<(bool, String, String)> {
+    let found = conditions
+        .as_array()?
+        .iter()
+        .find(|one| one["type"] == kind)?;
+    let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+    Some((found["status"] == "True", text("reason"), text("message")))
+}
+
+fn of_others(kind: &'static str, copied: Option<(bool, String, String)>) -> Condition {
+    match copied {
+        None => Condition::new(
+            kind,
+            None,
+            "Pending",
+            "no controller has said anything about it yet",
+        ),
+        Some((holds, reason, message)) => {
+            let reason = if reason.is_empty() {
+                "Unspecified".to_owned()
+            } else {
+                reason
+            };
+            Condition::new(kind, Some(holds), reason, message)
+        }
+    }
+}
+
+fn pool_resolved(shared: &Shared, install: &Install, found: Option<&Value>) -> Condition {
+    let not =
+        |reason: &str, text: String| Condition::new("PoolResolved", Some(false), reason, text);
+    let (namespace, name) = pool_of(install).unwrap_or_default();
+    if shared.is_missing(&POOL) {
+        return not(
+            "CRDMissing",
+            format!("{} is not served by this cluster", POOL.full_name()),
+        );
+    }
+    let Some(pool) = found else {
+        return not(
+            "PoolNotFound",
+            format!("there is no InferencePool {namespace}/{name}"),
+        );
+    };
+    let Some(epp) = &install.epp else {
+        return Condition::new(
+            "PoolResolved",
+            Some(true),
+            "Found",
+            "the pool is there; its picker is not made here",
+        );
+    };
+    let reference = &pool["spec"]["endpointPickerRef"];
+    let (picker, port) = (
+        reference["name"].as_str().unwrap_or_default(),
+        &reference["port"]["number"],
+    );
+    if picker != epp.name {
+        let text = format!(
+            "InferencePool {namespace}/{name} asks the picker '{picker}', not '{}'",
+            epp.name
+        );
+        return not("OtherPicker", text);
+    }
+    if !port.is_null() && *port != epp.port {
+        let text = format!(
+            "InferencePool {namespace}/{name} asks port {port}, and the picker is on {}",
+            epp.port
+        );
+        return not("OtherPort", text);
+    }
+    Condition::new(
+        "PoolResolved",
+        Some(true),
+        "Resolved",
+        "the pool is there and asks this picker",
+    )
+}
+
+fn endpoints_ready(install: &Install, seen: &[Seen]) -> Condition {
+    let not =
+        |reason: &str, text: String| Condition::new("EndpointsReady", Some(false), reason, text);
+    let ready: Vec<&Seen> = seen.iter().filter(|pod| pod.ready).collect();
+    if ready.is_empty() {
+        let text = format!(
+            "0 of {} pods that match the pool's selector are ready",
+            seen.len()
+        );
+        return not("NoneReady", text);
+    }
+    let by_backend = install
+        .epp
+        .as_ref()
+        .is_some_and(|epp| epp.profile == "proxy-performance-by-backend");
+    if by_backend
+        && !ready.iter().any(|pod| {
+            pod.labels
+                .get(BACKEND_LABEL)
+                .is_some_and(|value| value == "nvlink")
+        })
+    {
+        let without = ready
+            .iter()
+            .filter(|pod| !pod.labels.contains_key(BACKEND_LABEL))
+            .count();
+        let text = format!(
+            "the profile proxy-performance-by-backend keeps pods with {BACKEND_LABEL}=nvlink and none of {} has it ({without} lack the label)",
+            ready.len()
+        );
+        return not("LabelMismatch", text);
+    }
+    let text = format!("{} of {} pods are ready", ready.len(), seen.len());
+    Condition::new("EndpointsReady", Some(true), "Ready", text)
+}

@@ -1,0 +1,334 @@
+//! Watches: they write what they hear into the store and say which custom resources to look at again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::desired::child::{MANAGED_BY, MANAGER, Owner};
+use crate::kinds::{ALL, Kind, POOL};
+use crate::operate::api::{custom_resource, plain, resource};
+use crate::operate::queue::Queue;
+use crate::operate::store::{CustomKey, ObjectKey, Store};
+
+/// Between two attempts to watch.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks at which kinds are served, while one is missing and while none is.
+const LOOK: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
+
+/// What watches share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    /// Kinds that the API server does not serve.
+    missing: Mutex<BTreeSet<&'static Kind>>,
+    /// Watches that have not told all there is, nor failed.
+    silent: Mutex<BTreeSet<String>>,
+    heard: Notify,
+    /// Custom resources that wait for another one to let go of an object.
+    pub(crate) in_conflict: Mutex<BTreeSet<CustomKey>>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self {
+            store: Store::default(),
+            queue: Queue::default(),
+            missing: Mutex::default(),
+            silent: Mutex::default(),
+            heard: Notify::new(),
+            in_conflict: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn is_missing(&self, kind: &'static Kind) -> bool {
+        self.missing.lock().contains(kind)
+    }
+
+    /// Waits until every watch has told all there is, or has failed once.
+    pub(crate) async fn all_told(&self) {
+        loop {
+            let heard = self.heard.notified();
+            if self.silent.lock().is_empty() {
+                return;
+            }
+            // What was missed between the look and the wait is seen at the next one.
+            let _ = tokio::time::timeout(Duration::from_millis(100), heard).await;
+        }
+    }
+
+    fn expects(&self, watch: &str) {
+        self.silent.lock().insert(watch.to_owned());
+    }
+
+    fn hears(&self, watch: &str) {
+        self.silent.lock().remove(watch);
+        self.heard.notify_waiters();
+    }
+
+    fn look_at_all(&self) {
+        for key in self.store.custom_keys() {
+            self.queue.add(key);
+        }
+    }
+
+    /// Whoever the object belongs to, or belonged to, is looked at again.
+    fn object_changed(&self, key: &ObjectKey, now: Option<&Value>, before: Option<&Value>) {
+        if *key.kind == POOL {
+            self.look_at_all();
+        }
+        for object in now.iter().chain(before.iter()) {
+            let meta = &object["metadata"];
+            if let Some((owner, namespace, name)) =
+                Owner::of_labels(&meta["labels"], &key.namespace)
+            {
+                self.queue.add(CustomKey {
+                    owner,
+                    namespace,
+                    name,
+                });
+            }
+        }
+        if now.is_none() {
+            for key in self.in_conflict.lock().iter() {
+                self.queue.add(key.clone());
+            }
+        }
+    }
+}
+
+/// The namespaces to watch; empty for all.
+pub(crate) type Scope = Vec<String>;
+
+fn places(scope: &Scope) -> Vec<String> {
+    match scope.is_empty() {
+        true => vec![String::new()],
+        false => scope.clone(),
+    }
+}
+
+fn api(client: &Client, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
+    match namespace {
+        "" => Api::all_with(client.clone(), resource),
+        one => Api::namespaced_with(client.clone(), one, resource),
+    }
+}
+
+/// Watches both kinds of custom resources and all kinds of objects until dropped.
+pub(crate) async fn watch_all(shared: Arc<Shared>, client: Client, scope: Scope) {
+    let mut watches: JoinSet<()> = JoinSet::new();
+    for owner in [Owner::Install, Owner::Simulator] {
+        for place in places(&scope) {
+            watches.spawn(watch_custom(
+                Arc::clone(&shared),
+                client.clone(),
+                owner,
+                place,
+            ));
+        }
+    }
+    let mut running: BTreeMap<&'static Kind, JoinSet<()>> = BTreeMap::new();
+    loop {
+        let served = served(&client).await;
+        for kind in ALL {
+            let here = kind.built_in || served.as_ref().is_none_or(|served| served.contains(kind));
+            let known = running.contains_key(kind);
+            if here && !known {
+                // A kind of which nothing is known yet counts as served: a failed watch will tell.
+                shared.missing.lock().remove(kind);
+                let mut own = JoinSet::new();
+                for place in places(&scope) {
+                    own.spawn(watch_kind(Arc::clone(&shared), client.clone(), kind, place));
+                }
+                running.insert(kind, own);
+                shared.look_at_all();
+            } else if !here {
+                let was_new = shared.missing.lock().insert(kind);
+                running.remove(kind);
+                if was_new || known {
+                    forget(&shared, kind);
+                    shared.look_at_all();
+                }
+            }
+        }
+        shared.hears("discovery");
+        let missing = !shared.missing.lock().is_empty() || served.is_none();
+        tokio::time::sleep(LOOK[usize::from(!missing)]).await;
+    }
+}
+
+/// Says before anything runs which watches are awaited.
+pub(crate) fn expect_all(shared: &Shared, scope: &Scope) {
+    shared.expects("discovery");
+    for place in places(scope) {
+        for owner in [Owner::Install, Owner::Simulator] {
+            shared.expects(&format!("{} {place}", owner.kind()));
+        }
+    }
+}
+
+fn forget(shared: &Shared, kind: &'static Kind) {
+    for key in shared.store.keys_of(kind, "") {
+        shared.store.remove(&key, None);
+    }
+}
+
+/// The kinds beyond the built-in ones that are served; none where nobody answered.
+async fn served(client: &Client) -> Option<BTreeSet<&'static Kind>> {
+    let mut found = BTreeSet::new();
+    let versions: BTreeSet<String> = ALL
+        .iter()
+        .filter(|kind| !kind.built_in)
+        .map(|kind| kind.api_version())
+        .collect();
+    for version in versions {
+        match client.list_api_group_resources(&version).await {
+            Ok(list) => {
+                let names: BTreeSet<String> =
+                    list.resources.into_iter().map(|one| one.name).collect();
+                let here = ALL
+                    .into_iter()
+                    .filter(|kind| kind.api_version() == version && names.contains(kind.plural));
+                found.extend(here);
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(_) => return None,
+        }
+    }
+    Some(found)
+}
+
+async fn watch_custom(shared: Arc<Shared>, client: Client, owner: Owner, place: String) {
+    let name = format!("{} {place}", owner.kind());
+    let resource = custom_resource(owner);
+    let key = |object: &Value| {
+        let text = |key: &str| {
+            object["metadata"][key]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        CustomKey {
+            owner,
+            namespace: text("namespace"),
+            name: text("name"),
+        }
+    };
+    let mut fresh: Option<BTreeSet<CustomKey>> = None;
+    let stream = watcher(api(&client, &resource, &place), watcher::Config::default());
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(Event::Init) => fresh = Some(BTreeSet::new()),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                let object = plain(&object, &resource);
+                let key = key(&object);
+                if let Some(fresh) = &mut fresh {
+                    fresh.insert(key.clone());
+                }
+                shared.store.put_custom(key.clone(), object);
+                shared.queue.add(key);
+            }
+            Ok(Event::Delete(object)) => {
+                let key = key(&plain(&object, &resource));
+                gone(&shared, &key);
+            }
+            Ok(Event::InitDone) => {
+                let seen = fresh.take().unwrap_or_default();
+                let stale = shared.store.custom_keys().into_iter().filter(|key| {
+                    key.owner == owner
+                        && (place.is_empty() || key.namespace == place)
+                        && !seen.contains(key)
+                });
+                for key in stale {
+                    gone(&shared, &key);
+                }
+                shared.hears(&name);
+            }
+            Err(_) => {
+                shared.hears(&name);
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+fn gone(shared: &Shared, key: &CustomKey) {
+    shared.store.drop_custom(key);
+    shared.in_conflict.lock().remove(key);
+    // Whoever waited for its objects may have them now.
+    for waiting in shared.in_conflict.lock().iter() {
+        shared.queue.add(waiting.clone());
+    }
+    shared.queue.add(key.clone());
+}
+
+async fn watch_kind(shared: Arc<Shared>, client: Client, kind: &'static Kind, place: String) {
+    let resource = resource(kind);
+    // Pools are made by others too.
+    let config = match *kind == POOL {
+        true => watcher::Config::default(),
+        false => watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}")),
+    };
+    let key = |object: &Value| {
+        let text = |key: &str| {
+            object["metadata"][key]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        ObjectKey {
+            kind,
+            namespace: text("namespace"),
+            name: text("name"),
+        }
+    };
+    let mut fresh: Option<BTreeSet<ObjectKey>> = None;
+    let stream = watcher(api(&client, &resource, &place), config);
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(Event::Init) => fresh = Some(BTreeSet::new()),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                let object = plain(&object, &resource);
+                let key = key(&object);
+                if let Some(fresh) = &mut fresh {
+                    fresh.insert(key.clone());
+                }
+                let before = shared.store.object(&key);
+                shared.store.put(key.clone(), object.clone());
+                if before.as_ref() != Some(&object) {
+                    shared.object_changed(&key, Some(&object), before.as_ref());
+                }
+            }
+            Ok(Event::Delete(object)) => {
+                let object = plain(&object, &resource);
+                let key = key(&object);
+                let before = shared.store.remove(&key, Some(&object));
+                shared.object_changed(&key, None, before.as_ref().or(Some(&object)));
+            }
+            Ok(Event::InitDone) => {
+                let seen = fresh.take().unwrap_or_default();
+                for key in shared.store.keys_of(kind, &place) {
+                    if !seen.contains(&key) {
+                        let before = shared.store.remove(&key, None);
+                        shared.object_changed(&key, None, before.as_ref());
+                    }
+                }
+                shared.store.set_told(kind, &place, true);
+            }
+            Err(_) => {
+                shared.store.set_told(kind, &place, false);
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}

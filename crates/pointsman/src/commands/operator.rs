@@ -1,0 +1,229 @@
+//! `pointsman operator`: keeps what `SchedulerInstall`s and `SimulatorDeployment`s ask for.
+//!
+//! Its flags are those of the original operator, and `--watch-namespaces`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::bail;
+use clap::ArgAction;
+use http::{Response, StatusCode, header};
+use pointsman_cluster::{connect, connect_to};
+use pointsman_http::{Body, Drain, FaultSwitch, ServerOptions, drain, serve};
+use pointsman_operator::operate::lead::Leadership;
+use pointsman_operator::operate::run::{Operator, Tell};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::commands::epp::values::boolean;
+use crate::console::complain;
+use crate::serving::{listen, runtime};
+
+const EXAMPLES: &str = "\
+Examples:
+  pointsman operator                                    with the kubeconfig at hand
+  pointsman operator --leader-elect                     in a cluster; see deploy/operator
+  pointsman operator --watch-namespaces team-a,team-b   with Roles instead of a ClusterRole";
+
+/// Flags of `pointsman operator`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where metrics are served; 0 for nowhere.
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
+    metrics_bind_address: String,
+    /// Where /healthz and /readyz are served; 0 for nowhere.
+    #[arg(long, value_name = "ADDRESS", default_value = ":8081")]
+    health_probe_bind_address: String,
+    /// Act only while holding the Lease sim-operator.llm-d.io.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    leader_elect: bool,
+    /// The namespace of the Lease; that of this pod, or of the kubeconfig's context, where not said.
+    #[arg(long, value_name = "NAMESPACE")]
+    leader_election_namespace: Option<String>,
+    /// The kubeconfig; KUBECONFIG or the service account of this pod where not said.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Look at these namespaces only, with their own Roles: those of the custom resources and of all their objects.
+    #[arg(long, value_name = "NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
+    /// Taken for the original's sake: `error` silences all but errors.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    zap_log_level: String,
+    /// How log lines look: json or console.
+    #[arg(long, value_name = "ENCODER", default_value = "json")]
+    zap_encoder: String,
+    /// Taken without effect, for the original's sake.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    zap_devel: bool,
+    /// Taken without effect, for the original's sake.
+    #[arg(long, value_name = "LEVEL", default_value = "error")]
+    zap_stacktrace_level: String,
+    /// Taken without effect, for the original's sake.
+    #[arg(long, value_name = "ENCODING", default_value = "rfc3339")]
+    zap_time_encoding: String,
+}
+
+/// Runs until a signal ends it, or the lead is lost.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let tell = tell(args)?;
+    let metrics = bound(
+        &args.metrics_bind_address,
+        "metrics port",
+        "--metrics-bind-address",
+    )?;
+    let health = bound(
+        &args.health_probe_bind_address,
+        "health port",
+        "--health-probe-bind-address",
+    )?;
+    runtime()?.block_on(async {
+        let client = match &args.kubeconfig {
+            Some(path) => connect_to(path).await?,
+            None => connect().await?,
+        };
+        let operator = Arc::new(Operator::default());
+        let standby = Arc::new(AtomicBool::new(false));
+        let (starter, drained) = drain();
+        for bound in [metrics, health].into_iter().flatten() {
+            serve_pages(&operator, &standby, bound, drained.clone());
+        }
+        let namespace = args.leader_election_namespace.clone();
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        let mut leadership = Leadership::new(client.clone(), &namespace, identity());
+        let work = async {
+            if args.leader_elect {
+                // One that waits is well, and must not be restarted for it.
+                standby.store(true, Ordering::Release);
+                leadership.acquire(|text| tell(text)).await;
+                standby.store(false, Ordering::Release);
+            }
+            operator.counts.leads(true);
+            tell("keeping what custom resources ask for");
+            let keep = operator.run(client, args.watch_namespaces.clone(), Arc::clone(&tell));
+            if !args.leader_elect {
+                keep.await;
+                return None;
+            }
+            tokio::select! {
+                () = keep => None,
+                why = leadership.hold() => Some(why),
+            }
+        };
+        let (mut interrupt, mut terminate) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
+        let lost = tokio::select! {
+            lost = work => lost,
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+        };
+        starter.start();
+        if let Some(why) = lost {
+            bail!("no longer the leader: {why}");
+        }
+        if args.leader_elect {
+            leadership.release().await;
+        }
+        tell("ended");
+        Ok(())
+    })
+}
+
+/// A name that no other process has.
+fn identity() -> String {
+    let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+    let seed = crate::commands::gateway::random_seed();
+    format!(
+        "{}_{seed:016x}",
+        host.unwrap_or_else(|_| "pointsman".to_owned())
+    )
+}
+
+fn tell(args: &Args) -> anyhow::Result<Tell> {
+    let quiet = matches!(args.zap_log_level.as_str(), "error" | "panic" | "fatal");
+    let json = match args.zap_encoder.as_str() {
+        "json" => true,
+        "console" => false,
+        other => bail!("--zap-encoder is '{other}' and must be json or console"),
+    };
+    Ok(Arc::new(move |text: &str| {
+        if quiet {
+            return;
+        }
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let ts = since.map_or(0.0, |since| since.as_secs_f64());
+        complain(&match json {
+            true => format!(
+                "{}\n",
+                json!({"level": "info", "ts": ts, "logger": "operator", "msg": text})
+            ),
+            false => format!("{text}\n"),
+        });
+    }))
+}
+
+/// An address as Go writes it: `:8080` is every address, `0` none.
+fn bound(address: &str, what: &str, flag: &str) -> anyhow::Result<Option<pointsman_http::Bound>> {
+    if address == "0" || address.is_empty() {
+        return Ok(None);
+    }
+    let full = match address.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => address.to_owned(),
+    };
+    let Ok(parsed) = full.parse::<SocketAddr>() else {
+        bail!("{flag} is '{address}' and must be :PORT, ADDRESS:PORT or 0");
+    };
+    listen(parsed, what, &format!("{flag} :PORT")).map(Some)
+}
+
+/// Both ports answer the same; which is asked for what is the custom of the field.
+fn serve_pages(
+    operator: &Arc<Operator>,
+    standby: &Arc<AtomicBool>,
+    bound: pointsman_http::Bound,
+    drain: Drain,
+) {
+    let (operator, standby) = (Arc::clone(operator), Arc::clone(standby));
+    let handler = move |request: http::Request<_>, _| {
+        let answer = page(&operator, &standby, request.uri().path());
+        async move { answer }
+    };
+    let options = Arc::new(ServerOptions {
+        max_connections: 64,
+        ..ServerOptions::default()
+    });
+    tokio::spawn(serve(
+        bound,
+        options,
+        FaultSwitch::default(),
+        drain,
+        handler,
+    ));
+}
+
+fn page(operator: &Operator, standby: &AtomicBool, path: &str) -> Response<Body> {
+    let ready = operator.ready.load(Ordering::Acquire) || standby.load(Ordering::Acquire);
+    let (status, text) = match path {
+        "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" if ready => (StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: the cluster has not told all there is\n".to_owned(),
+        ),
+        "/metrics" => (StatusCode::OK, operator.counts.page()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "here are /metrics, /healthz and /readyz\n".to_owned(),
+        ),
+    };
+    let mut response = Response::new(Body::bytes(text));
+    *response.status_mut() = status;
+    let kind = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
