@@ -41,8 +41,8 @@ impl Envoy {
         Self::configured(&[picker], bodies, "", BY_HEADER)
     }
 
-    /// One that asks any of several pickers, looks at their health on the ext_proc port, and asks another one where a stream
-    /// could not be opened.
+    /// One that asks any of several pickers, looks at their health on the ext_proc port, and leaves one alone to which it could
+    /// not connect.
     ///
     /// # Panics
     /// When it does not listen.
@@ -115,7 +115,8 @@ impl Envoy {
     }
 }
 
-/// Pickers of which one may be gone: their health is looked at often, and streams to it are opened elsewhere.
+/// Pickers of which one may be gone: the first connection that fails puts it out, and its health keeps it out. (A busy machine may answer
+/// a question about health late; were that a failure, nobody would be healthy, and Envoy would ask the dead one too.)
 const LOOKED_AFTER: &str = "
     lb_policy: ROUND_ROBIN
     outlier_detection:
@@ -126,7 +127,7 @@ const LOOKED_AFTER: &str = "
       max_ejection_percent: 50
       base_ejection_time: 5s
     health_checks:
-    - timeout: 5s
+    - timeout: 60s
       interval: 0.2s
       unhealthy_threshold: 1
       healthy_threshold: 1
@@ -179,12 +180,6 @@ fn config(
             at.port()
         ));
     }
-    let retry = match pickers.len() {
-        1 => "",
-        _ => {
-            ", retry_policy: {retry_on: \"connect-failure,refused-stream,reset-before-request\", num_retries: 3}"
-        }
-    };
     let (request, response, trailers) = match bodies {
         Bodies::FullDuplex => ("FULL_DUPLEX_STREAMED", "FULL_DUPLEX_STREAMED", "SEND"),
         Bodies::Buffered => ("BUFFERED", "NONE", "SKIP"),
@@ -218,7 +213,7 @@ static_resources:
           - name: envoy.filters.http.ext_proc
             typed_config:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor
-              grpc_service: {{envoy_grpc: {{cluster_name: \"{PICKER}\"}}, timeout: 10s{retry}}}
+              grpc_service: {{envoy_grpc: {{cluster_name: \"{PICKER}\"}}, timeout: 10s}}
               message_timeout: 1000s
               metadata_options: {{receiving_namespaces: {{untyped: [envoy.lb]}}, forwarding_namespaces: {{untyped: [envoy.lb, envoy.lb.subset_hint]}}}}
               processing_mode: {{request_header_mode: SEND, response_header_mode: SEND, request_body_mode: {request}, response_body_mode: {response}, request_trailer_mode: {trailers}, response_trailer_mode: {trailers}}}

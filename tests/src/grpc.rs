@@ -214,7 +214,10 @@ impl Connection {
                 self.room += more.map_err(|_| io::ErrorKind::InvalidData)? as usize;
                 return Ok(());
             }
-            GOAWAY => return Err(io::ErrorKind::UnexpectedEof.into()),
+            // Without an error it says only that no new call is taken; those that are open go on.
+            GOAWAY if payload.get(4..8) != Some(&[0; 4]) => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             _ => {}
         }
         // What still comes of a call that was broken off is nobody's.

@@ -35,6 +35,13 @@ schedulingProfiles:
   plugins: [{pluginRef: active-request-scorer}, {pluginRef: max-score-picker}]
 ";
 
+/// The same, where an endpoint holds one request at a time and the others wait.
+fn one_at_a_time() -> String {
+    let detector = "featureGates: [flowControl]\nplugins:\n- type: concurrency-detector\n  parameters: {maxConcurrency: 1}\n- type: active";
+    LEAST_BUSY.replace("plugins:\n- type: active", detector)
+        + "flowControl:\n  saturationDetector: {pluginRef: concurrency-detector}\n"
+}
+
 /// A picker before three endpoints without metrics pages.
 struct Bed {
     picker: Picker,
@@ -112,6 +119,18 @@ impl Bed {
     fn outcome(&self, id: &str) -> Value {
         let path = format!("/debug/decisions/{id}");
         self.picker.server.admin_json(&path)["outcome"].clone()
+    }
+
+    /// How many wait to be let in.
+    fn queued(&self) -> f64 {
+        let page = Ask::get("/metrics")
+            .answered(self.picker.server.admin)
+            .text();
+        let lines = page.lines();
+        let sizes = lines.filter(|line| line.starts_with("llm_d_epp_flow_control_queue_size{"));
+        sizes
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            .sum()
     }
 
     /// The value of a series on the metrics page.
@@ -432,24 +451,7 @@ fn e16_a_gateway_that_does_not_read_holds_up_nobody_and_fills_no_memory() {
 
 #[test]
 fn e4_a_stream_broken_off_while_its_request_waits_leaves_the_queue() {
-    let config = LEAST_BUSY
-        .replace(
-            "plugins:\n- type: active",
-            "featureGates: [flowControl]\nplugins:\n- type: concurrency-detector\n  parameters: {maxConcurrency: 1}\n- type: active",
-        )
-        + "flowControl:\n  saturationDetector: {pluginRef: concurrency-detector}\n";
-    let bed = Bed::new(Some(&config), &[]);
-    let queued = || {
-        let page = Ask::get("/metrics")
-            .answered(bed.picker.server.admin)
-            .text();
-        let sizes = page
-            .lines()
-            .filter(|line| line.starts_with("llm_d_epp_flow_control_queue_size{"));
-        sizes
-            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
-            .sum::<f64>()
-    };
+    let bed = Bed::new(Some(&one_at_a_time()), &[]);
     let mut gateway = bed.gateway();
     let mut ask = |id: &str| {
         let stream = gateway.begin(PROCESS).unwrap();
@@ -460,11 +462,11 @@ fn e4_a_stream_broken_off_while_its_request_waits_leaves_the_queue() {
     let held = ["a", "b", "c"].map(&mut ask);
     bed.wait_in_flight(3);
     let waiting = ["d", "e", "f"].map(&mut ask);
-    until("three to wait", || (queued() == 3.0).then_some(()));
+    until("three to wait", || (bed.queued() == 3.0).then_some(()));
     for stream in &waiting[..2] {
         gateway.reset(*stream).unwrap();
     }
-    until("two to have left", || (queued() == 1.0).then_some(()));
+    until("two to have left", || (bed.queued() == 1.0).then_some(()));
     // Whoever stayed gets the first place that is given up.
     gateway.reset(held[0]).unwrap();
     destination(&hear(&mut gateway, waiting[2]));
@@ -521,5 +523,44 @@ fn c4_an_output_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
     bed.wait_in_flight(0);
     drop(gateway);
     bed.picker.server.process.terminate();
+    assert_eq!(bed.picker.server.process.wait_end().code(), Some(0));
+}
+
+#[test]
+fn e12_who_waits_at_a_termination_is_refused_and_who_was_let_in_is_served() {
+    let mut bed = Bed::new(Some(&one_at_a_time()), &["--drain-timeout", "100ms"]);
+    let mut gateway = bed.gateway();
+    let mut ask = |id: &str| {
+        let stream = gateway.begin(PROCESS).unwrap();
+        gateway.say(stream, &head(id)).unwrap();
+        gateway.say(stream, &asked(BODY, true)).unwrap();
+        stream
+    };
+    let held = ["a", "b", "c"].map(&mut ask);
+    bed.wait_in_flight(3);
+    let waiting = ask("d");
+    until("one to wait", || (bed.queued() == 1.0).then_some(()));
+    bed.picker.server.process.terminate();
+    let Response::Immediate(refusal) = hear(&mut gateway, waiting) else {
+        panic!("whoever waits is let in while the picker ends");
+    };
+    assert_eq!(refusal.status.unwrap().code, 503);
+    let set = refusal.headers.unwrap().set_headers;
+    let mut reasons = set.into_iter().filter_map(|option| option.header);
+    assert!(reasons.any(|field| field.raw_value == "rejected-shutting-down"));
+    assert_eq!(gateway.hear(waiting).unwrap(), None, "its stream ends well");
+    for stream in held {
+        destination(&hear(&mut gateway, stream));
+        passed_on(&hear(&mut gateway, stream));
+        gateway.say(stream, &answered()).unwrap();
+        gateway.say(stream, &reply("{}", true)).unwrap();
+        let next = hear(&mut gateway, stream);
+        assert!(matches!(next, Response::ResponseHeaders(_)), "{next:?}");
+        let next = hear(&mut gateway, stream);
+        assert!(matches!(next, Response::ResponseBody(_)), "{next:?}");
+        gateway.finish(stream).unwrap();
+        assert_eq!(gateway.hear(stream).unwrap(), None);
+    }
+    drop(gateway);
     assert_eq!(bed.picker.server.process.wait_end().code(), Some(0));
 }

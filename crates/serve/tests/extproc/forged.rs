@@ -75,3 +75,40 @@ fn a_destination_that_the_client_names_is_overwritten_and_its_subset_is_none() {
     }
     assert_eq!(chosen.len(), 2, "a client's subset narrows nothing");
 }
+
+#[test]
+fn an_id_that_could_be_taken_for_something_else_is_replaced_for_everybody() {
+    let rig = Rig::new(TWO, LEAST_BUSY);
+    let long = "x".repeat(257);
+    for (id, kept) in [
+        ("abc.1_2:3-X", true),
+        ("two words", false),
+        ("line\nbreak", false),
+        ("\"quoted\"", false),
+        ("ü", false),
+        (&*long, false),
+        (&long[..256], true),
+    ] {
+        let mut talk = rig.talk();
+        talk.say(post("/v1/completions", id, &[]));
+        let lines = talk.say(asked(BODY, true));
+        let words = lines[0].split(' ');
+        let mut given = words.filter_map(|word| word.strip_prefix("+x-request-id="));
+        let given = given.next();
+        assert_eq!(given.is_none(), kept, "{id:?}: {lines:?}");
+        assert!(given.is_none_or(|given| given.len() == 36), "{given:?}");
+        assert!(rig.router.find(given.unwrap_or(id)).is_some(), "{id:?}");
+    }
+}
+
+#[test]
+fn fifty_thousand_headers_are_removed_by_name_once() {
+    let rig = Rig::new(TWO, LEAST_BUSY);
+    let mut fields = vec![("x-prefiller-host-port", FORGED); 25_000];
+    fields.extend(vec![("x-other", "y"); 25_000]);
+    let mut talk = rig.talk();
+    talk.say(post("/v1/completions", "many", &fields));
+    let lines = talk.say(asked(BODY, true));
+    assert_eq!(lines[0].matches("-x-prefiller-host-port").count(), 1);
+    assert!(lines[0].len() < 1000, "{} bytes", lines[0].len());
+}
