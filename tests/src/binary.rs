@@ -1,6 +1,6 @@
-//! Where the things under test are: the workspace, the built `pointsman`, the prepared Python and Envoy.
+//! Where the things under test are: the workspace, the built `pointsman`, the prepared Python, Envoy and Kubernetes.
 //!
-//! `cargo xtask test` names them by `POINTSMAN_BIN`, `POINTSMAN_PY` and `POINTSMAN_ENVOY`; without these the binary is built
+//! `cargo xtask test` names them by `POINTSMAN_BIN`, `POINTSMAN_PY`, `POINTSMAN_ENVOY` and `POINTSMAN_K8S`; without these the binary is built
 //! at its first use and the others are looked for in the cache. A missing one is a failure, never a skip.
 
 use std::path::{Path, PathBuf};
@@ -87,6 +87,18 @@ pub fn envoy() -> PathBuf {
         panic!(
             "Envoy is missing: run `cargo xtask setup` once, or set POINTSMAN_ENVOY to its binary"
         )
+    })
+}
+
+/// The folder with the programs of a Kubernetes control plane.
+///
+/// # Panics
+/// When it has not been prepared.
+pub fn kubernetes() -> PathBuf {
+    let found =
+        prepared("POINTSMAN_K8S", "k8s").filter(|folder| folder.join("kube-apiserver").is_file());
+    found.unwrap_or_else(|| {
+        panic!("the Kubernetes control plane is missing: run `cargo xtask setup` once, or set POINTSMAN_K8S to a folder with etcd, kube-apiserver and kubectl")
     })
 }
 

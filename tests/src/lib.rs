@@ -26,6 +26,8 @@ pub mod envoy;
 
 pub mod backend;
 
+pub mod cluster;
+
 pub mod browser;
 
 pub mod burst;

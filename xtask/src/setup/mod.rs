@@ -2,6 +2,7 @@
 
 mod chromium;
 mod envoy;
+mod kubernetes;
 mod python;
 
 use anyhow::{Context, Result};
@@ -20,11 +21,12 @@ pub(crate) struct Counterpart {
     prepare: fn(&Cache) -> Result<std::path::PathBuf>,
 }
 
-/// In the order of preparation. The next ones (the Kubernetes API server, Redis) go here.
+/// In the order of preparation. The next ones (Redis) go here.
 pub(crate) const ALL: &[Counterpart] = &[
     python::COUNTERPART,
     chromium::COUNTERPART,
     envoy::COUNTERPART,
+    kubernetes::COUNTERPART,
 ];
 
 /// Prepares all of them.
