@@ -59,6 +59,11 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All lines so far, of both streams, in the order they were read.
     pub fn lines(&self) -> Vec<String> {
         self.lock().iter().map(|(_, line)| line.clone()).collect()

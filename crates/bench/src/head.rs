@@ -25,7 +25,7 @@ pub struct Head<'a> {
     pub close: bool,
     /// Whether the client waits for `100 Continue`.
     pub expects_continue: bool,
-    /// The value of `x-endpoint`: which mock answered.
+    /// Who answered: the value of `x-endpoint`, or of `x-gateway-destination-endpoint-served`.
     pub endpoint: Option<&'a [u8]>,
     /// Bytes of the head, with the empty line.
     pub len: usize,
@@ -66,6 +66,9 @@ impl<'a> Head<'a> {
                     head.close = value.eq_ignore_ascii_case(b"close");
                 }
                 10 if name.eq_ignore_ascii_case(b"x-endpoint") => head.endpoint = Some(value),
+                37 if name.eq_ignore_ascii_case(b"x-gateway-destination-endpoint-served") => {
+                    head.endpoint = head.endpoint.or(Some(value));
+                }
                 6 if name.eq_ignore_ascii_case(b"expect") => head.expects_continue = true,
                 _ => {}
             }

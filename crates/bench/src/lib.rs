@@ -7,13 +7,19 @@
 
 pub mod alarm;
 pub mod baseline;
+pub mod campaign;
 pub mod children;
 pub mod chunks;
 pub mod head;
+pub mod inputs;
 pub mod load;
 pub mod mock;
 pub mod pin;
+pub mod preflight;
+pub mod processes;
 pub mod report;
 pub mod resources;
+pub mod results;
 pub mod roles;
 pub mod rounds;
+pub mod scenario;

@@ -8,12 +8,17 @@
 mod answer;
 mod body;
 mod connection;
+mod live;
 mod plan;
+mod record;
 mod tally;
 mod work;
 
-pub use crate::load::plan::{Pacing, Plan, Work};
+pub use crate::load::live::Live;
+pub use crate::load::plan::{Ask, Pacing, Plan, Prompt, Work};
+pub use crate::load::record::Record;
 pub use crate::load::tally::{Outcome, Quantiles};
+pub(crate) use crate::load::work::Random;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -40,7 +45,7 @@ pub enum Edge {
 }
 
 /// Longest wait for the requests that are in flight at the end of the window.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(10);
 
 struct Run {
     plan: Plan,
@@ -51,39 +56,67 @@ struct Run {
     wake: Notify,
     begin: Instant,
     end: Instant,
+    live: Rc<Live>,
+}
+
+impl Run {
+    /// Whether no further request is to start.
+    fn over(&self) -> bool {
+        self.live.stopped() || Instant::now() >= self.end
+    }
 }
 
 /// Runs a plan on the current thread and calls `at_edge` at both ends of the window. Answers that fail are counted,
 /// not returned; an error means that the run itself could not be held.
-pub async fn run(plan: &Plan, mut at_edge: impl FnMut(Edge)) -> io::Result<Outcome> {
+pub async fn run(plan: &Plan, at_edge: impl FnMut(Edge)) -> io::Result<Outcome> {
+    run_watched(plan, at_edge, Rc::default()).await
+}
+
+/// [`run`], which others can watch and end early.
+pub async fn run_watched(
+    plan: &Plan,
+    mut at_edge: impl FnMut(Edge),
+    live: Rc<Live>,
+) -> io::Result<Outcome> {
     let start = Instant::now();
     let begin = start + plan.warmup;
     let run = Rc::new(Run {
         writer: RefCell::new(Writer::new(plan)),
-        tally: RefCell::new(Tally::new()),
+        tally: RefCell::new(Tally::new(begin)),
         waiting: RefCell::default(),
         wake: Notify::new(),
         begin,
         end: begin + plan.window,
         plan: plan.clone(),
+        live,
     });
     let tasks = tokio::task::LocalSet::new();
     let outcome = tasks.run_until(async {
-        let (connections, rate) = match plan.pacing {
-            Pacing::Closed { connections } => (connections, None),
-            Pacing::Open { rate, connections } => (connections, Some(rate)),
+        let connections = match plan.pacing {
+            Pacing::Closed { connections }
+            | Pacing::Open { connections, .. }
+            | Pacing::Arrivals { connections, .. } => connections,
         };
         let alarm = Alarm::new()?;
         let workers: Vec<_> = (0..connections)
             .map(|number| tokio::task::spawn_local(work(run.clone(), number, connections)))
             .collect();
-        let clock = rate.map(|rate| tokio::task::spawn_local(tick(run.clone(), rate)));
+        let clock = match plan.pacing {
+            Pacing::Closed { .. } => None,
+            _ => Some(tokio::task::spawn_local(tick(run.clone()))),
+        };
 
-        alarm.until(run.begin).await?;
+        tokio::select! {
+            reached = alarm.until(run.begin) => reached?,
+            () = run.live.until_stopped() => {}
+        }
         run.tally.borrow_mut().open();
         at_edge(Edge::Begin);
         let opened = Instant::now();
-        alarm.until(run.end).await?;
+        tokio::select! {
+            reached = alarm.until(run.end) => reached?,
+            () = run.live.until_stopped() => {}
+        }
         at_edge(Edge::End);
         run.tally.borrow_mut().close(opened.elapsed());
 
@@ -91,7 +124,7 @@ pub async fn run(plan: &Plan, mut at_edge: impl FnMut(Edge)) -> io::Result<Outco
             clock.abort();
         }
         run.wake.notify_waiters();
-        let grace = run.end + GRACE;
+        let grace = Instant::now() + GRACE;
         let mut unfinished = run.waiting.borrow().len();
         for mut worker in workers {
             let left = grace.saturating_duration_since(Instant::now());
@@ -107,7 +140,7 @@ pub async fn run(plan: &Plan, mut at_edge: impl FnMut(Edge)) -> io::Result<Outco
 }
 
 /// Puts down the intended starts of an open loop, as late in real time as they are due.
-async fn tick(run: Rc<Run>, rate: f64) {
+async fn tick(run: Rc<Run>) {
     let Ok(alarm) = Alarm::new() else {
         run.tally.borrow_mut().failed("no timer");
         return;
@@ -115,7 +148,15 @@ async fn tick(run: Rc<Run>, rate: f64) {
     // The connections need a moment to be there.
     let first = Instant::now() + Duration::from_millis(20);
     for number in 0u32.. {
-        let due = first + Duration::from_secs_f64(f64::from(number) / rate);
+        let after = match &run.plan.pacing {
+            Pacing::Closed { .. } => return,
+            Pacing::Open { rate, .. } => Duration::from_secs_f64(f64::from(number) / rate),
+            Pacing::Arrivals { at, .. } => match at.get(number as usize) {
+                Some(after) => *after,
+                None => return,
+            },
+        };
+        let due = first + after;
         if due >= run.end || alarm.until(due).await.is_err() {
             return;
         }
@@ -128,11 +169,11 @@ async fn tick(run: Rc<Run>, rate: f64) {
 async fn next_start(run: &Run) -> Option<Instant> {
     if let Pacing::Closed { .. } = run.plan.pacing {
         let now = Instant::now();
-        return (now < run.end).then_some(now);
+        return (!run.over()).then_some(now);
     }
     loop {
         let woken = run.wake.notified();
-        if Instant::now() >= run.end {
+        if run.over() {
             return None;
         }
         if let Some(due) = run.waiting.borrow_mut().pop_front() {
@@ -152,7 +193,7 @@ async fn work(run: Rc<Run>, number: usize, connections: usize) {
         tokio::time::sleep(run.plan.ramp.mul_f64(part)).await;
     }
     while let Some(start) = next_start(&run).await {
-        run.writer.borrow_mut().write(&mut request);
+        run.writer.borrow_mut().write(&mut request, number);
         let exchange = async {
             let open = match &mut connection {
                 Some(open) => open,
@@ -166,6 +207,7 @@ async fn work(run: Rc<Run>, number: usize, connections: usize) {
         };
         match result {
             Ok(answer) => {
+                run.live.answered(answer.status == 200 && answer.complete);
                 let counted = start >= run.begin;
                 run.tally.borrow_mut().answered(start, counted, &answer);
                 if answer.close {
@@ -173,6 +215,7 @@ async fn work(run: Rc<Run>, number: usize, connections: usize) {
                 }
             }
             Err(failure) => {
+                run.live.failed(&failure.kind);
                 run.tally.borrow_mut().failed(&failure.kind);
                 connection = None;
                 // A target that refuses must not turn the client into a spinning loop.
@@ -193,8 +236,18 @@ pub async fn get(target: SocketAddr, path: &str) -> io::Result<(u16, Vec<u8>)> {
 /// target is ready.
 pub async fn probe(target: SocketAddr, model: &str) -> io::Result<(u16, Vec<u8>)> {
     let body = format!("{{\"model\":\"{model}\",\"prompt\":\"hello\",\"max_tokens\":1}}");
+    ask_once(target, &target.to_string(), "/v1/completions", &body).await
+}
+
+/// POSTs one JSON body on a connection of its own and returns status and body.
+pub async fn ask_once(
+    target: SocketAddr,
+    host: &str,
+    path: &str,
+    body: &str,
+) -> io::Result<(u16, Vec<u8>)> {
     let request = format!(
-        "POST /v1/completions HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     connection::once(target, request.as_bytes()).await

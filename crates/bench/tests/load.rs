@@ -72,7 +72,7 @@ async fn every_kind_of_work_is_a_request_the_mock_can_read() {
             own: 200,
         },
     ] {
-        let (outcome, _) = load(MockOptions::default(), |plan| plan.work = work).await;
+        let (outcome, _) = load(MockOptions::default(), |plan| plan.work = work.clone()).await;
         assert_eq!(outcome.failures(), 0, "{work:?} {outcome:?}");
         assert!(outcome.answers > 0, "{work:?}");
     }

@@ -1,6 +1,7 @@
 //! The binary: allocator, arguments, exit code; everything else is in the commands.
 
 mod arguments;
+mod bench;
 mod certificates;
 mod commands;
 mod console;

@@ -3,10 +3,19 @@
 use std::io;
 use std::time::Instant;
 
+/// How much of a body is kept: enough for its id, and to say what an error was.
+pub(crate) const KEPT: usize = 400;
+
 /// What an answer was.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Tokens of a stream.
+    pub(crate) tokens: u64,
+    /// The beginning of its body, at most [`KEPT`] bytes.
+    pub(crate) beginning: Vec<u8>,
+    /// Whether an event of the stream told of an error.
+    pub(crate) told_error: bool,
     /// Whether it was all there: for a stream, with `[DONE]`.
     pub(crate) complete: bool,
     pub(crate) close: bool,
@@ -14,6 +23,23 @@ pub(crate) struct Answer {
     /// The first byte of its body, or of its head where it has none.
     pub(crate) first: Instant,
     pub(crate) last: Instant,
+}
+
+impl Answer {
+    /// Who gave it: what its header says, else the decode server that its id names, else nothing.
+    pub(crate) fn origin(&self) -> &[u8] {
+        if !self.endpoint.is_empty() {
+            return &self.endpoint;
+        }
+        const MARK: &[u8] = b"___decode_addr_";
+        let Some(at) = memchr::memmem::find(&self.beginning, MARK) else {
+            return &[];
+        };
+        let rest = &self.beginning[at + MARK.len()..];
+        // Behind the name stands "_" and 32 digits.
+        let end = rest.iter().position(|b| matches!(b, b'_' | b'"'));
+        &rest[..end.unwrap_or(0)]
+    }
 }
 
 /// Why there was none.

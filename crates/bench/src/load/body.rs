@@ -5,7 +5,7 @@
 
 use crate::chunks::Chunks;
 use crate::head::Framing;
-use crate::load::answer::Failure;
+use crate::load::answer::{Failure, KEPT};
 
 /// How a whole stream ends.
 const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -17,9 +17,16 @@ pub(crate) struct Body {
     pub(crate) bytes: u64,
     /// Events so far, `[DONE]` among them.
     pub(crate) events: u64,
+    /// The first bytes, at most [`KEPT`].
+    pub(crate) beginning: Vec<u8>,
+    /// Whether an event told of an error.
+    pub(crate) told_error: bool,
     /// The last bytes, as many as [`DONE`] has.
     tail: Vec<u8>,
 }
+
+/// How an event of a stream begins that tells of an error. Inside a token's text the quotes would be escaped.
+const ERROR: &[u8] = b"data: {\"error\"";
 
 /// What is still to come.
 enum Rest {
@@ -41,6 +48,8 @@ impl Body {
             stream,
             bytes: 0,
             events: 0,
+            beginning: Vec::new(),
+            told_error: false,
             tail: Vec::with_capacity(2 * DONE.len()),
         }
     }
@@ -63,11 +72,16 @@ impl Body {
             stream,
             bytes,
             events,
+            beginning,
+            told_error,
             tail,
         } = self;
         let mut payload = |piece: &[u8]| {
             *bytes += piece.len() as u64;
+            let room = KEPT - beginning.len();
+            beginning.extend_from_slice(&piece[..room.min(piece.len())]);
             if *stream {
+                *told_error |= memchr::memmem::find(piece, ERROR).is_some();
                 *events += empty_lines(tail.last().copied(), piece);
                 remember(tail, piece);
             }

@@ -94,11 +94,14 @@ impl Connection {
         let last = Instant::now();
         Ok(Answer {
             status,
+            tokens: body.events.saturating_sub(u64::from(body.ended_in_done())),
+            told_error: body.told_error,
             complete: !body.stream || body.ended_in_done(),
             close: close || framing == Framing::Unsaid,
             endpoint,
             first: first.unwrap_or(last),
             last,
+            beginning: body.beginning,
         })
     }
 

@@ -1,10 +1,11 @@
 //! What a run of load is told: whom to ask, when, what, and for how long.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When requests start.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Pacing {
     /// Each connection starts its next request when the last has ended.
     Closed {
@@ -18,6 +19,13 @@ pub enum Pacing {
         /// Connections at most; a request waits for a free one, and its clock runs.
         connections: usize,
     },
+    /// Requests start at given times, whatever the answers do.
+    Arrivals {
+        /// When, counted from the beginning of the run, in order.
+        at: Arc<[Duration]>,
+        /// Connections at most, as above.
+        connections: usize,
+    },
 }
 
 /// One run of load.
@@ -25,6 +33,10 @@ pub enum Pacing {
 pub struct Plan {
     /// Who is asked.
     pub target: SocketAddr,
+    /// The `host` that requests name.
+    pub host: String,
+    /// Whether requests are chats; else they are completions.
+    pub chat: bool,
     /// When requests start.
     pub pacing: Pacing,
     /// What they ask.
@@ -54,6 +66,8 @@ impl Plan {
     pub fn new(target: SocketAddr, pacing: Pacing, window: Duration) -> Self {
         Self {
             target,
+            host: target.to_string(),
+            chat: false,
             pacing,
             work: Work::Unique { bytes: 200 },
             stream: false,
@@ -69,7 +83,7 @@ impl Plan {
 }
 
 /// Which prompts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     /// Different from the first byte on.
     Unique {
@@ -84,5 +98,41 @@ pub enum Work {
         groups: usize,
         /// Length of the own part.
         own: usize,
+    },
+    /// Conversations, one after the other on each connection: every turn repeats what was said before it.
+    Conversations {
+        /// Length of the beginning that all of them share.
+        shared: usize,
+        /// Turns of each.
+        turns: usize,
+        /// Length of what each turn adds.
+        turn: usize,
+    },
+    /// These, in order, and from the first again.
+    Given(Arc<[Ask]>),
+}
+
+/// One request that is given rather than made up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Its prompt.
+    pub prompt: Prompt,
+    /// Tokens of its answer; `None`: as the plan says.
+    pub max_tokens: Option<u32>,
+}
+
+/// A prompt that is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// As it is.
+    Text(String),
+    /// Only its shape: blocks of equal numbers are of equal text.
+    Blocks {
+        /// The numbers.
+        ids: Vec<u64>,
+        /// Length of all of them together.
+        bytes: usize,
+        /// Length of each but the last.
+        block: usize,
     },
 }

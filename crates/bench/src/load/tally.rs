@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::load::answer::Answer;
+use crate::load::record::{Record, Records};
 
 /// Quantiles of a time, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -54,8 +55,21 @@ pub struct Outcome {
     pub total: Quantiles,
     /// Between two tokens of a stream.
     pub itl: Quantiles,
-    /// Answers in the window by what `x-endpoint` said.
+    /// From the first byte to the end of an answer, per token behind the first.
+    pub tpot: Quantiles,
+    /// Answers in the window by who said to have given them: a header of the answer, else the pair in its id.
     pub per_endpoint: BTreeMap<String, u64>,
+    /// What the first failure of each kind said, where it said anything.
+    pub said: BTreeMap<String, String>,
+    /// Answers one by one, thinned out when there are very many.
+    #[serde(skip)]
+    pub records: Vec<Record>,
+    /// Cumulated shares of the times to the first byte, in microseconds.
+    #[serde(skip)]
+    pub ttft_curve: Vec<(f64, f64)>,
+    /// The same of whole answers.
+    #[serde(skip)]
+    pub total_curve: Vec<(f64, f64)>,
 }
 
 impl Outcome {
@@ -79,10 +93,15 @@ pub(crate) struct Tally {
     ttft: Histogram<u64>,
     total: Histogram<u64>,
     itl: Histogram<u64>,
+    tpot: Histogram<u64>,
+    said: BTreeMap<String, String>,
+    records: Records,
+    begin: Instant,
 }
 
 impl Tally {
-    pub(crate) fn new() -> Self {
+    /// Sums of a run whose window begins at `begin`.
+    pub(crate) fn new(begin: Instant) -> Self {
         Self {
             open: false,
             window: Duration::ZERO,
@@ -95,6 +114,10 @@ impl Tally {
             ttft: histogram(),
             total: histogram(),
             itl: histogram(),
+            tpot: histogram(),
+            said: BTreeMap::new(),
+            records: Records::default(),
+            begin,
         }
     }
 
@@ -123,7 +146,14 @@ impl Tally {
     /// An answer has ended; its times count when `counted`.
     pub(crate) fn answered(&mut self, start: Instant, counted: bool, answer: &Answer) {
         if answer.status != 200 {
-            self.failed(&format!("http {}", answer.status));
+            let kind = format!("http {}", answer.status);
+            let words = String::from_utf8_lossy(&answer.beginning).trim().to_owned();
+            self.said.entry(kind.clone()).or_insert(words);
+            self.failed(&kind);
+            return;
+        }
+        if answer.told_error {
+            self.failed("error in the stream");
             return;
         }
         if !answer.complete {
@@ -138,10 +168,22 @@ impl Tally {
             for (histogram, at) in times {
                 histogram.saturating_record(nanos(at.saturating_duration_since(start)));
             }
+            let lasted = answer.last.saturating_duration_since(answer.first);
+            if answer.tokens > 1 {
+                self.tpot
+                    .saturating_record(nanos(lasted) / (answer.tokens - 1));
+            }
+            let since =
+                |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
+            self.records.push(Record {
+                at_s: since(self.begin, start),
+                ttft_ms: since(start, answer.first) * 1e3,
+                total_ms: since(start, answer.last) * 1e3,
+            });
         }
         if self.open {
             self.answers += 1;
-            let name = answer.endpoint.as_slice();
+            let name = answer.origin();
             match self.endpoints.iter_mut().find(|(known, _)| known == name) {
                 Some((_, count)) => *count += 1,
                 None => self.endpoints.push((name.to_vec(), 1)),
@@ -169,6 +211,11 @@ impl Tally {
             ttft: quantiles(&self.ttft),
             total: quantiles(&self.total),
             itl: quantiles(&self.itl),
+            tpot: quantiles(&self.tpot),
+            said: self.said.clone(),
+            records: self.records.list(),
+            ttft_curve: curve(&self.ttft),
+            total_curve: curve(&self.total),
             per_endpoint: self
                 .endpoints
                 .iter()
@@ -181,6 +228,19 @@ impl Tally {
 /// Nanoseconds up to a minute, three digits exact.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(60_000_000_000, 3).expect("the bounds are constant and valid")
+}
+
+/// Microseconds and the share of values up to them, finer towards the slow end.
+fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    if histogram.is_empty() {
+        return Vec::new();
+    }
+    let steps = (0..=20).map(|n| f64::from(n) * 0.05);
+    let tail = [0.96, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0];
+    let mut shares: Vec<f64> = steps.take(20).chain(tail).collect();
+    shares.dedup();
+    let at = |share: f64| (histogram.value_at_quantile(share) as f64 / 1e3, share);
+    shares.into_iter().map(at).collect()
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -236,10 +296,13 @@ mod tests {
             complete,
             close: false,
             endpoint: b"m0".to_vec(),
+            beginning: b"{\"id\":\"x\"}".to_vec(),
+            told_error: false,
+            tokens: 3,
             first: now + Duration::from_micros(10),
             last: now + Duration::from_micros(20),
         };
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(now);
         tally.arrived(5, None);
         tally.answered(now, false, &answer(200, true));
         tally.open();

@@ -1,5 +1,6 @@
 //! The commands, one file each, and the choice among them.
 
+mod bench;
 mod crds;
 mod dashes;
 mod epp;
@@ -36,7 +37,8 @@ Examples:
   pointsman verify                                      proves that the running gateway works, or says why not
   pointsman explain                                     why the latest request went where it went
   pointsman replay receipts.json --config-file new.yaml what another configuration would have picked
-  pointsman scan                                        GPUs, links and networks, and where prefill and decode belong";
+  pointsman scan                                        GPUs, links and networks, and where prefill and decode belong
+  pointsman bench throughput --concurrency 1,8,32       load on a gateway, and what it did with it";
 
 /// Performance-aware router for disaggregated (prefill/decode) LLM serving.
 ///
@@ -77,6 +79,8 @@ enum Command {
     Replay(replay::Args),
     /// Find GPUs, links and networks, and say where prefill and decode belong.
     Scan(scan::Args),
+    /// Put load on a gateway, measure it, and compare measurements.
+    Bench(bench::Args),
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
@@ -110,6 +114,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(args).map(good),
         Command::Replay(args) => replay::run(args).map(good),
         Command::Scan(args) => scan::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match result {
         Ok(code) => code,

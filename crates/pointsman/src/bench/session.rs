@@ -1,0 +1,168 @@
+//! A whole benchmark: checks first, then every run, then what is written.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow, bail};
+use pointsman_bench::campaign::{INTERRUPTED, measure};
+use pointsman_bench::inputs::Read;
+use pointsman_bench::load::{Pacing, Plan};
+use pointsman_bench::preflight;
+use pointsman_bench::processes::{Watched, find};
+use pointsman_bench::results::{Results, SCHEMA_VERSION, repeated};
+use pointsman_bench::scenario::{Kind, Level};
+
+use crate::bench::load::{Load, plan};
+use crate::console::complain;
+use crate::place::Place;
+
+/// Whom to load and how to look at it.
+pub(crate) struct Session<'a> {
+    /// The gateway.
+    pub(crate) target: &'a Place,
+    /// The model; `None`: the first that the target lists.
+    pub(crate) model: Option<&'a str>,
+    /// Seed of prompts and arrivals.
+    pub(crate) seed: u64,
+    /// How often each run is made.
+    pub(crate) repeat: u32,
+    /// Processes to watch.
+    pub(crate) processes: &'a [String],
+    /// What is to be run.
+    pub(crate) scenarios: Vec<(String, Kind, Load)>,
+}
+
+impl Session<'_> {
+    /// Runs everything. Interrupted or left by its target, it keeps what it has.
+    pub(crate) async fn run(self) -> anyhow::Result<Results> {
+        let watched: Result<Vec<Watched>, String> =
+            self.processes.iter().map(|text| find(text)).collect();
+        let watched = watched.map_err(|why| anyhow!(why))?;
+        let target = self.target.resolve().await.map_err(|why| anyhow!(why))?;
+        let mut base = Plan::new(
+            target,
+            Pacing::Closed { connections: 1 },
+            std::time::Duration::ZERO,
+        );
+        base.host = self.target.authority.clone();
+        base.seed = self.seed;
+        // Before anybody is asked, so that a file that is wrong costs no time.
+        let (mut levels, input) = planned(&self.scenarios, &base)?;
+        if let Some(warning) = input.as_ref().and_then(Read::warning) {
+            complain(&format!("warning: {warning}\n"));
+        }
+        let chat = levels.iter().any(|level| level.plan.chat);
+        let model = preflight::check(target, &base.host, self.model, chat)
+            .await
+            .map_err(|why| anyhow!(why))?;
+        for level in &mut levels {
+            level.plan.model.clone_from(&model);
+        }
+        let mut runs = Vec::new();
+        'runs: for level in &levels {
+            for repetition in 1..=self.repeat {
+                let name = format!("{}, run {repetition} of {}", shown(level), self.repeat);
+                complain(&format!("{name}\n"));
+                let tell = |text: &str| complain(&format!("{name}: {text}\n"));
+                // Without a handler for it, Ctrl-C would end us as it ends everything; that is all right too.
+                let pressed = async {
+                    if tokio::signal::ctrl_c().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                let run = measure(level, repetition as usize, &watched, &tell, pressed).await;
+                let run = run.with_context(|| format!("{name} could not be held"))?;
+                let partial = run.partial.clone();
+                runs.push(run);
+                if let Some(why) = partial {
+                    complain(&format!(
+                        "{name}: {why}; what was measured so far is kept\n"
+                    ));
+                    break 'runs;
+                }
+            }
+        }
+        Ok(Results {
+            schema_version: SCHEMA_VERSION,
+            target: format!("http://{}", self.target.authority),
+            model,
+            seed: self.seed,
+            input,
+            spread: repeated(&runs),
+            runs,
+        })
+    }
+}
+
+fn shown(level: &Level) -> String {
+    match (level.concurrency, level.rate) {
+        (Some(n), _) => format!("{}, concurrency {n}", level.scenario),
+        (None, Some(rate)) => format!("{}, {rate} requests/s", level.scenario),
+        (None, None) => level.scenario.clone(),
+    }
+}
+
+fn planned(
+    scenarios: &[(String, Kind, Load)],
+    base: &Plan,
+) -> anyhow::Result<(Vec<Level>, Option<Read>)> {
+    let (mut levels, mut input) = (Vec::new(), None);
+    for (name, kind, load) in scenarios {
+        let (more, read) =
+            plan(load, name, *kind, base).with_context(|| format!("scenario {name}"))?;
+        levels.extend(more);
+        input = input.or(read);
+    }
+    Ok((levels, input))
+}
+
+/// What makes a benchmark fail although it ran: nothing was answered, or it was cut short.
+pub(crate) fn verdict(results: &Results) -> anyhow::Result<()> {
+    for run in &results.runs {
+        if let Some(why) = run.partial.as_deref().filter(|why| *why != INTERRUPTED) {
+            bail!("{} is partial: {why}", run.label());
+        }
+    }
+    for run in results
+        .runs
+        .iter()
+        .filter(|run| run.answers() == 0 && run.partial.is_none())
+    {
+        let kinds: Vec<String> = run
+            .errors
+            .iter()
+            .map(|(kind, n)| format!("{n} x {kind}"))
+            .collect();
+        let kinds = if kinds.is_empty() {
+            "nothing was sent".to_owned()
+        } else {
+            kinds.join(", ")
+        };
+        bail!("{}: no request was answered whole: {kinds}", run.label());
+    }
+    Ok(())
+}
+
+/// Whether somebody pressed Ctrl-C.
+pub(crate) fn was_interrupted(results: &Results) -> bool {
+    results
+        .runs
+        .iter()
+        .any(|run| run.partial.as_deref() == Some(INTERRUPTED))
+}
+
+/// Opens a report's file before the work, so that an hour of load is not lost to a wrong name.
+pub(crate) fn opened(path: &Path) -> anyhow::Result<std::fs::File> {
+    std::fs::File::create(path).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Writes to the standard output; a full disk behind it is an error, a reader that left is not.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("the report cannot be written to the standard output")
+        }
+        _ => Ok(()),
+    }
+}

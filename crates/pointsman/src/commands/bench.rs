@@ -1,0 +1,185 @@
+//! `pointsman bench`: load on a gateway, what it did with it, and two such results side by side.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Subcommand, ValueEnum};
+use pointsman_bench::results::{Results, compare::compare, page::page, text::text};
+use pointsman_bench::scenario::Kind;
+
+use crate::bench::load::Load;
+use crate::bench::{file, session};
+use crate::console::complain;
+use crate::place::Place;
+use crate::serving::runtime;
+
+const EXAMPLES: &str = "\
+Examples:
+  pointsman bench steady --duration 20s
+  pointsman bench throughput --concurrency 1,8,32 --process pointsman --html report.html
+  pointsman bench sweep --rate 40 -o json > a.json
+  pointsman bench sweep --trace conversation_trace.jsonl --trace-speed 4
+  pointsman bench steady --rate 10 --turns 6 --shared-prefix 2000
+  pointsman bench run scenarios.yaml --repeat 3 -o json > b.json
+  pointsman bench compare a.json b.json
+
+Progress goes to the standard error.
+Exit code: 0 measured, 1 not or only in part, 2 wrong usage, 130 interrupted (what was measured is kept).";
+
+/// Flags of `pointsman bench`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// One request after another, or evenly at a rate: what an answer costs without a crowd.
+    Steady(Scenario),
+    /// As many requests at once as each level says: how much gets through.
+    Throughput(Scenario),
+    /// Irregular arrivals, bursts between calm stretches, or those of a trace.
+    Sweep(Scenario),
+    /// The scenarios of a file.
+    Run(FromFile),
+    /// Two results side by side.
+    Compare(Compare),
+}
+
+#[derive(clap::Args)]
+struct Scenario {
+    #[command(flatten)]
+    load: Load,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Args)]
+struct FromFile {
+    /// A YAML file with a list of scenarios.
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Args)]
+struct Compare {
+    /// What bench printed with -o json.
+    a: PathBuf,
+    /// The same, later.
+    b: PathBuf,
+    /// How the comparison looks.
+    #[arg(short = 'o', long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+/// What all loads have in common.
+#[derive(clap::Args)]
+struct Common {
+    /// The gateway, where clients connect.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    target: Place,
+    /// The model to ask for [default: the first that the target lists].
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Seed of prompts and arrivals.
+    #[arg(long, value_name = "N", default_value = "7")]
+    seed: u64,
+    /// Make each run so often, and report the spread.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: u32,
+    /// Watch CPU and memory of a process of this machine; may be given several times.
+    #[arg(long = "process", value_name = "NAME=PID|NAME")]
+    processes: Vec<String>,
+    /// Write a report with plots into one HTML file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// How the results look.
+    #[arg(short = 'o', long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+/// How results look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// Runs what was asked for.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let one = |kind: Kind, scenario: Scenario| {
+        load(
+            vec![(kind.name().to_owned(), kind, scenario.load)],
+            &scenario.common,
+        )
+    };
+    match args.what {
+        What::Steady(scenario) => one(Kind::Steady, scenario),
+        What::Throughput(scenario) => one(Kind::Throughput, scenario),
+        What::Sweep(scenario) => one(Kind::Sweep, scenario),
+        What::Run(from) => load(file::read(&from.file)?, &from.common),
+        What::Compare(files) => {
+            let found = compare(&document(&files.a)?, &document(&files.b)?);
+            session::print(&match files.output {
+                Output::Table => found.text(),
+                Output::Json => json(&found)?,
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn load(scenarios: Vec<(String, Kind, Load)>, common: &Common) -> anyhow::Result<ExitCode> {
+    let report = common
+        .html
+        .as_deref()
+        .map(|path| Ok::<_, anyhow::Error>((path, session::opened(path)?)));
+    let report = report.transpose()?;
+    let session = session::Session {
+        target: &common.target,
+        model: common.model.as_deref(),
+        seed: common.seed,
+        repeat: common.repeat,
+        processes: &common.processes,
+        scenarios,
+    };
+    let results = runtime()?.block_on(session.run())?;
+    // Printed first: what cannot be written to a file is still seen.
+    let printed = session::print(&match common.output {
+        Output::Table => text(&results),
+        Output::Json => json(&results)?,
+    });
+    if let Some((path, mut file)) = report {
+        let written = file
+            .write_all(page(&results).as_bytes())
+            .and_then(|()| file.flush());
+        written.with_context(|| format!("the report {} cannot be written", path.display()))?;
+        complain(&format!("report: {}\n", path.display()));
+    }
+    printed?;
+    session::verdict(&results)?;
+    Ok(if session::was_interrupted(&results) {
+        ExitCode::from(130)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// A document that bench wrote.
+fn document(path: &Path) -> anyhow::Result<Results> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{shown} is no result of pointsman bench -o json"))
+}
