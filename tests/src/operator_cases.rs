@@ -431,7 +431,8 @@ pub fn without_server_defaults(object: &mut Value) {
         };
         let is_default = parent
             .get(last)
-            .is_some_and(|value| *default == "any" || value.to_string() == *default);
+            .map(Value::to_string)
+            .is_some_and(|value| *default == "any" || value == *default);
         if is_default {
             parent.remove(last);
         }

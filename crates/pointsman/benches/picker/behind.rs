@@ -39,8 +39,8 @@ pub(crate) async fn compare(
     let mut samples = Vec::new();
     for _ in 0..rounds {
         for (load, pacing) in [
-            ("200 B, 32 connections", closed),
-            ("200 B, 100 per second", open),
+            ("200 B, 32 connections", &closed),
+            ("200 B, 100 per second", &open),
         ] {
             for peer in ["round robin", "pointsman epp"] {
                 let sample = once(field, envoy, window, (load, peer), pacing).await;
@@ -56,7 +56,7 @@ async fn once(
     envoy: &Path,
     window: Duration,
     (load, peer): (&'static str, &'static str),
-    pacing: Pacing,
+    pacing: &Pacing,
 ) -> anyhow::Result<Sample> {
     let with_picker = peer != "round robin";
     let picker = with_picker
@@ -84,7 +84,7 @@ async fn once(
         .flatten()
         .collect();
     let (mut watches, mut spent) = (Vec::new(), Vec::new());
-    let plan = Plan::new(field.front, pacing, window);
+    let plan = Plan::new(field.front, pacing.clone(), window);
     let outcome = run(&plan, |edge| match edge {
         Edge::Begin => watches = pids.iter().map(|pid| Watch::begin(*pid)).collect(),
         Edge::End => {

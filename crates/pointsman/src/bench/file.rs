@@ -66,7 +66,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<(String, Kind, Load)>> {
     if written.scenarios.is_empty() {
         bail!("{shown} has no scenario; write at least one under scenarios:");
     }
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let scenarios = (1..).zip(&written.scenarios).map(|(number, scenario)| {
         let load = load(scenario, folder);
         let load = load.with_context(|| format!("{shown}: scenario {number}"))?;
