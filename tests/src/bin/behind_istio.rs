@@ -507,7 +507,9 @@ fn written(checks: &[Check]) -> String {
          | what | found | |\n|---|---|---|\n",
         version(pointsman()),
         version(&api),
-        version(&envoy()),
+        version(&envoy())
+            .split_once('/')
+            .map_or("unknown", |(_, rest)| rest),
     );
     for check in checks {
         let word = if check.good { "good" } else { "**miss**" };
