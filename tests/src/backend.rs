@@ -125,7 +125,19 @@ impl Backend {
     /// # Panics
     /// When no port can be had.
     pub fn start(script: impl Fn(&Received, &mut Reply) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
+    }
+
+    /// Listens there.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn at(
+        address: SocketAddr,
+        script: impl Fn(&Received, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address)
+            .unwrap_or_else(|error| panic!("a backend cannot listen at {address}: {error}"));
         let address = listener
             .local_addr()
             .expect("a bound listener has an address");

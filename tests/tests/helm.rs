@@ -179,6 +179,9 @@ fn istio_is_told_of_tls_only_where_there_is_tls() {
         rendered.get("DestinationRule", "pool-epp")["spec"]["trafficPolicy"]["tls"]["mode"],
         "SIMPLE"
     );
+    // The picker's TLS takes no name with bars, which Istio would make of its cluster.
+    let tls = &rendered.get("DestinationRule", "pool-epp")["spec"]["trafficPolicy"]["tls"];
+    assert_eq!(tls["sni"], "pool-epp.models.svc.cluster.local");
     let plain = [
         &istio[..],
         &["--set", "router.epp.flags.secure-serving=false"],

@@ -10,6 +10,7 @@ mod cache;
 mod check;
 mod fuzz;
 mod generate;
+mod istio;
 mod run;
 mod setup;
 
@@ -34,6 +35,9 @@ enum Command {
         /// Only this stage, or this file of end-to-end tests.
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
+        /// The picker behind the real Istio instead, written down in docs/evidence/istio.md.
+        #[arg(long, conflicts_with = "only")]
+        istio: bool,
     },
     /// Runs the benches; further arguments go to `cargo bench`.
     Bench {
@@ -50,7 +54,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup => cache::Cache::locate().and_then(|cache| setup::all(&cache)),
-        Command::Test { only } => check::all(only.as_deref()),
+        Command::Test { istio: true, .. } => istio::run(),
+        Command::Test { only, .. } => check::all(only.as_deref()),
         Command::Bench { arguments } => bench::all(&arguments),
         Command::Fuzz(asked) => fuzz::all(&asked),
         Command::Generate => generate::rewrite(),

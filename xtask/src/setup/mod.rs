@@ -4,6 +4,7 @@ mod chromium;
 mod envoy;
 mod go;
 mod helm;
+pub(crate) mod istio;
 mod kubernetes;
 mod python;
 

@@ -208,22 +208,27 @@ spec:
   readinessProbe:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $tokenizer.env }}
   env:
+    # The pod is not root, so nothing below /root can be its cache.
+    - name: HOME
+      value: /tmp
+    - name: HF_HOME
+      value: /model-cache
+    {{- with $tokenizer.env }}
     {{- toYaml . | nindent 4 }}
-  {{- end }}
+    {{- end }}
   {{- with $tokenizer.resources }}
   resources:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext:
-    # The image is not ours and writes into its home; the rest holds.
+    # The image is not ours and writes where it likes; the rest holds.
     allowPrivilegeEscalation: false
     capabilities:
       drop: [ALL]
   volumeMounts:
     - name: model-cache
-      mountPath: /root/.cache/huggingface
+      mountPath: /model-cache
     {{- with $tokenizer.volumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
