@@ -125,7 +125,7 @@ const LOOKED_AFTER: &str = "
       enforcing_consecutive_local_origin_failure: 100
       enforcing_local_origin_success_rate: 0
       max_ejection_percent: 50
-      base_ejection_time: 5s
+      base_ejection_time: 300s
     health_checks:
     - timeout: 60s
       interval: 0.2s

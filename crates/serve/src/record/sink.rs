@@ -18,8 +18,9 @@ const QUEUE: usize = 8192;
 /// Longest wait for a line to be written; a stuck terminal delays an answer by no more than this.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// At the end a destination that has taken nothing for so long is left.
-const STUCK: Duration = Duration::from_secs(1);
+/// At the end a destination that has taken nothing for so long is left. Generous: on a starved machine the thread that writes may
+/// be late, and the last lines matter.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// The place of a line in the order of writing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
