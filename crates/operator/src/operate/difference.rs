@@ -30,7 +30,7 @@ pub(crate) fn find(desired: &Value, live: &Value) -> Vec<Difference> {
     if let (Value::Object(desired), Value::Object(live)) = (desired, live) {
         for (key, value) in desired.iter().filter(|(key, _)| !is_identity(key)) {
             let live = live.get(key).unwrap_or(&Value::Null);
-            walk(kind, &[key.clone()], value, live, &mut found);
+            walk(kind, std::slice::from_ref(key), value, live, &mut found);
         }
     }
     found

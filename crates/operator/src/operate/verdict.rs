@@ -24,7 +24,7 @@ pub(crate) fn install_conditions(states: &[ChildState], sights: Sights) -> Vec<C
         .conditions
         .iter()
         .find(|condition| !condition.holds())
-        .or(Some(&ready).filter(|ready| !ready.holds()));
+        .or_else(|| Some(&ready).filter(|ready| !ready.holds()));
     let available = match against {
         None => Condition::new(
             "Available",
