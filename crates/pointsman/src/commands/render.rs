@@ -59,7 +59,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let read = read.with_context(|| format!("{named} cannot be read"))?;
         all.extend(children_of(&read).map_err(|error| anyhow!("{named}: {error}"))?);
     }
-    if args.standalone {
+    // A file does not know the uid without which no server takes an owner reference.
+    if args.standalone || args.diff {
         for child in &mut all {
             if let Some(meta) = child.value["metadata"].as_object_mut() {
                 meta.remove("ownerReferences");
