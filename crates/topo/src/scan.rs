@@ -442,13 +442,12 @@ fn block(listed: &ClusterNode) -> Option<Found<String>> {
         ("topology.gke.io/zone", Confidence::Low),
         ("failure-domain.beta.kubernetes.io/zone", Confidence::Low),
     ];
-    let found = ways.iter().find_map(|(key, confidence)| {
+    ways.iter().find_map(|(key, confidence)| {
         let value = listed.label(key)?;
         Some(Found::new(
             value.to_owned(),
             *confidence,
             format!("label {key}"),
         ))
-    });
-    found
+    })
 }
