@@ -45,15 +45,16 @@ fn alike<'a, K: Ord>(
     sets
 }
 
+/// What nodes with NVLink agree in: product, sets of linked GPUs, and how sure they are.
+type Linked = (String, Vec<Vec<u32>>, Confidence);
+
 fn nvlink_in_node(nodes: &[&Node]) -> Vec<Placement> {
     let sets = alike(nodes, |node| {
         let link = &node.nvlink;
         (!link.groups.is_empty()).then(|| (product(node), link.groups.clone(), link.confidence))
     });
-    let placement = |((product, groups, confidence), nodes): (
-        (String, Vec<Vec<u32>>, Confidence),
-        Vec<&Node>,
-    )| {
+    let placement = |(key, nodes): (Linked, Vec<&Node>)| {
+        let (product, groups, confidence) = key;
         let link = &nodes[0].nvlink;
         let slowest = groups
             .iter()
