@@ -45,7 +45,7 @@ fn alike<'a, K: Ord>(
     sets
 }
 
-/// What tells nodes with NVLink apart: the GPUs' product, which of them are linked, and how sure that is.
+/// What nodes with NVLink agree in: product, sets of linked GPUs, and how sure they are.
 type Linked = (String, Vec<Vec<u32>>, Confidence);
 
 fn nvlink_in_node(nodes: &[&Node]) -> Vec<Placement> {
@@ -53,7 +53,8 @@ fn nvlink_in_node(nodes: &[&Node]) -> Vec<Placement> {
         let link = &node.nvlink;
         (!link.groups.is_empty()).then(|| (product(node), link.groups.clone(), link.confidence))
     });
-    let placement = |((product, groups, confidence), nodes): (Linked, Vec<&Node>)| {
+    let placement = |(key, nodes): (Linked, Vec<&Node>)| {
+        let (product, groups, confidence) = key;
         let link = &nodes[0].nvlink;
         let slowest = groups
             .iter()

@@ -80,6 +80,9 @@ impl Local {
     }
 }
 
+/// A platform, how sure its sign is, and the label keys that are the sign.
+type Sign<'a> = (Platform, Confidence, &'a dyn Fn(&str) -> bool);
+
 fn platform(cluster: bool, nodes: &[ClusterNode]) -> Found<Platform> {
     if !cluster {
         return Found::new(
@@ -93,7 +96,6 @@ fn platform(cluster: bool, nodes: &[ClusterNode]) -> Found<Platform> {
         keys.find(|key| wanted(key)).cloned()
     };
     let domain = |key: &str| key.split('/').next().unwrap_or_default().to_owned();
-    type Sign<'a> = (Platform, Confidence, &'a dyn Fn(&str) -> bool);
     let signs: [Sign<'_>; 6] = [
         (Platform::Openshift, Confidence::High, &|key| {
             key == "node.openshift.io/os_id"

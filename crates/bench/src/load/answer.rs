@@ -69,3 +69,35 @@ impl From<io::Error> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(endpoint: &str, beginning: &str, expected: &str) {
+        let now = Instant::now();
+        let answer = Answer {
+            status: 200,
+            tokens: 1,
+            beginning: beginning.into(),
+            told_error: false,
+            complete: true,
+            close: false,
+            endpoint: endpoint.into(),
+            first: now,
+            last: now,
+        };
+        assert_eq!(String::from_utf8_lossy(answer.origin()), expected);
+    }
+
+    #[test]
+    fn who_answered_is_told_by_header_or_id() {
+        let id =
+            "data: {\"id\":\"cmpl-___prefill_addr_p:1___decode_addr_vllm-decode-p2p:14579_0123\"";
+        check("10.0.0.1:8000", id, "10.0.0.1:8000");
+        check("", id, "vllm-decode-p2p:14579");
+        check("", "{\"id\":\"cmpl-7\"}", "");
+        check("", "___decode_addr_cut", "");
+    }
+}

@@ -149,6 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_told_from_a_token_that_talks_of_one() {
+        let told = |text: &str| {
+            let mut body = Body::new(Framing::Length(text.len() as u64), 200, true);
+            body.take(text.as_bytes()).unwrap();
+            assert_eq!(body.beginning, text.as_bytes());
+            body.told_error
+        };
+        assert!(told("data: {\"error\":{\"message\":\"x\"}}\n\n"));
+        assert!(!told("data: {\"text\":\"data: {\\\"error\\\"\"}\n\n"));
+    }
+
+    #[test]
     fn more_than_the_answer_is_an_error() {
         let mut body = Body::new(Framing::Length(2), 200, false);
         assert!(body.take(b"abc").is_err());

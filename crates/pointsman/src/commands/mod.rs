@@ -131,16 +131,19 @@ fn good((): ()) -> ExitCode {
 
 /// The arguments, where every flag without a variable of its own can also be given as `POINTSMAN_<FLAG>`.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|sub| {
-        sub.mut_args(|argument| match argument.get_long() {
-            Some(long) if argument.get_env().is_none() => {
-                let variable = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
-                // Leaked once per flag and process: the parser wants names that live as long as it does.
-                argument.env(&*Box::leak(variable.into_boxed_str()))
-            }
-            _ => argument,
-        })
-    })
+    Cli::command().mut_subcommands(with_variables)
+}
+
+fn with_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| match argument.get_long() {
+        Some(long) if argument.get_env().is_none() => {
+            let variable = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
+            // Leaked once per flag and process: the parser wants names that live as long as it does.
+            argument.env(&*Box::leak(variable.into_boxed_str()))
+        }
+        _ => argument,
+    });
+    command.mut_subcommands(with_variables)
 }
 
 /// The command that is meant where none is named: what the flags belong to when a manifest was made for the reference,
@@ -184,23 +187,29 @@ mod tests {
         let command = command();
         command.clone().debug_assert();
         for sub in command.get_subcommands() {
-            for argument in sub.get_arguments().filter(|a| a.get_long().is_some()) {
-                let long = argument.get_long().unwrap_or_default();
-                if matches!(long, "help" | "version") {
-                    continue;
-                }
-                let expected = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
-                let found = argument.get_env().map(|e| e.to_string_lossy().into_owned());
-                let own = ["PREFILL_", "DECODE_", "SIM_", "POD_", "NAMESPACE"];
-                let own = found
-                    .as_ref()
-                    .is_some_and(|name| own.iter().any(|start| name.starts_with(start)));
-                assert!(
-                    own || found.as_deref() == Some(expected.as_str()),
-                    "{} --{long}: {found:?}",
-                    sub.get_name()
-                );
+            check_variables(sub);
+            sub.get_subcommands().for_each(check_variables);
+        }
+    }
+
+    #[track_caller]
+    fn check_variables(sub: &clap::Command) {
+        for argument in sub.get_arguments().filter(|a| a.get_long().is_some()) {
+            let long = argument.get_long().unwrap_or_default();
+            if matches!(long, "help" | "version") {
+                continue;
             }
+            let expected = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
+            let found = argument.get_env().map(|e| e.to_string_lossy().into_owned());
+            let own = ["PREFILL_", "DECODE_", "SIM_", "POD_", "NAMESPACE"];
+            let own = found
+                .as_ref()
+                .is_some_and(|name| own.iter().any(|start| name.starts_with(start)));
+            assert!(
+                own || found.as_deref() == Some(expected.as_str()),
+                "{} --{long}: {found:?}",
+                sub.get_name()
+            );
         }
     }
 

@@ -20,7 +20,7 @@ Examples:
   pointsman scan                                     this machine: /sys and nvidia-smi
   pointsman scan --kube                              all nodes, as the API server knows them
   kubectl get nodes -o json | pointsman scan --nodes -
-  pointsman scan --node --save-to scans/nodes/worker-A   keep what was read, then, elsewhere:
+  pointsman scan --node --save-to scans              on each node: keep what was read; then, elsewhere:
   pointsman scan --input scans -o json
   pointsman scan --kube --apply-labels               give the nodes their llm-d.ai/kv-* labels
 
