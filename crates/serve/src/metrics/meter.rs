@@ -17,6 +17,8 @@ const PREDICTED_TTFT: &str = "ttftMs";
 #[derive(Default)]
 pub struct Meter {
     model: Option<Arc<ModelCells>>,
+    /// The model of a request that may be refused before its decision.
+    asked_for: Option<Arc<ModelCells>>,
     streamed: bool,
     arrived: Tick,
     picked_at: Tick,
@@ -30,6 +32,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// The request wants this model, and may never come to a decision.
+    pub fn asks_for(&mut self, cells: &LaneCells, model: &str) {
+        self.asked_for = Some(cells.model(model));
+    }
+
     /// The request was decided, for the first time or again after a failed attempt.
     pub fn decided(&mut self, cells: &LaneCells, decided: &Decided<'_>) {
         let again = self.model.is_some();
@@ -120,9 +127,14 @@ impl Meter {
                 model.ended.add(1);
                 model
             }
-            // It never came to a decision: there is no model to count it under, only that it was refused.
+            // It never came to a decision: all there is to count is that it was refused, and what model it wanted, if it
+            // came so far as to say so.
             None => match error.filter(|_| outcome.end == End::Rejected) {
-                Some(at) => return cells.model("").errors[at].add(1),
+                Some(at) => {
+                    let model = self.asked_for.take();
+                    let model = model.unwrap_or_else(|| cells.model(""));
+                    return model.errors[at].add(1);
+                }
                 None => return,
             },
         };

@@ -506,7 +506,7 @@ impl Conversation {
             match exchange.arrive(&request, bytes) {
                 Effect::Nothing => {}
                 Effect::AskAdmission => {
-                    self.waiting = exchange.asking(request.model);
+                    self.waiting = Some(exchange.asking(&request));
                     return Ok(None);
                 }
                 Effect::Reply(reject) => return Err(reject),
@@ -530,7 +530,7 @@ impl Conversation {
             }
             // The room it was given went to somebody else.
             Effect::AskAdmission => {
-                self.waiting = exchange.asking(request.model);
+                self.waiting = Some(exchange.asking(&request));
                 Ok(None)
             }
             Effect::Reply(reject) => Err(reject),
