@@ -227,7 +227,7 @@ impl Concurrency {
 
     /// The requests that all endpoints together may hold: where each has its most, a ceiling above that lets nobody in.
     fn places(&self, load: &PoolLoad<'_>) -> i64 {
-        let each = self.most_in_flight().map_or(i64::from(u32::MAX), i64::from);
+        let each = i64::from(self.most_in_flight().unwrap_or(u32::MAX));
         load.members.len() as i64 * each
     }
 
