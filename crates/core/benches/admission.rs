@@ -104,6 +104,7 @@ fn backlog(fairness: Arc<dyn FairnessPolicy>, flows: u64) -> Gatekeeper<()> {
             priority: 0,
             bytes: 1000,
             waiter,
+            turned_back: 0,
         };
         assert!(gate.ask(ask, (), Tick(number)).is_none());
     }

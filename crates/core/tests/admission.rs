@@ -252,8 +252,10 @@ impl World {
                 let empty = self.snapshot.is_empty();
                 match &reject {
                     Reject::TtlExpired => assert!(queued && !empty && waited >= TTL),
-                    Reject::NoEndpoints if queued => assert!(empty && waited >= EMPTY_TTL),
-                    Reject::NoEndpoints => {}
+                    Reject::NoEndpointsQueued { waited: true } => {
+                        assert!(queued && empty && waited >= EMPTY_TTL);
+                    }
+                    Reject::NoEndpointsQueued { waited: false } => assert!(!queued),
                     Reject::QueueFull { retry_after_s } => {
                         assert!(!queued && (1..=60).contains(retry_after_s));
                     }
@@ -299,6 +301,7 @@ impl World {
                         ttl: None,
                         first_token_within: wish.map(Span),
                     },
+                    turned_back: 0,
                 };
                 self.asked.insert(self.next, ask.clone());
                 match self.gate.ask(ask, (), self.now) {
@@ -421,6 +424,99 @@ fn a_flow_that_sends_much_does_not_delay_one_that_sends_little() {
 const LOOK: u64 = 1;
 
 #[test]
+fn other_rules_do_not_begin_the_turns_anew() {
+    let mut world = World::new();
+    for (flow, count) in [(0, 3), (1, 2)] {
+        (0..count).for_each(|_| world.apply(Step::Arrive(flow, 1, 1, None)));
+    }
+    world.turn();
+    let flows = |world: &World| -> Vec<String> {
+        let let_in = world.let_in.iter();
+        let_in
+            .map(|(number, ..)| world.asked[number].flow.to_string())
+            .collect()
+    };
+    assert_eq!(flows(&world), ["f0", "f1", "f0"]);
+    world.gate.adopt(&admission(), &mut Vec::new());
+    (0..3).for_each(|_| world.apply(Step::End(0)));
+    world.turn();
+    assert_eq!(flows(&world), ["f1", "f0"]);
+}
+
+/// One that was let in so often and found no place; it waits since `enqueued`.
+fn turned_back(number: u64, turned_back: u32, enqueued: Tick) -> Ask {
+    Ask {
+        number,
+        flow: "f".into(),
+        priority: 0,
+        bytes: 1,
+        waiter: Waiter {
+            arrived: enqueued,
+            enqueued,
+            ttl: None,
+            first_token_within: None,
+        },
+        turned_back,
+    }
+}
+
+#[test]
+fn who_is_turned_back_stands_aside_and_keeps_its_place_in_time() {
+    let mut world = World::new();
+    let began = world.now;
+    let asks = |world: &mut World, number, times| {
+        let ask = turned_back(number, times, began);
+        assert!(world.gate.ask(ask, (), world.now).is_none());
+    };
+    let turn = |world: &mut World| -> Vec<Settled<()>> {
+        let (snapshot, mut out) = (world.snapshot.clone(), Vec::new());
+        let pool = Pool {
+            snapshot: &snapshot,
+            slots: &world.slots,
+        };
+        world.gate.turn(pool, world.now, &mut out);
+        out
+    };
+    let numbers = |out: &[Settled<()>]| out.iter().map(|one| one.ask.number).collect::<Vec<_>>();
+    // There is room, but it was not where the first one may go; the second goes meanwhile.
+    asks(&mut world, 1, 1);
+    asks(&mut world, 2, 0);
+    let mut out = turn(&mut world);
+    assert_eq!(numbers(&out), [2]);
+    assert_eq!(world.gate.queue().unwrap().len(), 1);
+    // A place that becomes free may be the one.
+    let Answer::Pass(permit) = &mut out[0].answer else {
+        panic!("it was let in")
+    };
+    permit.enter();
+    permit.leave();
+    drop(out);
+    let out = turn(&mut world);
+    assert_eq!(numbers(&out), [1]);
+    assert_eq!(out[0].ask.waiter.enqueued, began);
+    drop(out);
+    // Without one it is tried again after a while.
+    asks(&mut world, 3, 1);
+    assert_eq!(numbers(&turn(&mut world)), [] as [u64; 0]);
+    assert_eq!(world.gate.deadline(), Some(began + TTL));
+    world.now = began + Span(TTL.0 - 1);
+    assert_eq!(numbers(&turn(&mut world)), [] as [u64; 0]);
+    // It waits no longer than any other, however often it was turned back.
+    world.now = began + TTL;
+    let out = turn(&mut world);
+    assert!(matches!(out[0].answer, Answer::Refuse(Reject::TtlExpired)));
+    assert!(world.gate.queue().unwrap().is_empty());
+    // One that leaves, and one that is there at the end.
+    asks(&mut world, 4, 2);
+    asks(&mut world, 5, 2);
+    assert!(world.gate.leave(4).is_some());
+    let mut out = Vec::new();
+    world.gate.close(&mut out);
+    assert_eq!(numbers(&out), [5]);
+    assert_eq!(world.gate.queue().unwrap().bytes(), 0);
+}
+
+#[test]
 fn the_wait_begins_anew_when_the_pool_becomes_empty_or_is_filled() {
     let mut world = World::new();
     world.apply(Step::Pool(0));
@@ -446,8 +542,13 @@ fn without_rules_for_waiting_those_who_wait_all_pass() {
     let mut none = admission();
     Arc::get_mut(&mut none).unwrap().flow = None;
     let mut settled = Vec::new();
+    world.permits.set_limit(9);
     world.gate.adopt(&none, &mut settled);
     assert_eq!(settled.len(), 5);
+    assert!(
+        world.permits.pass().is_none(),
+        "whoever comes under rules again asks first"
+    );
     assert!(
         settled
             .iter()

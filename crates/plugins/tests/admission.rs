@@ -10,7 +10,7 @@ use pointsman_core::config::resolved::resolve;
 use pointsman_core::config::written::Written;
 use pointsman_core::contract::admission::PoolLoad;
 use pointsman_core::contract::spec::Generation;
-use pointsman_core::contract::table::Table;
+use pointsman_core::contract::table::{ProfileRun, Table};
 use pointsman_core::exchange::event::{Cause, Deciding, Effect, End, Entering, Event};
 use pointsman_core::exchange::life::Life;
 use pointsman_core::fixture::{NOW, Pool, pool};
@@ -332,7 +332,7 @@ fn who_is_let_in_and_finds_every_place_taken_asks_again() {
         world.ready(&mut lives[1]),
         Effect::Forward { row: 1, .. }
     ));
-    // Not for ever: a pool that stays full is an answer.
+    // The bound on waiting ends that, not the number of times.
     let mut last = Life::begin(NOW);
     let mut effect = world.arrive(&mut last, 0);
     for _ in 0..20 {
@@ -342,10 +342,55 @@ fn who_is_let_in_and_finds_every_place_taken_asks_again() {
             end => end,
         };
     }
-    assert_eq!(effect, Effect::Reply(Reject::Saturated));
+    assert!(last.turned_back() > 8, "{effect:?}");
+    if effect == Effect::AskAdmission {
+        last.on(Event::Admitted(world.permits.take()), NOW);
+    }
+    let late = Reject::TtlExpired;
+    assert_eq!(
+        last.on(Event::Refused(late.clone()), NOW),
+        Effect::Reply(late)
+    );
     drop((lives, last));
     assert_eq!((world.permits.held(), world.permits.entered()), (0, 0));
     assert_eq!(world.pool.slots.total_in_flight(), world.pool.held() as u64);
+}
+
+#[test]
+fn all_who_are_full_are_found_out_at_once_and_the_receipt_says_so() {
+    let text = LIMITED.replace("active-request-scorer", "random-picker");
+    let full = "a inFlight=2\nb inFlight=2\nc inFlight=3\nd inFlight=2\ne\n";
+    let mut seen = Vec::new();
+    for seed in 0..20 {
+        let mut world = World::new(&text, full);
+        world.permits.set_limit(99);
+        let mut life = Life::begin(NOW);
+        world.arrive(&mut life, 0);
+        let deciding = Deciding {
+            plan: &world.plan,
+            snapshot: &world.pool.snapshot,
+            slots: &world.pool.slots,
+            request: &InferenceRequest::default(),
+            table: &mut world.table,
+            seed,
+        };
+        let effect = life.on(Event::Ready(deciding), NOW);
+        assert!(
+            matches!(effect, Effect::Forward { row: 4, .. }),
+            "{effect:?}"
+        );
+        let struck = &world.table.runs()[0].struck_by;
+        let full = struck.iter().filter(|&&by| by == ProfileRun::FULL).count();
+        assert_eq!(full, struck.iter().filter(|&&by| by != 0).count());
+        seen.push(full);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(
+        seen,
+        [0, 4],
+        "either it was picked at once, or the second time"
+    );
 }
 
 #[test]

@@ -49,8 +49,14 @@ pub struct Exchange {
     tickets: Tickets,
     last_row: Option<usize>,
     meter: Meter,
-    /// What is asked of the gatekeeper, where it has to be asked.
+    /// What is asked of the gatekeeper, once it has to be asked.
     ask: Option<Box<Ask>>,
+    /// The request's size.
+    bytes: usize,
+    /// Its priority, until it is counted as let in.
+    uncounted: Option<i64>,
+    /// Whether only a part of the pool are candidates.
+    narrowed: bool,
     /// When it was asked.
     asked: Tick,
     /// How long it has waited to be let in.
@@ -84,6 +90,9 @@ impl Exchange {
             last_row: None,
             meter: Meter::default(),
             ask: None,
+            bytes: 0,
+            uncounted: None,
+            narrowed: false,
             asked: Tick(0),
             queued: Span(0),
             trace: None,
@@ -103,12 +112,13 @@ impl Exchange {
         Some(trace.own.header())
     }
 
-    /// The plan the request started with.
+    /// The plan the request goes by: the one it started with or, where it had to wait, that in force when it was let
+    /// in.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 
-    /// The membership the request started with.
+    /// The membership it goes by.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }
@@ -124,6 +134,10 @@ impl Exchange {
 
     /// Only the endpoints that `keep` holds of are candidates. For before the decision.
     pub fn narrow(&mut self, keep: impl Fn(&Endpoint) -> bool) {
+        if self.life.attempts().is_empty() {
+            self.snapshot = self.lane.router.membership.snapshot();
+        }
+        self.narrowed = true;
         if !self.snapshot.endpoints.iter().all(&keep) {
             self.snapshot = Arc::new(self.snapshot.narrowed(keep));
         }
@@ -131,6 +145,11 @@ impl Exchange {
 
     /// The request stands whole, in so many bytes: whether it is let in. [`Effect::Nothing`] says that it is.
     pub fn arrive(&mut self, request: &InferenceRequest<'_>, bytes: usize) -> Effect {
+        // The body may have taken its time, and the pool may be another by now.
+        if !self.narrowed {
+            self.snapshot = self.lane.router.membership.snapshot();
+        }
+        self.bytes = bytes;
         let admission = Arc::clone(&self.plan.admission);
         // Nobody waits, and no request has another priority than 0.
         if admission.flow.is_none() && admission.objectives.is_empty() {
@@ -146,31 +165,17 @@ impl Exchange {
         };
         let now = self.lane.router.clock.now();
         let effect = self.life.on(Event::Arrived(entering), now);
-        if admission.flow.is_some() && effect == Effect::Nothing {
-            front.tally.lock().count(0, request.priority);
-        }
-        if effect == Effect::AskAdmission {
-            let waiter = Waiter {
-                arrived: self.life.arrived(),
-                enqueued: now,
-                ttl: None,
-                first_token_within: first_token_within(request.headers),
-            };
-            self.ask = Some(Box::new(Ask {
-                number: front.number(),
-                flow: request.flow.into(),
-                priority: request.priority,
-                bytes: bytes as u64,
-                waiter,
-            }));
+        self.uncounted = admission.flow.as_ref().map(|_| request.priority);
+        if matches!(effect, Effect::Reply(_)) {
+            self.meter.asks_for(&self.lane.cells, request);
         }
         effect
     }
 
     /// Asks to be let in and waits for the answer; then decides. Dropping the future gives the place up.
     pub async fn wait(&mut self, request: &InferenceRequest<'_>) -> Effect {
-        while let Some(asking) = self.asking(request.model) {
-            match asking.await {
+        loop {
+            match self.asking(request).await {
                 Ok(permit) => self.admitted(permit),
                 Err(reject) => return self.refuse(reject),
             }
@@ -179,22 +184,45 @@ impl Exchange {
                 return effect;
             }
         }
-        self.refuse(Reject::Saturated)
     }
 
     /// The question to the gatekeeper, after [`Effect::AskAdmission`]; resolves with its answer, which goes to
     /// [`Exchange::admitted`] or [`Exchange::refuse`]. Dropping it gives the place up.
-    pub fn asking(&mut self, model: &str) -> Option<Asking> {
-        let ask = self.ask.as_deref().cloned()?;
+    pub fn asking(&mut self, request: &InferenceRequest<'_>) -> Asking {
+        let mut kept = match self.ask.take() {
+            Some(ask) => ask,
+            None => {
+                self.meter.asks_for(&self.lane.cells, request);
+                Box::new(self.first_ask(request))
+            }
+        };
+        kept.turned_back = self.life.turned_back();
+        let ask = Ask::clone(&kept);
+        self.ask = Some(kept);
         let (router, model, sent) = (
             Arc::clone(&self.lane.router),
-            Box::<str>::from(model),
+            Box::<str>::from(request.model),
             self.now(),
         );
         self.asked = sent;
-        Some(Box::pin(async move {
-            router.admission.ask(ask, &model, sent).await
-        }))
+        Box::pin(async move { router.admission.ask(ask, &model, sent).await })
+    }
+
+    /// The question; also one that was let in without asking may come to it, when it finds every endpoint taken.
+    fn first_ask(&self, request: &InferenceRequest<'_>) -> Ask {
+        Ask {
+            number: self.lane.router.admission.number(),
+            flow: request.flow.into(),
+            priority: request.priority,
+            bytes: self.bytes as u64,
+            waiter: Waiter {
+                arrived: self.life.arrived(),
+                enqueued: self.now(),
+                ttl: None,
+                first_token_within: first_token_within(request.headers),
+            },
+            turned_back: 0,
+        }
     }
 
     /// The gatekeeper lets the request in.
@@ -202,9 +230,11 @@ impl Exchange {
         let now = self.now();
         self.queued = self.queued + now.since(self.asked);
         self.life.on(Event::Admitted(permit), now);
-        // The pool may be another by now; rows that have failed are rows of the one before.
+        // The pool and the plan may be others by now, and it was let in by the rules in force; rows that have failed are
+        // rows of the pool before.
         if self.life.attempts().is_empty() {
             self.snapshot = self.lane.router.membership.snapshot();
+            self.plan = self.lane.router.plan.load_full();
         }
     }
 
@@ -223,6 +253,7 @@ impl Exchange {
         let mut scratch = lane.scratch.lock();
         let seed = scratch.seeds.next_seed() >> 11;
         let began = self.now();
+        let again = !self.life.attempts().is_empty();
         let deciding = Deciding {
             plan: &self.plan,
             snapshot: &self.snapshot,
@@ -237,33 +268,12 @@ impl Exchange {
             return effect;
         }
         let ended = self.now();
-        let pd = match &effect {
-            Effect::Forward { pd, .. } => *pd,
-            _ => None,
-        };
-        let facts = Facts {
-            request_id: &self.request_id,
-            model: request.model,
-            at_unix_ns: lane.router.clock.unix_ns(self.life.arrived()),
-            prompt_bytes: request.prompt_bytes,
-            queue_ns: self.queued.0,
-            pick_ns: ended.since(began).0,
-            door: self.door,
-            pd,
-        };
-        self.record = lane
-            .ring
-            .lock()
-            .record(&facts, &self.plan, &self.snapshot, &scratch.table);
-        if matches!(effect, Effect::Forward { .. }) {
-            Counts::add(&lane.router.counts.decisions);
-            if lane.router.log.wants_decisions() {
-                let decision = Decision::freeze(&self.plan, &self.snapshot, &scratch.table);
-                self.tickets = lane
-                    .router
-                    .log
-                    .decision(&decision, &self.meta(request), ended);
-            }
+        if let Some(priority) = self.uncounted.take() {
+            lane.cells.let_in(priority);
+        }
+        // As after any other failed attempt, the first decision is the one that is written down.
+        if !again {
+            self.write_decision(request, &scratch.table, &effect, (began, ended));
         }
         self.measure(request, &scratch.table, &effect, (began, ended));
         look(&scratch.table, &effect);
@@ -271,6 +281,44 @@ impl Exchange {
         drop(scratch);
         self.note_row(&effect);
         effect
+    }
+
+    /// Leaves a receipt of a decision that was made between the two `times`, and its line in the log.
+    fn write_decision(
+        &mut self,
+        request: &InferenceRequest<'_>,
+        table: &Table,
+        effect: &Effect,
+        (began, ended): (Tick, Tick),
+    ) {
+        let router = &self.lane.router;
+        let pd = match effect {
+            Effect::Forward { pd, .. } => *pd,
+            _ => None,
+        };
+        let facts = Facts {
+            request_id: &self.request_id,
+            model: request.model,
+            at_unix_ns: router.clock.unix_ns(self.life.arrived()),
+            prompt_bytes: request.prompt_bytes,
+            queue_ns: self.queued.0,
+            pick_ns: ended.since(began).0,
+            door: self.door,
+            pd,
+        };
+        let ring = self
+            .lane
+            .ring
+            .lock()
+            .record(&facts, &self.plan, &self.snapshot, table);
+        self.record = ring;
+        if matches!(effect, Effect::Forward { .. }) {
+            Counts::add(&router.counts.decisions);
+            if router.log.wants_decisions() {
+                let decision = Decision::freeze(&self.plan, &self.snapshot, table);
+                self.tickets = router.log.decision(&decision, &self.meta(request), ended);
+            }
+        }
     }
 
     /// The request goes to a row without a decision.

@@ -18,6 +18,9 @@ pub const TRIED: &str = "tried before";
 /// In [`Filtered::by`]: its readings were too old, and the policy is to leave such endpoints out.
 pub const STALE: &str = "stale readings";
 
+/// In [`Filtered::by`]: it held as many requests as it may by the time its place was to be taken.
+pub const FULL: &str = "full";
+
 /// Version of the format.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -172,7 +175,7 @@ pub struct Prediction {
     pub actual: BTreeMap<String, f64>,
 }
 
-/// A candidate that was crossed out: by a filter's name, or as `tried before` or with `stale readings`.
+/// A candidate that was crossed out: by a filter's name, or as `tried before`, as `full` or with `stale readings`.
 ///
 /// `row` is its place in the membership; what is known of it stands here as for those that were scored, so that
 /// another plan can be tried on the receipt.

@@ -73,7 +73,10 @@ pub const fn status(reject: &Reject) -> u16 {
         | Reject::Saturated
         | Reject::NotAdmitted(_)
         | Reject::QueueFull { .. } => 429,
-        Reject::NoEndpoints | Reject::TtlExpired | Reject::ShuttingDown => 503,
+        Reject::NoEndpoints
+        | Reject::NoEndpointsQueued { .. }
+        | Reject::TtlExpired
+        | Reject::ShuttingDown => 503,
         Reject::ClientGone => 499,
         Reject::UpstreamUnreachable { .. } | Reject::UpstreamBroke => 502,
         Reject::UpstreamTimeout => 504,
@@ -93,7 +96,7 @@ pub const fn retry_after_s(reject: &Reject) -> Option<u32> {
 /// The value of [`DROPPED_REASON`] for a reject, if one is due.
 pub const fn dropped_reason(reject: &Reject) -> Option<&'static str> {
     match reject {
-        Reject::NoEndpoints => Some("rejected-no-endpoints"),
+        Reject::NoEndpoints | Reject::NoEndpointsQueued { .. } => Some("rejected-no-endpoints"),
         Reject::FilteredOut { .. }
         | Reject::Saturated
         | Reject::NotAdmitted(_)
@@ -163,6 +166,20 @@ pub fn reference_error(reject: &Reject, generation: Generation) -> PickerRefusal
         Reject::Saturated => (
             "ResourceExhausted",
             "system saturated, sheddable request dropped".to_owned(),
+        ),
+        Reject::QueueFull { .. } => (
+            "ResourceExhausted",
+            "request rejected pre-queue: queue at capacity".to_owned(),
+        ),
+        Reject::NoEndpointsQueued { waited: false } => (
+            "ServiceUnavailable",
+            "no endpoints available: request rejected pre-queue: queue at capacity".to_owned(),
+        ),
+        Reject::NoEndpointsQueued { waited: true } => (
+            "ServiceUnavailable",
+            "request timed out in queue and no endpoints are available: \
+             request evicted from queue: request TTL expired"
+                .to_owned(),
         ),
         Reject::TtlExpired => (
             "ResourceExhausted",
@@ -346,6 +363,34 @@ mod tests {
             assert_eq!((refusal.content_type, refusal.retry_after_s), (None, None));
         };
         let (g1, g2) = (Generation::G1, Generation::G2);
+        check(
+            &Reject::QueueFull { retry_after_s: 7 },
+            g2,
+            429,
+            "inference error: ResourceExhausted - request rejected pre-queue: queue at capacity",
+            Some("rejected-saturated"),
+        );
+        check(
+            &Reject::NoEndpointsQueued { waited: false },
+            g2,
+            503,
+            "inference error: ServiceUnavailable - no endpoints available: request rejected pre-queue: queue at capacity",
+            Some("rejected-no-endpoints"),
+        );
+        check(
+            &Reject::NoEndpointsQueued { waited: true },
+            g2,
+            503,
+            "inference error: ServiceUnavailable - request timed out in queue and no endpoints are available: request evicted from queue: request TTL expired",
+            Some("rejected-no-endpoints"),
+        );
+        check(
+            &Reject::TtlExpired,
+            g2,
+            429,
+            "inference error: ResourceExhausted - request timed out in queue: request evicted from queue: request TTL expired",
+            Some("rejected-ttl-expired"),
+        );
         check(
             &Reject::Malformed("model not found in request body".into()),
             g2,

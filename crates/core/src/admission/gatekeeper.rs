@@ -13,6 +13,10 @@
 //! is one for a pool with endpoints and another for an empty one; when the pool changes between the two, the time
 //! waited so far is forgiven.
 //!
+//! The room is that of the whole pool. Who is let in and finds the endpoints that it may use full asks again: it keeps
+//! its number and the moment since which it waits, so the bound on waiting is the same one, and it stands aside until
+//! the next look, or until an endpoint has a place free again; meanwhile the others go.
+//!
 //! The machine has no clock and does no IO: whoever owns it says when it is, and hands on what it settles.
 
 use std::sync::Arc;
@@ -26,6 +30,13 @@ use crate::model::pool::Snapshot;
 use crate::model::reject::Reject;
 use crate::model::slots::Slots;
 use crate::time::{Span, Tick};
+
+/// How much longer one stands aside each time it was turned back, at most so many looks.
+const MOST_LOOKS_ASIDE: u64 = 5;
+
+/// How often one is let in again that was turned back where nobody waits any more: it goes by rules that are no longer
+/// in force, and under those it may never find a place.
+const MOST_TURNED_BACK: u32 = 8;
 
 /// How long what was seen of the pool is good for.
 pub const LOOK_EVERY: Span = Span::from_millis(10);
@@ -76,6 +87,8 @@ pub struct Gatekeeper<T> {
     /// Since when the pool is empty, or is not.
     regime: (bool, Tick),
     rate: DrainRate,
+    /// How many places had become free at the last turn.
+    freed: u64,
     closed: bool,
 }
 
@@ -94,6 +107,7 @@ impl<T> Gatekeeper<T> {
             limits: Vec::new(),
             regime: (false, Tick(0)),
             rate: DrainRate::default(),
+            freed: 0,
             closed: false,
         }
     }
@@ -113,16 +127,24 @@ impl<T> Gatekeeper<T> {
         self.priorities = priorities;
         self.admission = Some(Arc::clone(admission));
         (self.looked, self.limits) = (None, Vec::new());
-        let waiting = self.queue.take().map(|mut queue| queue.drain());
-        let waiting = waiting.unwrap_or_default();
+        let before = self.queue.take();
+        let before = before.map(|mut queue| (queue.served(), queue.drain()));
+        let (served, waiting) = before.unwrap_or_default();
         let Some(flow) = &admission.flow else {
+            // Whoever comes when there are rules again asks: this limit is of the pool as it is now.
+            self.permits.set_limit(0);
             let passed = waiting.into_iter().map(|entry| self.settle_passed(entry));
             out.extend(passed);
             return;
         };
         let mut queue = Queue::new(Arc::clone(flow));
-        for entry in waiting {
-            queue.push(entry.ask, entry.payload);
+        queue.resume(served);
+        for Entry {
+            mut ask, payload, ..
+        } in waiting
+        {
+            ask.waiter.ttl = flow.ttl(self.regime.0);
+            queue.push(ask, payload);
         }
         self.queue = Some(queue);
     }
@@ -139,13 +161,23 @@ impl<T> Gatekeeper<T> {
             return Some(settled(ask, payload, answer));
         }
         let Some(queue) = &mut self.queue else {
-            let answer = Answer::Pass(self.permits.take());
+            let answer = if ask.turned_back > MOST_TURNED_BACK {
+                Answer::Refuse(Reject::Saturated)
+            } else {
+                Answer::Pass(self.permits.take())
+            };
             return Some(settled(ask, payload, answer));
         };
+        if ask.turned_back > 0 {
+            let looks = u64::from(ask.turned_back).min(MOST_LOOKS_ASIDE);
+            ask.waiter.ttl = queue.rules().ttl(self.regime.0);
+            queue.push_aside(ask, payload, now + Span(LOOK_EVERY.0 * looks));
+            return None;
+        }
         if !queue.has_room(ask.priority, ask.bytes) {
             let ahead = queue.ahead_of(ask.priority);
             let reject = if self.regime.0 {
-                Reject::NoEndpoints
+                Reject::NoEndpointsQueued { waited: false }
             } else {
                 let retry_after_s = self.rate.retry_after_s(ahead, now);
                 Reject::QueueFull { retry_after_s }
@@ -156,6 +188,12 @@ impl<T> Gatekeeper<T> {
         ask.waiter.ttl = queue.rules().ttl(self.regime.0);
         queue.push(ask, payload);
         None
+    }
+
+    /// Whether one would stand in the queue, or pass it: whether it is not refused at once for want of room.
+    pub fn has_room(&self, ask: &Ask) -> bool {
+        let queue = self.queue.as_ref();
+        queue.is_none_or(|queue| ask.turned_back > 0 || queue.has_room(ask.priority, ask.bytes))
     }
 
     /// One who waits has left; `None` where it no longer waits.
@@ -175,6 +213,11 @@ impl<T> Gatekeeper<T> {
             self.look(pool, now);
         }
         self.expire(now, out);
+        let freed = self.permits.freed();
+        if let Some(queue) = &mut self.queue {
+            queue.come_back(now, freed.saturating_sub(self.freed));
+        }
+        self.freed = freed;
         self.let_in(pool, now, out);
     }
 
@@ -259,7 +302,7 @@ impl<T> Gatekeeper<T> {
             && let Some(entry) = queue.remove(number)
         {
             let reject = if self.regime.0 {
-                Reject::NoEndpoints
+                Reject::NoEndpointsQueued { waited: true }
             } else {
                 Reject::TtlExpired
             };
@@ -275,10 +318,10 @@ impl<T> Gatekeeper<T> {
         Some(since.max(self.regime.1) + ttl)
     }
 
-    /// Lets nobody in any more, and refuses all who wait.
+    /// Lets nobody wait any more, and refuses all who do. Who finds room without asking still passes, up to the last
+    /// limit: it was inside already, and only its body took its time.
     pub fn close(&mut self, out: &mut Vec<Settled<T>>) {
         self.closed = true;
-        self.permits.set_limit(0);
         let waiting = self.queue.as_mut().map(Queue::drain);
         out.extend(waiting.unwrap_or_default().into_iter().map(|entry| {
             let answer = Answer::Refuse(Reject::ShuttingDown);

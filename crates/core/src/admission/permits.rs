@@ -5,6 +5,7 @@
 //!  entered  those among them that are counted in flight on an endpoint
 //!  limit    how many may be held; written by the gatekeeper alone
 //!  waiting  requests that asked the gatekeeper and have no answer yet
+//!  freed    permits given back that had been on an endpoint, so far
 //! ```
 //! A request that finds `waiting` at zero and `held` below `limit` takes a permit with one compare-and-swap, so that
 //! checking and taking are one step and nobody is let in above the limit, however many workers there are. Everybody
@@ -22,6 +23,7 @@ pub struct Permits {
     entered: AtomicU64,
     limit: AtomicU64,
     waiting: AtomicU64,
+    freed: AtomicU64,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -33,6 +35,7 @@ impl Permits {
             entered: AtomicU64::new(0),
             limit: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
+            freed: AtomicU64::new(0),
             wake: Box::new(wake),
         }
     }
@@ -80,6 +83,11 @@ impl Permits {
         self.waiting.load(Ordering::SeqCst)
     }
 
+    /// Permits that came back from an endpoint since the start: so many places have become free.
+    pub fn freed(&self) -> u64 {
+        self.freed.load(Ordering::SeqCst)
+    }
+
     /// Counts one who asks until the guard is dropped; who comes later waits behind.
     pub fn join(self: &Arc<Self>) -> Place {
         self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -102,6 +110,8 @@ impl Drop for Place {
 pub struct Permit {
     permits: Arc<Permits>,
     entered: bool,
+    /// Whether it has ever been on an endpoint.
+    used: bool,
 }
 
 impl Permit {
@@ -109,13 +119,14 @@ impl Permit {
         Self {
             permits: Arc::clone(permits),
             entered: false,
+            used: false,
         }
     }
 
     /// The request now counts in flight on an endpoint; to be called after it does.
     pub fn enter(&mut self) {
         if !self.entered {
-            self.entered = true;
+            (self.entered, self.used) = (true, true);
             self.permits.entered.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -139,6 +150,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.leave();
         self.permits.held.fetch_sub(1, Ordering::SeqCst);
+        if self.used {
+            self.permits.freed.fetch_add(1, Ordering::SeqCst);
+        }
         if self.permits.waiting() > 0 {
             (self.permits.wake)();
         }
@@ -168,10 +182,12 @@ mod tests {
         first.enter();
         assert_eq!((permits.held(), permits.entered()), (2, 1));
         drop(second);
+        assert_eq!(permits.freed(), 0, "it was on no endpoint");
         assert_eq!(woken.load(Ordering::SeqCst), 0);
         let place = permits.join();
         assert!(permits.pass().is_none(), "who comes later waits behind");
         drop(first);
+        assert_eq!(permits.freed(), 1);
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         drop(place);
         assert_eq!(

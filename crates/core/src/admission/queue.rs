@@ -3,6 +3,9 @@
 //! A flow is what one fairness id has waiting in one band. The ordering policy of the band gives each request a key;
 //! the fairness policy says which flow's head goes next. Finding it, and taking anybody out, costs a few lookups in
 //! ordered maps, however many wait.
+//!
+//! Whoever was let in and found the endpoints it may use full stands aside for a moment: it keeps its number, its
+//! time of queueing and its bytes, and meanwhile holds nobody up.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,6 +29,8 @@ pub struct Ask {
     pub bytes: u64,
     /// What the ordering policies go by.
     pub waiter: Waiter,
+    /// How often it was let in and found the endpoints it may use full.
+    pub turned_back: u32,
 }
 
 /// One who waits, with what the caller keeps about it.
@@ -57,6 +62,8 @@ pub struct Queue<T> {
     rules: Arc<FlowRules>,
     bands: BTreeMap<Reverse<i64>, Band<T>>,
     places: HashMap<u64, Place, foldhash::fast::RandomState>,
+    /// Those who stand aside, by the moment at which they come back into their bands.
+    aside: BTreeMap<(Tick, u64), (Ask, T)>,
     /// By the moment of queueing, for the bounds on waiting.
     since: BTreeSet<(Tick, u64)>,
     bytes: u64,
@@ -171,6 +178,7 @@ impl<T> Queue<T> {
             rules,
             bands: BTreeMap::new(),
             places: HashMap::default(),
+            aside: BTreeMap::new(),
             since: BTreeSet::new(),
             bytes: 0,
         }
@@ -183,12 +191,12 @@ impl<T> Queue<T> {
 
     /// How many wait.
     pub fn len(&self) -> u64 {
-        self.places.len() as u64
+        self.since.len() as u64
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.since.is_empty()
     }
 
     /// How many of this priority or a higher one wait.
@@ -211,6 +219,32 @@ impl<T> Queue<T> {
 
     /// Puts one into its place, whether or not there is room.
     pub fn push(&mut self, ask: Ask, payload: T) {
+        self.bytes += ask.bytes;
+        self.since.insert((ask.waiter.enqueued, ask.number));
+        self.place(ask, payload);
+    }
+
+    /// Has one stand aside until `then`, whether or not there is room.
+    pub fn push_aside(&mut self, ask: Ask, payload: T, then: Tick) {
+        self.bytes += ask.bytes;
+        self.since.insert((ask.waiter.enqueued, ask.number));
+        self.aside.insert((then, ask.number), (ask, payload));
+    }
+
+    /// Puts those back into their bands who have stood aside until `now`, and before them as many as there are
+    /// places that have become `free`.
+    pub fn come_back(&mut self, now: Tick, free: u64) {
+        let mut free = free;
+        while let Some(first) = self.aside.first_entry()
+            && (free > 0 || first.key().0 <= now)
+        {
+            free = free.saturating_sub(1);
+            let (ask, payload) = first.remove();
+            self.place(ask, payload);
+        }
+    }
+
+    fn place(&mut self, ask: Ask, payload: T) {
         let priority = ask.priority;
         let rules = &self.rules;
         let fresh = || Band::new(rules.band(priority).clone());
@@ -221,18 +255,26 @@ impl<T> Queue<T> {
             flow: Arc::clone(&ask.flow),
             key,
         };
-        self.bytes += ask.bytes;
-        self.since.insert((ask.waiter.enqueued, ask.number));
         self.places.insert(ask.number, place);
         band.push(Entry { ask, payload, key });
     }
 
     /// Takes one out, wherever it stands.
     pub fn remove(&mut self, number: u64) -> Option<Entry<T>> {
-        let place = self.places.get(&number)?;
+        let Some(place) = self.places.get(&number) else {
+            return self.remove_aside(number);
+        };
         let band = self.bands.get_mut(&Reverse(place.priority))?;
         let entry = band.take(&place.flow, (place.key, number));
         self.forget(entry)
+    }
+
+    /// Few stand aside, and fewer leave meanwhile: they are looked for one by one.
+    fn remove_aside(&mut self, number: u64) -> Option<Entry<T>> {
+        let at = *self.aside.keys().find(|(_, aside)| *aside == number)?;
+        let (ask, payload) = self.aside.remove(&at)?;
+        let key = ask.waiter.enqueued;
+        self.forget(Some(Entry { ask, payload, key }))
     }
 
     /// Takes out who goes next in the band of this priority.
@@ -264,15 +306,38 @@ impl<T> Queue<T> {
     /// Takes everybody out, in order of their numbers.
     pub fn drain(&mut self) -> Vec<Entry<T>> {
         let bands = std::mem::take(&mut self.bands);
+        let aside = std::mem::take(&mut self.aside);
         self.places.clear();
         self.since.clear();
         self.bytes = 0;
         let flows = bands
             .into_values()
             .flat_map(|band| band.flows.into_values());
-        let mut all: Vec<Entry<T>> = flows.flat_map(|flow| flow.entries.into_values()).collect();
+        let aside = aside.into_values().map(|(ask, payload)| {
+            let key = ask.waiter.enqueued;
+            Entry { ask, payload, key }
+        });
+        let standing = flows.flat_map(|flow| flow.entries.into_values());
+        let mut all: Vec<Entry<T>> = standing.chain(aside).collect();
         all.sort_by_key(|entry| entry.ask.number);
         all
+    }
+
+    /// Which flow each band served last.
+    pub fn served(&self) -> Vec<(i64, Arc<str>)> {
+        let bands = self.bands.iter();
+        bands
+            .filter_map(|(priority, band)| Some((priority.0, Arc::clone(band.served.as_ref()?))))
+            .collect()
+    }
+
+    /// Goes on after the flows that were served last under other rules.
+    pub fn resume(&mut self, served: Vec<(i64, Arc<str>)>) {
+        for (priority, flow) in served {
+            let fresh = || Band::new(self.rules.band(priority).clone());
+            let band = self.bands.entry(Reverse(priority)).or_insert_with(fresh);
+            band.served = Some(flow);
+        }
     }
 
     /// Every flow that has somebody waiting.

@@ -225,6 +225,12 @@ impl Concurrency {
         shares.sum::<f64>() / load.members.len() as f64
     }
 
+    /// The requests that all endpoints together may hold: where each has its most, a ceiling above that lets nobody in.
+    fn places(&self, load: &PoolLoad<'_>) -> i64 {
+        let each = i64::from(self.most_in_flight().unwrap_or(u32::MAX));
+        load.members.len() as i64 * each
+    }
+
     /// The share of one endpoint's limits that a further request is going to use, judged by those under way.
     fn cost(&self, load: &PoolLoad<'_>) -> f64 {
         let members = load.members.iter();
@@ -259,7 +265,8 @@ impl SaturationDetector for Concurrency {
             // In whole requests, so that no rounding lets one too many in.
             let members = load.members.iter();
             let under_way: i64 = members.map(|&s| i64::from(load.slots.in_flight(s))).sum();
-            return up(ceiling * count * f64::from(self.requests)) - under_way;
+            let most = up(ceiling * count * f64::from(self.requests));
+            return most.min(self.places(load)) - under_way;
         }
         if load.members.is_empty() {
             return NONE;
@@ -427,6 +434,12 @@ mod tests {
         check(&detector, &busy, 0.875, 1);
         assert_eq!(detector.room(&busy.load(), 0.5), -3);
         assert_eq!(detector.most_in_flight(), Some(6));
+        assert_eq!(detector.room(&busy.load(), 1.5), 5);
+        assert_eq!(
+            detector.room(&busy.load(), 9.0),
+            5,
+            "no more than there are places"
+        );
         let full = pool(&[(None, 4), (None, 4)]);
         assert_eq!(full.guards.len(), 8);
         check(&detector, &full, 1.0, 0);

@@ -158,6 +158,9 @@ impl ProfileRun {
 
     /// In `struck_by`: what the plan reads of the endpoint is too old, and the policy is to leave it out.
     pub const STALE: u16 = u16::MAX - 1;
+
+    /// In `struck_by`: the endpoint was picked, or would have been, and had no place left.
+    pub const FULL: u16 = u16::MAX - 2;
 }
 
 /// The scratch of one worker: readings and the runs of the current decision.
@@ -190,6 +193,20 @@ impl Table {
         self.used = 0;
         self.readings.fill(snapshot, slots, wanted, staleness, now);
         self.produced.begin();
+    }
+
+    /// Says of the rows that were left out without having been `tried` that they were full.
+    pub fn mark_full(&mut self, left_out: &RowSet, tried: &RowSet) {
+        let full = || left_out.iter().filter(|&row| !tried.contains(row));
+        for run in self.runs.iter_mut().take(self.used) {
+            for row in full() {
+                if let Some(by) = run.struck_by.get_mut(row)
+                    && *by == ProfileRun::TRIED
+                {
+                    *by = ProfileRun::FULL;
+                }
+            }
+        }
     }
 
     /// Adds the run of a profile; its memory is that of an earlier decision where there is one.

@@ -28,9 +28,6 @@ use crate::schedule::plan::Plan;
 use crate::schedule::scheduler::{Question, decide, held, observed, told};
 use crate::time::{Span, Tick};
 
-/// How often a request that was let in and found every endpoint taken asks again.
-const MOST_TURNED_BACK: u8 = 8;
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Waiting,
@@ -51,7 +48,7 @@ pub struct Life {
     permit: Option<Permit>,
     guard: Option<InFlight>,
     /// How often it was let in and found every endpoint taken.
-    turned_back: u8,
+    turned_back: u32,
     /// The prefill endpoint's count; released with the first byte, when its work is done.
     prefill_guard: Option<InFlight>,
     /// The same of the first endpoint that encodes.
@@ -94,6 +91,11 @@ impl Life {
     /// The endpoints tried so far, the current one last.
     pub fn attempts(&self) -> &[Attempt] {
         &self.attempts
+    }
+
+    /// How often it was let in and found every endpoint that it may use taken.
+    pub fn turned_back(&self) -> u32 {
+        self.turned_back
     }
 
     /// Whether the outcome has been given.
@@ -142,8 +144,13 @@ impl Life {
                     attempt.cause = Some(Cause::PassedOver);
                     attempt.took = now.since(self.attempt_began);
                 }
-                let guard = slots.enter(snapshot.endpoints[row].slot);
-                self.forward(row, guard, now);
+                let slot = snapshot.endpoints[row].slot;
+                if let Some(before) = &self.guard {
+                    for hold in &mut self.holds {
+                        hold.tokens.follow(before.slot(), slot);
+                    }
+                }
+                self.forward(row, slots.enter(slot), now);
                 Effect::Nothing
             }
             (Phase::Forwarding, Event::AttemptFailed { cause, retry }) => {
@@ -157,6 +164,8 @@ impl Life {
                 self.phase = Phase::Answering;
                 self.first_byte = Some(now);
                 self.status = Some(status);
+                // Whatever was refused before, this is answered.
+                self.reason = None;
                 self.prefill_guard = None;
                 self.encode_guard = None;
                 self.holds.retain(|hold| !hold.until_head);
@@ -240,7 +249,11 @@ impl Life {
                 now,
                 seed,
             };
-            let choice = match decide(&question, table) {
+            let decided = decide(&question, table);
+            if let Some(taken) = &taken {
+                table.mark_full(taken, tried.as_ref().unwrap_or(&nothing_tried));
+            }
+            let choice = match decided {
                 Ok(choice) => choice,
                 Err(reject) => break self.nobody(reject, plan, taken.is_some()),
             };
@@ -283,6 +296,7 @@ impl Life {
                         })
                     });
                     rows.insert(row);
+                    strike_full(plan, snapshot, slots, rows);
                 }
             }
         };
@@ -290,18 +304,18 @@ impl Life {
         effect
     }
 
-    /// Nobody can be picked. Where that is because every endpoint is taken, whoever was let in asks again, a few
-    /// times: the room that it was given went to somebody else.
+    /// Nobody can be picked. Where that is because every endpoint is taken, whoever was let in asks again: the room that
+    /// it was given went to somebody else, or was at endpoints that it may not use. The bound on waiting ends that.
     fn nobody(&mut self, reject: Reject, plan: &Plan, taken: bool) -> Effect {
         let full = taken || is_full(&reject, plan);
-        if full && self.permit.is_some() && self.turned_back < MOST_TURNED_BACK {
-            self.turned_back += 1;
+        if full && self.permit.is_some() && plan.admission.flow.is_some() {
+            self.turned_back = self.turned_back.saturating_add(1);
             self.release();
             return self.ask();
         }
         match reject {
             Reject::UpstreamUnreachable { .. } if taken && self.attempts.is_empty() => {
-                self.refuse(Reject::Saturated)
+                self.refuse(all_full(plan))
             }
             reject => self.refuse(reject),
         }
@@ -429,6 +443,37 @@ fn places(
         prefill: also(targets.prefill, most(handler.prefill_profile()))?,
         encode: also(targets.encode, most(handler.encode_profile()))?,
     })
+}
+
+/// The most requests that any profile lets an endpoint hold; `None`: one of them knows no limit.
+fn most_of_all(plan: &Plan) -> Option<u32> {
+    let limits = plan.admission.most_in_flight.iter().copied();
+    limits.reduce(|one, other| Some(one?.max(other?))).flatten()
+}
+
+/// Adds the rows that no profile can pick any more, so that they are not found out one decision after another.
+fn strike_full(plan: &Plan, snapshot: &Snapshot, slots: &Slots, rows: &mut RowSet) {
+    let Some(most) = most_of_all(plan) else {
+        return;
+    };
+    for (row, endpoint) in snapshot.endpoints.iter().enumerate() {
+        if slots.in_flight(endpoint.slot) >= most {
+            rows.insert(row);
+        }
+    }
+}
+
+/// Every endpoint was full by the time its place was to be taken.
+fn all_full(plan: &Plan) -> Reject {
+    let limits = plan.profiles.iter().find_map(|profile| {
+        let mut filters = profile.filters.iter();
+        let filter = filters.find(|named| named.plugin.most_in_flight().is_some())?;
+        Some(Reject::FilteredOut {
+            profile: profile.name.clone(),
+            filter: filter.name.to_string(),
+        })
+    });
+    limits.unwrap_or(Reject::Saturated)
 }
 
 /// Whether the filter that left nobody is one that crosses out who is full.

@@ -22,6 +22,11 @@ pub enum Reject {
     NotCached,
     /// The pool, or the part of it that the request may use, is empty.
     NoEndpoints,
+    /// The pool is empty, and the request may not wait, or not any longer, until it is not.
+    NoEndpointsQueued {
+        /// Whether it has waited; else the queue had no room for it.
+        waited: bool,
+    },
     /// Filters crossed out every candidate.
     FilteredOut {
         /// Name of the scheduling profile that failed.
@@ -66,7 +71,7 @@ impl Reject {
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NotCached => "not-cached",
-            Self::NoEndpoints => "no-endpoints",
+            Self::NoEndpoints | Self::NoEndpointsQueued { .. } => "no-endpoints",
             Self::FilteredOut { .. } => "filtered-out",
             Self::Saturated => "saturated",
             Self::NotAdmitted(_) => "not-admitted",
@@ -90,7 +95,9 @@ impl fmt::Display for Reject {
             Self::NoRoute => write!(f, "no route matches this path and these headers"),
             Self::MethodNotAllowed => write!(f, "this path does not accept the method; use POST"),
             Self::NotCached => write!(f, "no endpoint holds this prompt in its cache"),
-            Self::NoEndpoints => write!(f, "the pool has no endpoint for this request"),
+            Self::NoEndpoints | Self::NoEndpointsQueued { .. } => {
+                write!(f, "the pool has no endpoint for this request")
+            }
             Self::FilteredOut { profile, filter } => {
                 write!(
                     f,

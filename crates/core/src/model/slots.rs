@@ -4,9 +4,10 @@
 //! outlives snapshots of the membership; it is handed out again only when nothing is in flight on it.
 //!
 //! Writers: the guard of each request ([`InFlight`]) counts in flight; the scrape task of the endpoint
-//! writes its gauges. Readers never wait. All atomics are relaxed: a reading is one number, and a value
-//! that is a few nanoseconds old is as good as any; the gauge's stamp is stored after its value, with
-//! release order, so that a stamped slot has a value.
+//! writes its gauges. Readers never wait. Most atomics are relaxed: a reading is one number, and a value
+//! that is a few nanoseconds old is as good as any. Two are not: the gauge's stamp is stored after its value, with
+//! release order, so that a stamped slot has a value; and a request leaves a slot with release order, which the
+//! count's readers acquire, so that whoever sees it gone also sees its permit gone (see `admission/permits`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -152,7 +153,7 @@ impl Slots {
 
     /// Requests in flight on `slot`.
     pub fn in_flight(&self, slot: Slot) -> u32 {
-        self.in_flight[slot.0 as usize].0.load(Ordering::Relaxed)
+        self.in_flight[slot.0 as usize].0.load(Ordering::Acquire)
     }
 
     /// The value of `reading` and the tick it was taken at (`None`: never).
@@ -317,7 +318,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.slots.in_flight[self.slot.0 as usize]
             .0
-            .fetch_sub(1, Ordering::Relaxed);
+            .fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -65,6 +65,16 @@ pub struct TokensHeld {
     tokens: u64,
 }
 
+impl TokensHeld {
+    /// The request has gone from one endpoint to another: what it holds on the one counts on the other from now on.
+    pub fn follow(&mut self, from: Slot, to: Slot) {
+        if self.slot == from {
+            let counts = Arc::clone(&self.counts);
+            *self = counts.hold(to, self.tokens);
+        }
+    }
+}
+
 impl Drop for TokensHeld {
     fn drop(&mut self) {
         if let Some(count) = self.counts.count(self.slot) {
@@ -83,6 +93,10 @@ mod tests {
         let (a, b) = (counts.hold(Slot(1), 5), counts.hold(Slot(1), 7));
         let outside = counts.hold(Slot(9), 1);
         assert_eq!((counts.on(Slot(0)), counts.on(Slot(1))), (0, 12));
+        let mut a = a;
+        a.follow(Slot(1), Slot(0));
+        a.follow(Slot(1), Slot(9));
+        assert_eq!((counts.on(Slot(0)), counts.on(Slot(1))), (5, 7));
         drop((a, outside));
         assert_eq!((counts.on(Slot(1)), counts.on(Slot(9))), (7, 0));
         drop(b);

@@ -22,7 +22,7 @@ use pointsman_core::contract::table::ProfileRun;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::slots::{Reading, ScrapeState};
 use pointsman_core::schedule::plan::Plan;
-use pointsman_wire::receipt::{SCHEMA_VERSION, STALE, TRIED};
+use pointsman_wire::receipt::{FULL, SCHEMA_VERSION, STALE, TRIED};
 use serde::Serialize;
 
 use crate::record::ring::glance::Glance;
@@ -279,6 +279,7 @@ fn row((key, glance): &(Key, Glance)) -> Row<'_> {
     let by = |struck: u16| match struck {
         ProfileRun::TRIED => TRIED,
         ProfileRun::STALE => STALE,
+        ProfileRun::FULL => FULL,
         n => profile
             .and_then(|profile| profile.filters.get(n as usize - 1))
             .map_or("?", |filter| &filter.name),

@@ -14,7 +14,7 @@ use pointsman_http::Drain;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admission::front::Order;
-use crate::admission::tally::{Series, outcome_of};
+use crate::admission::tally::{DISPATCHED, Series, outcome_of};
 use crate::router::Router;
 
 /// How often the plan in force is looked at while none asks for waiting.
@@ -27,6 +27,8 @@ const BATCH: usize = 1024;
 struct Slip {
     reply: oneshot::Sender<Result<Permit, Reject>>,
     series: Series,
+    /// Whether it had been let in before, and found no place.
+    again: bool,
 }
 
 /// The gatekeeper and what it needs between two rounds.
@@ -34,6 +36,8 @@ struct Keeper {
     router: Arc<Router>,
     gate: Gatekeeper<Slip>,
     settled: Vec<Settled<Slip>>,
+    /// The numbers of those who have left since the last round.
+    left: Vec<u64>,
     inbox: mpsc::Receiver<Order>,
 }
 
@@ -47,6 +51,7 @@ pub async fn keep(router: Arc<Router>, drain: Drain) {
         router,
         gate,
         settled: Vec::new(),
+        left: Vec::new(),
         inbox,
     };
     let mut first = None;
@@ -75,7 +80,7 @@ impl Keeper {
         let plan = self.router.plan.load_full();
         self.gate.adopt(&plan.admission, &mut self.settled);
         // Taken before the orders: whoever is in the list has sent its order before it left.
-        let left = self.router.admission.take_left();
+        self.left = self.router.admission.take_left();
         let mut next = first;
         for _ in 0..BATCH {
             let Some(order) = next.take().or_else(|| self.inbox.try_recv().ok()) else {
@@ -83,7 +88,20 @@ impl Keeper {
             };
             self.take(order);
         }
-        for number in left {
+        self.turn();
+        self.answer();
+        self.show(&plan, began);
+        if plan.admission.flow.is_none() {
+            return IDLE;
+        }
+        let next = self.gate.deadline().map(|at| at.since(self.now()));
+        let pause = next.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
+        Duration::from_nanos(pause.0)
+    }
+
+    /// Settles whoever can be settled now.
+    fn turn(&mut self) {
+        for &number in &self.left {
             self.settled.extend(self.gate.leave(number));
         }
         let snapshot = self.router.membership.snapshot();
@@ -93,14 +111,6 @@ impl Keeper {
         };
         let now = self.now();
         self.gate.turn(pool, now, &mut self.settled);
-        self.answer();
-        self.show(&plan, began);
-        if plan.admission.flow.is_none() {
-            return IDLE;
-        }
-        let next = self.gate.deadline().map(|at| at.since(self.now()));
-        let pause = next.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
-        Duration::from_nanos(pause.0)
     }
 
     fn take(&mut self, order: Order) {
@@ -114,16 +124,21 @@ impl Keeper {
         if reply.is_closed() {
             return;
         }
+        // Of those who came in the same round, some may not have to wait at all.
+        if !self.gate.has_room(&ask) {
+            self.turn();
+        }
         let now = self.now();
         let mut tally = self.router.admission.tally.lock();
         let series = tally.series(&ask, &model);
-        let (bytes, took) = (ask.bytes, now.since(sent));
+        let (bytes, took, again) = (ask.bytes, now.since(sent), ask.turned_back > 0);
         let slip = Slip {
             reply,
             series: series.clone(),
+            again,
         };
         match self.gate.ask(ask, slip, now) {
-            None => tally.queued(&series, bytes, took),
+            None => tally.queued(&series, bytes, (!again).then_some(took)),
             Some(settled) => {
                 tally.turned_away(&series, outcome_of(&settled.answer, false), took);
                 send(settled);
@@ -140,8 +155,9 @@ impl Keeper {
         let mut tally = self.router.admission.tally.lock();
         for settled in self.settled.drain(..) {
             let outcome = outcome_of(&settled.answer, true);
-            let waited = now.since(settled.ask.waiter.enqueued);
-            let series = &settled.payload.series;
+            let Slip { series, again, .. } = &settled.payload;
+            let new = !*again || outcome != DISPATCHED;
+            let waited = new.then(|| now.since(settled.ask.waiter.enqueued));
             tally.settled(series, settled.ask.bytes, outcome, waited);
             send(settled);
         }

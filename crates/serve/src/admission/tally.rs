@@ -3,7 +3,7 @@
 //! Clients choose fairness ids and models, so names beyond the first thousand of each count as `other`, and so do
 //! combinations beyond [`MOST_SERIES`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use pointsman_core::admission::gatekeeper::Answer;
@@ -53,16 +53,18 @@ pub struct Held {
 pub struct Tally {
     names: Names,
     models: Names,
-    /// Requests by outcome (a place in [`OUTCOMES`]) and priority.
+    /// The series that are told apart.
+    seen: HashSet<Series>,
+    /// Requests by outcome (a place in [`OUTCOMES`]) and priority; those let in are counted by the workers.
     pub outcomes: BTreeMap<(usize, i64), u64>,
     /// Seconds in the queue, by series and outcome.
-    pub waited: HashMap<(Series, usize), Histogram>,
+    pub waited: HashMap<(Series, usize), Arc<Histogram>>,
     /// Seconds from asking to standing in the queue or being turned away, by series and outcome.
-    pub enqueued: HashMap<(Series, usize), Histogram>,
+    pub enqueued: HashMap<(Series, usize), Arc<Histogram>>,
     /// What waits.
     pub held: BTreeMap<Series, Held>,
     /// Seconds per round of the gatekeeper.
-    pub rounds: Histogram,
+    pub rounds: Arc<Histogram>,
     /// How full the pool is.
     pub saturation: Saturation,
     /// Endpoints that count as full because their readings are too old.
@@ -82,11 +84,12 @@ impl Default for Tally {
         Self {
             names: Names::default(),
             models: Names::default(),
+            seen: HashSet::new(),
             outcomes: BTreeMap::new(),
             waited: HashMap::new(),
             enqueued: HashMap::new(),
             held: BTreeMap::new(),
-            rounds: Histogram::new(&buckets::DECISION),
+            rounds: Arc::new(Histogram::new(&buckets::DECISION)),
             saturation: Saturation::default(),
             stale: 0,
             detector: "",
@@ -97,10 +100,13 @@ impl Default for Tally {
     }
 }
 
+/// The place of those let in, in [`OUTCOMES`].
+pub const DISPATCHED: usize = 0;
+
 /// The place of an answer in [`OUTCOMES`]; `queued`: whether the request stood in the queue.
 pub fn outcome_of(answer: &Answer, queued: bool) -> usize {
     match (answer, queued) {
-        (Answer::Pass(_), _) => 0,
+        (Answer::Pass(_), _) => DISPATCHED,
         (Answer::Refuse(Reject::ShuttingDown), false) => 2,
         (Answer::Refuse(Reject::ShuttingDown), true) => 5,
         (Answer::Refuse(_), false) => 1,
@@ -111,13 +117,17 @@ pub fn outcome_of(answer: &Answer, queued: bool) -> usize {
 
 impl Tally {
     /// The series that a request is counted under.
-    pub fn series(&self, ask: &Ask, model: &str) -> Series {
+    pub fn series(&mut self, ask: &Ask, model: &str) -> Series {
         let series = Series {
             flow: self.names.admit(&ask.flow),
             priority: ask.priority,
             model: self.models.admit(model),
         };
-        if self.held.len() < MOST_SERIES || self.held.contains_key(&series) {
+        if self.seen.contains(&series) {
+            return series;
+        }
+        if self.seen.len() < MOST_SERIES {
+            self.seen.insert(series.clone());
             return series;
         }
         Series {
@@ -127,23 +137,29 @@ impl Tally {
         }
     }
 
-    /// One stands in the queue now, `took` after it asked.
-    pub fn queued(&mut self, series: &Series, bytes: u64, took: Span) {
+    /// One stands in the queue now, `took` after it asked; `None`: it has stood there before.
+    pub fn queued(&mut self, series: &Series, bytes: u64, took: Option<Span>) {
         let held = self.held.entry(series.clone()).or_default();
         held.requests += 1;
         held.bytes += bytes;
-        self.asked(series, 0, took);
+        if let Some(took) = took {
+            self.asked(series, DISPATCHED, took);
+        }
     }
 
-    /// One was answered after it had stood in the queue for `waited`.
-    pub fn settled(&mut self, series: &Series, bytes: u64, outcome: usize, waited: Span) {
+    /// One was answered after it had stood in the queue for `waited`; `None`: that it was let in has been counted
+    /// before.
+    pub fn settled(&mut self, series: &Series, bytes: u64, outcome: usize, waited: Option<Span>) {
         if let Some(held) = self.held.get_mut(series) {
             held.requests = held.requests.saturating_sub(1);
             held.bytes = held.bytes.saturating_sub(bytes);
         }
         self.count(outcome, series.priority);
+        let Some(waited) = waited else {
+            return;
+        };
         let waits = self.waited.entry((series.clone(), outcome));
-        let fresh = || Histogram::new(&buckets::QUEUED);
+        let fresh = || Arc::new(Histogram::new(&buckets::QUEUED));
         waits.or_insert_with(fresh).observe(waited.as_secs_f64());
     }
 
@@ -155,12 +171,15 @@ impl Tally {
 
     fn asked(&mut self, series: &Series, outcome: usize, took: Span) {
         let asked = self.enqueued.entry((series.clone(), outcome));
-        let fresh = || Histogram::new(&buckets::DECISION);
+        let fresh = || Arc::new(Histogram::new(&buckets::DECISION));
         asked.or_insert_with(fresh).observe(took.as_secs_f64());
     }
 
-    /// Counts an outcome.
-    pub fn count(&mut self, outcome: usize, priority: i64) {
+    /// Counts an outcome. Whoever is let in may be turned back, so that is counted where a decision stands.
+    fn count(&mut self, outcome: usize, priority: i64) {
+        if outcome == DISPATCHED {
+            return;
+        }
         *self.outcomes.entry((outcome, priority)).or_default() += 1;
     }
 }
@@ -183,6 +202,7 @@ mod tests {
                 ttl: None,
                 first_token_within: None,
             },
+            turned_back: 0,
         }
     }
 
@@ -190,7 +210,7 @@ mod tests {
     fn what_waits_goes_back_to_zero_and_outcomes_add_up() {
         let mut tally = Tally::default();
         let series = tally.series(&ask("a"), "m");
-        tally.queued(&series, 10, Span(5));
+        tally.queued(&series, 10, Some(Span(5)));
         assert_eq!(
             tally.held[&series],
             Held {
@@ -198,10 +218,10 @@ mod tests {
                 bytes: 10
             }
         );
-        tally.settled(&series, 10, 0, Span(7));
+        tally.settled(&series, 10, DISPATCHED, Some(Span(7)));
         tally.turned_away(&series, 1, Span(1));
         assert_eq!(tally.held[&series], Held::default());
-        assert_eq!(tally.outcomes, BTreeMap::from([((0, 0), 1), ((1, 0), 1)]));
+        assert_eq!(tally.outcomes, BTreeMap::from([((1, 0), 1)]));
     }
 
     #[test]
@@ -209,11 +229,30 @@ mod tests {
         let mut tally = Tally::default();
         for n in 0..10_000 {
             let series = tally.series(&ask(&format!("flow-{n}")), &format!("m{}", n % 1500));
-            tally.queued(&series, 1, Span(1));
-            tally.settled(&series, 1, 0, Span(1));
+            if n % 2 == 0 {
+                tally.queued(&series, 1, Some(Span(1)));
+                tally.settled(&series, 1, DISPATCHED, Some(Span(1)));
+            } else {
+                tally.turned_away(&series, 1, Span(1));
+            }
         }
         assert!(tally.held.len() <= MOST_SERIES + 1, "{}", tally.held.len());
         assert!(tally.waited.len() <= MOST_SERIES + 1);
+        assert!(tally.enqueued.len() <= MOST_SERIES + 2);
         assert_eq!(&*tally.series(&ask("flow-9999"), "m").flow, "other");
+    }
+
+    #[test]
+    fn neither_can_those_who_are_refused_at_once() {
+        let mut tally = Tally::default();
+        for n in 0..10_000 {
+            let series = tally.series(&ask(&format!("flow-{}", n % 500)), &format!("m{}", n / 500));
+            tally.turned_away(&series, 1, Span(1));
+        }
+        assert!(
+            tally.enqueued.len() <= MOST_SERIES + 1,
+            "{}",
+            tally.enqueued.len()
+        );
     }
 }

@@ -65,7 +65,7 @@ pub enum Served {
 pub struct Sending<'a> {
     /// The worker.
     pub lane: &'a Arc<Lane>,
-    /// The plan in force when the request arrived.
+    /// The plan that the request goes by.
     pub plan: &'a Plan,
     /// Bounds.
     pub limits: GatewayLimits,
@@ -117,6 +117,25 @@ impl Sending<'_> {
             Effect::Nothing => exchange.ready(request),
             other => other,
         };
+        if effect == Effect::AskAdmission {
+            effect = self.let_in(exchange, request).await;
+        }
+        // Whoever had to wait goes by the plan that it was let in under.
+        let plan = Arc::clone(exchange.plan());
+        let sending = Sending {
+            plan: &plan,
+            ..*self
+        };
+        sending.decided(exchange, request, effect).await
+    }
+
+    /// Sends to where the first decision says, and to the next best while that one cannot be reached.
+    async fn decided(
+        &self,
+        exchange: &mut Exchange,
+        request: &InferenceRequest<'_>,
+        mut effect: Effect,
+    ) -> Result<Served, Reject> {
         let mut overloaded = None;
         for tried in 1.. {
             if effect == Effect::AskAdmission {

@@ -4,7 +4,7 @@
 //! The cells of a series are shared with the requests under way, which write to them without a lock. The rest stands behind a
 //! lock that its own worker takes a few times per request and the admin port for as long as it copies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -205,6 +205,8 @@ pub struct Tables {
     pub producers: Vec<ProducerCells>,
     /// By plugin.
     pub plugins: Vec<PluginCells>,
+    /// Requests let in under a plan that lets requests wait, by priority.
+    pub let_in: BTreeMap<i64, u64>,
     /// Decisions until plugins are timed again.
     pub until_probe: u32,
     /// Memory for calling plugins again.
@@ -232,6 +234,11 @@ pub struct LaneCells {
 }
 
 impl LaneCells {
+    /// Counts a request that was let in.
+    pub fn let_in(&self, priority: i64) {
+        *self.tables.lock().let_in.entry(priority).or_default() += 1;
+    }
+
     /// A worker's cells; `names` are those of the process.
     pub fn new(names: Arc<AllSeries>) -> Self {
         Self {

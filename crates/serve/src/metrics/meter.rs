@@ -22,6 +22,8 @@ pub struct Meter {
     model: Option<Arc<SeriesCells>>,
     /// Where the request counts in flight.
     sent_to: Option<Slot>,
+    /// Where a request counts that may be refused before its decision.
+    asked_for: Option<Arc<SeriesCells>>,
     streamed: bool,
     arrived: Tick,
     picked_at: Tick,
@@ -35,6 +37,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// This is what the request wants, and it may never come to a decision.
+    pub fn asks_for(&mut self, cells: &LaneCells, request: &InferenceRequest<'_>) {
+        self.asked_for = Some(cells.series(said(request)));
+    }
+
     /// The request was decided, for the first time or again after a failed attempt.
     pub fn decided(&mut self, cells: &LaneCells, decided: &Decided<'_>) {
         let again = self.model.is_some();
@@ -150,11 +157,13 @@ impl Meter {
                 }
                 model
             }
-            // It never came to a decision: there is no model to count it under, only that it was refused.
+            // It never came to a decision: all there is to count is that it was refused, and what model it wanted, if it
+            // came so far as to say so.
             None => match error.filter(|_| outcome.end == End::Rejected) {
                 Some(at) => {
-                    let nobody = InferenceRequest::default();
-                    return cells.series(said(&nobody)).errors[at].add(1);
+                    let asked_for = self.asked_for.take();
+                    let nobody = || cells.series(said(&InferenceRequest::default()));
+                    return asked_for.unwrap_or_else(nobody).errors[at].add(1);
                 }
                 None => return,
             },

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use pointsman_core::config::basis::Registry;
 use pointsman_core::model::endpoint::Labels;
+use pointsman_core::schedule::plan::Plan;
 use pointsman_feeds::clock::Clock;
 use pointsman_feeds::membership::{Member, Membership};
 use pointsman_feeds::plan::{Terms, from_text};
@@ -31,6 +32,16 @@ schedulingProfiles:
   plugins: [{pluginRef: active-request-scorer}, {pluginRef: max-score-picker}]
 ";
 
+/// The plan that a configuration makes.
+pub(crate) fn plan(config: &str) -> Plan {
+    let specs = [pointsman_plugins::ALL, pointsman_wire::parser::SPECS].concat();
+    let registry = Registry::new(&specs);
+    match from_text(config, "test", &Terms::new(&registry)) {
+        Ok(resolved) => resolved.plan,
+        Err(faults) => panic!("{faults:?}"),
+    }
+}
+
 /// A router and one lane of it.
 pub(crate) struct Rig {
     pub(crate) router: Arc<Router>,
@@ -55,12 +66,7 @@ impl Rig {
         config: &str,
         settings: Settings,
     ) -> Self {
-        let specs = [pointsman_plugins::ALL, pointsman_wire::parser::SPECS].concat();
-        let registry = Registry::new(&specs);
-        let plan = match from_text(config, "test", &Terms::new(&registry)) {
-            Ok(resolved) => resolved.plan,
-            Err(faults) => panic!("{faults:?}"),
-        };
+        let plan = plan(config);
         let membership = Arc::new(Membership::new(16));
         let members = addresses.iter().enumerate().map(|(at, address)| Member {
             name: format!("default/{at}"),
@@ -86,6 +92,16 @@ impl Rig {
             conversation: Conversation::new(Arc::clone(&self.lane), Arc::clone(&self.settings)),
             turn: Turn::GoOn,
         }
+    }
+
+    /// The pool has these endpoints from now on.
+    pub(crate) fn joins(&self, addresses: &[&str]) {
+        let members = addresses.iter().enumerate().map(|(at, address)| Member {
+            name: format!("default/{at}"),
+            address: address.parse().unwrap(),
+            labels: Labels::default(),
+        });
+        self.router.membership.replace(&members.collect::<Vec<_>>());
     }
 
     /// Requests in flight, by endpoint.

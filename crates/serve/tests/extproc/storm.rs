@@ -119,7 +119,7 @@ impl Stream {
         });
         if let Some(answer) = answer.await {
             let mut out = Outbox::default();
-            self.talk.turn = self.talk.conversation.let_in(answer, &mut out);
+            self.talk.turn = self.talk.conversation.answered(answer, &mut out);
             check(&heard(&mut out).iter().map(line).collect::<Vec<_>>())?;
             self.go_on()?;
         }

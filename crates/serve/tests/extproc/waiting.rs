@@ -1,14 +1,19 @@
 //! Flow control at the picker's door: a request that has to wait is answered when there is room, and in order.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use pointsman_http::DrainStarter;
 use pointsman_serve::admission::keeper::keep;
 use pointsman_serve::door::extproc::conversation::Turn;
 use pointsman_wire::extproc::grpc::Outbox;
 
-use crate::rig::{Rig, Talk, destination};
+use tokio::task::JoinHandle;
+
+use crate::rig::{LEAST_BUSY, Rig, Talk, destination, plan};
 use crate::tongue::{
     BUFFERED, DUPLEX, answered, asked, asked_trailers, heard, hinted, line, mode, post, reply,
     under,
@@ -41,14 +46,32 @@ fn rig() -> Rig {
 
 fn rig_under(config: &str) -> Rig {
     let rig = Rig::new(&["10.0.0.1:8000"], config);
-    let (starter, drain) = pointsman_http::drain();
-    let router = rig.router.clone();
-    tokio::spawn(async move {
-        keep(router, drain).await;
-        // Kept until here, though nobody starts the drain.
-        drop(starter);
-    });
+    let (starter, _) = keeping(&rig);
+    // A starter that is dropped starts the drain.
+    std::mem::forget(starter);
     rig
+}
+
+/// Has a gatekeeper answer until the drain is started.
+fn keeping(rig: &Rig) -> (DrainStarter, JoinHandle<()>) {
+    let (starter, drain) = pointsman_http::drain();
+    (starter, tokio::spawn(keep(rig.router.clone(), drain)))
+}
+
+/// So many at a time for each endpoint, and further settings of the section.
+fn limited(limit: u32, more: &str) -> String {
+    let limit = format!("maxConcurrency: {limit}");
+    ONE_AT_A_TIME.replace("maxConcurrency: 1", &limit) + more
+}
+
+const TWO: [&str; 2] = ["10.0.0.1:8000", "10.0.0.2:8000"];
+
+/// Says a whole request that only the first endpoint may serve.
+fn ask_for_first(talk: &mut Talk, id: &str) -> Vec<String> {
+    let head = hinted(post("/v1/completions", id, &[]), &TWO[..1]);
+    let mut lines = talk.say(under(head, mode(DUPLEX, DUPLEX)));
+    lines.extend(talk.say(asked(BODY, true)));
+    lines
 }
 
 /// Says a whole request.
@@ -234,4 +257,125 @@ async fn e15_nonsense_about_the_first_token_jumps_no_queue() {
     }
     answer(&mut before);
     assert_eq!(rig.in_flight(), [0]);
+}
+
+#[tokio::test]
+async fn who_passes_and_finds_the_endpoints_it_may_use_full_waits_and_holds_nobody_up() {
+    let rig = Rig::new(&TWO, ONE_AT_A_TIME);
+    let (_starter, _) = keeping(&rig);
+    let (mut first, mut second, mut third) = (rig.talk(), rig.talk(), rig.talk());
+    let mut lines = ask_for_first(&mut first, "first");
+    lines.extend(let_in(&mut first).await);
+    assert_eq!(destination(&lines).to_string(), TWO[0]);
+    // The pool has room for one more, and so it is not asked whether this one may come in.
+    assert!(ask_for_first(&mut second, "second").is_empty());
+    assert!(is_waiting(&mut second), "it is asked again");
+    let (told, ()) = tokio::join!(let_in(&mut second), async {
+        let lines = ask_and_enter(&mut third, DUPLEX).await;
+        assert_eq!(destination(&lines).to_string(), TWO[1]);
+        assert_eq!(rig.in_flight(), [1, 1]);
+        answer(&mut first);
+    });
+    assert_eq!(destination(&told).to_string(), TWO[0]);
+    answer(&mut second);
+    answer(&mut third);
+    assert_eq!((rig.in_flight(), rig.ended()), (vec![0, 0], [3, 0, 0, 0]));
+    let let_in = rig.lane.cells.tables.lock().let_in.clone();
+    assert_eq!(let_in, BTreeMap::from([(0, 3)]), "each once");
+    assert!(rig.router.admission.tally.lock().outcomes.is_empty());
+}
+
+#[tokio::test]
+async fn the_bound_on_waiting_ends_the_wait_for_endpoints_that_stay_full() {
+    let rig = Rig::new(&TWO, &limited(1, "  defaultRequestTTL: 150ms\n"));
+    let (_starter, _) = keeping(&rig);
+    let (mut first, mut second) = (rig.talk(), rig.talk());
+    ask_for_first(&mut first, "first");
+    let_in(&mut first).await;
+    ask_for_first(&mut second, "second");
+    let began = std::time::Instant::now();
+    let told = let_in(&mut second).await;
+    assert!(told[0].contains("request TTL expired"), "{told:?}");
+    assert!(began.elapsed() >= std::time::Duration::from_millis(150));
+    assert_eq!((rig.in_flight(), rig.ended()), (vec![1, 0], [0, 0, 1, 0]));
+    // It had no decision, but it is known what it wanted.
+    let tables = rig.lane.cells.tables.lock();
+    let wanted = tables
+        .all_series()
+        .find(|cells| &*cells.series.model == "m");
+    let errors = &wanted.expect("its series").errors;
+    assert_eq!(errors.iter().map(|count| count.get()).sum::<u64>(), 1);
+}
+
+#[tokio::test]
+async fn those_who_wait_are_let_in_by_the_rules_that_a_reload_brings() {
+    for after in [limited(2, ""), LEAST_BUSY.to_owned()] {
+        let rig = rig();
+        let (mut first, mut second) = (rig.talk(), rig.talk());
+        ask_and_enter(&mut first, DUPLEX).await;
+        ask(&mut second, "second", DUPLEX);
+        let (told, ()) = tokio::join!(let_in(&mut second), async {
+            rig.router.plan.store(Arc::new(plan(&after)));
+        });
+        destination(&told);
+        assert_eq!(rig.in_flight(), [2]);
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_body_arrives_during_the_drain_is_served_while_there_is_room() {
+    let rig = Rig::new(&TWO[..1], &limited(2, ""));
+    let (starter, keeper) = keeping(&rig);
+    let (mut first, mut second, mut third) = (rig.talk(), rig.talk(), rig.talk());
+    ask_and_enter(&mut first, DUPLEX).await;
+    for (talk, id) in [(&mut second, "second"), (&mut third, "third")] {
+        talk.say(under(
+            post("/v1/completions", id, &[]),
+            mode(DUPLEX, DUPLEX),
+        ));
+    }
+    starter.start();
+    keeper.await.expect("the keeper ends by itself");
+    destination(&second.say(asked(BODY, true)));
+    // One that would have to wait is not.
+    assert!(third.say(asked(BODY, true)).is_empty());
+    let told = let_in(&mut third).await;
+    assert!(told[0].contains("shutting down"), "{told:?}");
+    assert_eq!(rig.in_flight(), [2]);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_only_those_who_would_have_to_stand_in_it() {
+    let rig = Rig::new(&TWO[..1], &limited(2, "  maxRequests: \"1\"\n"));
+    let (_starter, _) = keeping(&rig);
+    let (mut first, mut second) = (rig.talk(), rig.talk());
+    // Both ask before the gatekeeper has had its first look at the pool.
+    ask(&mut first, "first", DUPLEX);
+    ask(&mut second, "second", DUPLEX);
+    let (one, other) = tokio::join!(let_in(&mut first), let_in(&mut second));
+    destination(&one);
+    destination(&other);
+    let (mut third, mut fourth) = (rig.talk(), rig.talk());
+    ask(&mut third, "third", DUPLEX);
+    ask(&mut fourth, "fourth", DUPLEX);
+    let (told, ()) = tokio::join!(let_in(&mut third), async {
+        let told = let_in(&mut fourth).await;
+        let text = "request rejected pre-queue: queue at capacity";
+        assert!(told[0].contains(text), "{told:?}");
+        answer(&mut first);
+    });
+    destination(&told);
+}
+
+#[tokio::test]
+async fn the_pool_that_a_request_meets_is_the_one_at_the_end_of_its_body() {
+    let rig = Rig::new(&[], LEAST_BUSY);
+    let mut talk = rig.talk();
+    talk.say(under(
+        post("/v1/completions", "slow", &[]),
+        mode(DUPLEX, DUPLEX),
+    ));
+    rig.joins(&TWO[1..]);
+    let lines = talk.say(asked(BODY, true));
+    assert_eq!(destination(&lines).to_string(), TWO[1]);
 }

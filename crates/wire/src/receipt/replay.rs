@@ -26,7 +26,7 @@ use pointsman_core::schedule::plan::Plan;
 use pointsman_core::schedule::scheduler::{Question, decide};
 use pointsman_core::time::Tick;
 
-use crate::receipt::{ProfileFacts, Receipt, STALE, TRIED, Value};
+use crate::receipt::{FULL, ProfileFacts, Receipt, STALE, TRIED, Value};
 
 /// The moment of a repeated decision; ages are counted back from here.
 const NOW: Tick = Tick(1 << 62);
@@ -252,7 +252,7 @@ impl Pool {
             address: &f.address,
             labels: &f.labels,
             readings: &f.readings,
-            out: f.by == TRIED || f.by == STALE,
+            out: [TRIED, STALE, FULL].contains(&f.by.as_str()),
         });
         let scored = profile.candidates.iter().map(|c| Listed {
             row: c.row,

@@ -9,7 +9,7 @@ use pointsman_core::schedule::decision::{Decision, FrozenRun, ReadingColumn};
 use pointsman_core::schedule::plan::Named;
 
 use crate::receipt::{
-    AttemptFacts, Candidate, DrawFacts, Filtered, Meta, OutcomeFacts, PdFacts, PlanFacts,
+    AttemptFacts, Candidate, DrawFacts, FULL, Filtered, Meta, OutcomeFacts, PdFacts, PlanFacts,
     PluginFacts, PoolFacts, Prediction, ProfileFacts, Receipt, SCHEMA_VERSION, STALE, ScorerFacts,
     TRIED, Times, UsageFacts, Value, rfc3339,
 };
@@ -174,6 +174,7 @@ fn profile_facts(decision: &Decision, run: &FrozenRun) -> ProfileFacts {
     let by = |struck: u16| match struck {
         ProfileRun::TRIED => TRIED.to_owned(),
         ProfileRun::STALE => STALE.to_owned(),
+        ProfileRun::FULL => FULL.to_owned(),
         n => profile
             .filters
             .get(n as usize - 1)

@@ -135,7 +135,8 @@ pub(crate) fn filtered(seen: &Seen) -> BTreeMap<String, BTreeSet<String>> {
     let mut struck: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let receipts = seen.bursts.iter().flat_map(|b| b.probes());
     for run in receipts.filter_map(|p| run_of(p.receipt.as_ref()?)) {
-        for one in run.filtered.iter().filter(|one| one.by != "tried before") {
+        let busy = |by: &str| by == "tried before" || by == "full";
+        for one in run.filtered.iter().filter(|one| !busy(&one.by)) {
             let names = struck.entry(one.by.clone()).or_default();
             names.insert(one.endpoint.clone());
         }

@@ -1,19 +1,22 @@
 //! The families of those who wait to be let in. Without a plan that lets requests wait they are absent, not zero.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use pointsman_core::admission::queue::Filled;
+use pointsman_core::admission::watch::Saturation;
 
 use crate::admin::metrics::page::{Page, Row, Value};
-use crate::admission::tally::{OUTCOMES, Series};
+use crate::admission::tally::{DISPATCHED, Held, OUTCOMES, Series};
 use crate::metrics::catalogue::flow as family;
 use crate::metrics::histogram::{Histogram, Summed};
 use crate::router::Router;
 
 /// Writes the families.
 pub(crate) fn write(router: &Router, page: &mut Page) {
-    let tally = router.admission.tally.lock();
-    if !tally.in_effect {
+    let Some(tally) = Seen::of(router) else {
         return;
-    }
+    };
     let pool = router.pool_name();
     let labels = |series: &Series| labels(series, pool);
     let waited = histograms(&tally.waited, |series, outcome| {
@@ -28,7 +31,7 @@ pub(crate) fn write(router: &Router, page: &mut Page) {
     page.add(&family::ENQUEUE_DURATION, enqueued);
     let rounds = Value::Buckets(Summed::of(&tally.rounds));
     page.add(&family::ROUND_DURATION, vec![(Vec::new(), rounds)]);
-    let held = |of: fn(&crate::admission::tally::Held) -> u64| {
+    let held = |of: fn(&Held) -> u64| {
         let rows = tally.held.iter();
         rows.map(|(series, held)| (labels(series).to_vec(), Value::Number(of(held) as f64)))
             .collect()
@@ -51,7 +54,7 @@ pub(crate) fn write(router: &Router, page: &mut Page) {
         &family::STALE,
         vec![(vec![tally.detector.to_owned()], stale)],
     );
-    let bands = |of: fn(&pointsman_core::admission::queue::Filled) -> (u64, u64)| {
+    let bands = |of: fn(&Filled) -> (u64, u64)| {
         let rows = tally.bands.iter().map(|(priority, filled)| {
             let (held, most) = of(filled);
             let labels = vec![priority.to_string(), pool.to_owned()];
@@ -74,6 +77,59 @@ pub(crate) fn write(router: &Router, page: &mut Page) {
     page.add(&family::OUTCOMES, outcomes.collect());
 }
 
+/// The counts as they are at one moment. Those who wait are answered under the same lock, so it is held for as long as
+/// it takes to copy them, and nothing is written meanwhile.
+struct Seen {
+    waited: Histograms,
+    enqueued: Histograms,
+    rounds: Arc<Histogram>,
+    held: Vec<(Series, Held)>,
+    saturation: Saturation,
+    stale: usize,
+    detector: &'static str,
+    bands: Vec<(i64, Filled)>,
+    queue: (Option<f64>, Option<f64>),
+    outcomes: BTreeMap<(usize, i64), u64>,
+}
+
+type Histograms = Vec<((Series, usize), Arc<Histogram>)>;
+
+impl Seen {
+    /// `None` where nobody waits under the plan in force.
+    fn of(router: &Router) -> Option<Self> {
+        let mut seen = {
+            let tally = router.admission.tally.lock();
+            if !tally.in_effect {
+                return None;
+            }
+            let copy = |all: &HashMap<(Series, usize), Arc<Histogram>>| {
+                let all = all.iter();
+                all.map(|(at, histogram)| (at.clone(), Arc::clone(histogram)))
+                    .collect()
+            };
+            let held = tally.held.iter();
+            Self {
+                waited: copy(&tally.waited),
+                enqueued: copy(&tally.enqueued),
+                rounds: Arc::clone(&tally.rounds),
+                held: held.map(|(series, held)| (series.clone(), *held)).collect(),
+                saturation: tally.saturation,
+                stale: tally.stale,
+                detector: tally.detector,
+                bands: tally.bands.clone(),
+                queue: tally.queue,
+                outcomes: tally.outcomes.clone(),
+            }
+        };
+        for lane in router.lanes() {
+            for (&priority, count) in &lane.cells.tables.lock().let_in {
+                *seen.outcomes.entry((DISPATCHED, priority)).or_default() += count;
+            }
+        }
+        Some(seen)
+    }
+}
+
 fn labels(series: &Series, pool: &str) -> [String; 5] {
     let model = series.model.to_string();
     [
@@ -85,10 +141,7 @@ fn labels(series: &Series, pool: &str) -> [String; 5] {
     ]
 }
 
-fn histograms(
-    all: &HashMap<(Series, usize), Histogram>,
-    labels: impl Fn(&Series, String) -> Vec<String>,
-) -> Vec<Row> {
+fn histograms(all: &Histograms, labels: impl Fn(&Series, String) -> Vec<String>) -> Vec<Row> {
     let rows = all.iter().map(|((series, outcome), histogram)| {
         let labels = labels(series, OUTCOMES[*outcome].to_owned());
         (labels, Value::Buckets(Summed::of(histogram)))

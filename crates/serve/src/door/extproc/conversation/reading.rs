@@ -168,7 +168,7 @@ impl Conversation {
             match exchange.arrive(&request, bytes) {
                 Effect::Nothing => {}
                 Effect::AskAdmission => {
-                    self.waiting = exchange.asking(request.model).map(admission);
+                    self.waiting = Some(admission(exchange.asking(&request)));
                     return Ok(None);
                 }
                 Effect::Reply(reject) => return Err(reject),
@@ -193,7 +193,7 @@ impl Conversation {
             }
             // The room it was given went to somebody else.
             Effect::AskAdmission => {
-                self.waiting = exchange.asking(request.model).map(admission);
+                self.waiting = Some(admission(exchange.asking(&request)));
                 Ok(None)
             }
             Effect::Reply(reject) => Err(reject),
