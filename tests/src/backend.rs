@@ -125,7 +125,20 @@ impl Backend {
     /// # Panics
     /// When no port can be had.
     pub fn start(script: impl Fn(&Received, &mut Reply) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
+    }
+
+    /// The same at an address.
+    ///
+    /// # Panics
+    /// When it is taken.
+    #[track_caller]
+    pub fn at(
+        address: SocketAddr,
+        script: impl Fn(&Received, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address)
+            .unwrap_or_else(|error| panic!("listen on {address}: {error}"));
         let address = listener
             .local_addr()
             .expect("a bound listener has an address");

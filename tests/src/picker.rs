@@ -37,6 +37,20 @@ impl Picker {
     /// When it does not become ready.
     #[track_caller]
     pub fn start(flags: &[&str]) -> Self {
+        Self::up_to("/readyz", flags)
+    }
+
+    /// The same, alive and not yet ready.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    pub fn alive(flags: &[&str]) -> Self {
+        Self::up_to("/livez", flags)
+    }
+
+    #[track_caller]
+    fn up_to(page: &str, flags: &[&str]) -> Self {
         for attempt in 1..=ATTEMPTS {
             let ports = [port::free(), port::free(), port::free()];
             let mut arguments = vec!["epp".to_owned(), "--bind=127.0.0.1".into()];
@@ -51,7 +65,7 @@ impl Picker {
                 if let Some(status) = process.ended() {
                     return Some(Some(status));
                 }
-                let request = Request::get("/readyz").patience(Duration::from_secs(5));
+                let request = Request::get(page).patience(Duration::from_secs(5));
                 let good = request.send(admin).is_ok_and(|r| r.status == 200);
                 (good && TcpStream::connect(address).is_ok()).then_some(None)
             });

@@ -1,5 +1,16 @@
-//! The Kubernetes API as pointsman uses it: one way to connect, for discovery and operator alike.
+//! The Kubernetes API as pointsman uses it, for discovery and operator alike: one way to connect, one to follow
+//! objects, one to be the leader.
 
 mod connect;
 
+mod backoff;
+
+pub mod watch;
+
+pub mod lease;
+
+pub mod election;
+
+pub use backoff::Backoff;
 pub use connect::{ConnectError, connect, connect_to};
+pub use kube::Client;

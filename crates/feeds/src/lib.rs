@@ -14,6 +14,8 @@ pub static SPECS: &[&PluginSpec] = &[
 
 pub mod clock;
 
+pub mod directives;
+
 pub mod membership;
 
 pub mod discovery;

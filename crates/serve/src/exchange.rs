@@ -106,11 +106,14 @@ impl Exchange {
     /// The request stands whole, in so many bytes: whether it is let in. [`Effect::Nothing`] says that it is.
     pub fn arrive(&mut self, request: &InferenceRequest<'_>, bytes: usize) -> Effect {
         let admission = Arc::clone(&self.plan.admission);
+        let router = Arc::clone(&self.lane.router);
+        let declared = router.directives.load();
+        let named = !admission.objectives.is_empty() || !declared.objectives.is_empty();
         // Nobody waits, and no request has another priority than 0.
-        if admission.flow.is_none() && admission.objectives.is_empty() {
+        if admission.flow.is_none() && !named {
             return Effect::Nothing;
         }
-        let claims = Claims::of(request.headers, &admission);
+        let claims = Claims::of(request.headers, &admission, &declared.objectives);
         let front = &self.lane.router.admission;
         let entering = Entering {
             admission: &admission,

@@ -1,5 +1,7 @@
 //! What a request's headers say about its place in the queue.
 
+use std::collections::BTreeMap;
+
 use pointsman_core::admission::rules::Admission;
 use pointsman_core::model::headers::Headers;
 use pointsman_core::time::Span;
@@ -33,12 +35,19 @@ pub struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// What these headers say under these rules.
-    pub fn of(headers: Headers<'a>, admission: &Admission) -> Self {
+    /// What these headers say under these rules. Objectives that the cluster declares go before configured ones.
+    pub fn of(
+        headers: Headers<'a>,
+        admission: &Admission,
+        declared: &BTreeMap<String, i64>,
+    ) -> Self {
         let first = |names: [&str; 2]| names.into_iter().find_map(|name| headers.get(name));
+        let objective = first(OBJECTIVE);
         let flow = first(FAIRNESS_ID).filter(|id| !id.is_empty() && id.len() <= LONGEST);
         Self {
-            priority: admission.priority(first(OBJECTIVE)),
+            priority: objective
+                .and_then(|name| declared.get(name).copied())
+                .unwrap_or_else(|| admission.priority(objective)),
             flow: flow.unwrap_or(DEFAULT_FLOW),
             first_token_within: first(FIRST_TOKEN).and_then(milliseconds),
         }

@@ -110,6 +110,8 @@ pub struct Conversation {
     waiting: Option<exchange::Asking>,
     /// Whether it has been asked already.
     arrived: bool,
+    /// The model that the cluster's rules put in place of the one named, once they have been asked.
+    decreed: Option<Option<String>>,
     /// What plugins put on the client's answer.
     marks: Vec<(String, String)>,
     /// An id that the request did not have, for the client's answer.
@@ -133,6 +135,7 @@ impl Conversation {
             exchange: None,
             waiting: None,
             arrived: false,
+            decreed: None,
             marks: Vec::new(),
             given_id: None,
             streamed: false,
@@ -450,7 +453,11 @@ impl Conversation {
             }
             Err(why) => return Err(Reject::Malformed(why)),
         };
-        let model = head.rewrite().unwrap_or(&facts.model);
+        let decreed = self.decreed(&facts.model);
+        let model = decreed
+            .as_deref()
+            .or(head.rewrite())
+            .unwrap_or(&facts.model);
         if model.is_empty() {
             return Err(Reject::Malformed(NO_MODEL.to_owned()));
         }
@@ -479,6 +486,21 @@ impl Conversation {
             changed,
             aside: false,
         }))
+    }
+
+    /// What the cluster's rules put in place of a model; a request that had to wait keeps what was drawn for it.
+    fn decreed(&mut self, model: &str) -> Option<String> {
+        if self.decreed.is_none() {
+            let directives = self.lane.router.directives.load();
+            let target = if directives.rewrites.is_empty() {
+                None
+            } else {
+                let draw = self.lane.scratch.lock().rng.next_u64();
+                directives.rewrites.target(model, draw)
+            };
+            self.decreed = Some(target.map(ToOwned::to_owned));
+        }
+        self.decreed.clone().flatten()
     }
 
     /// Asks the picker; `None` where the request has to wait to be let in.
