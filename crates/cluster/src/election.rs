@@ -140,7 +140,6 @@ impl Election {
                 lease_transitions: Some(transitions + i32::from(is_new && had_holder)),
                 ..LeaseSpec::default()
             }),
-            ..found
         }
     }
 

@@ -69,10 +69,15 @@ fn requests_do_not_notice_that_the_api_server_is_away() {
         );
         assert_eq!(picker.server.endpoints().len(), 3);
         cluster.start_api(&setup());
+        let back = Instant::now();
         bed.status("p13", "127.0.0.13", false);
         until("the unready pod to leave", || {
             (picker.server.endpoints().len() == 2).then_some(())
         });
+        println!(
+            "out of the pool {:?} after the API server was ready",
+            back.elapsed()
+        );
         // Requests that were on their way have arrived when the picker is asked again; none follow.
         let before = servers[2].received("/v1/completions").len();
         let (at, many) = (sent.load(Ordering::Relaxed), 400);

@@ -32,8 +32,8 @@ impl PoolSpec {
     /// Reads v1 (`selector.matchLabels`, `targetPorts`) and v1alpha2 (`selector`, `targetPortNumber`).
     pub(super) fn read(object: &DynamicObject) -> Self {
         let spec = &object.data["spec"];
-        let selector = spec["selector"].get("matchLabels");
-        let selector = selector.unwrap_or(&spec["selector"]);
+        let written = &spec["selector"];
+        let selector = written.get("matchLabels").unwrap_or(written);
         let mut ports: Vec<u16> = Vec::new();
         let listed = spec["targetPorts"].as_array().into_iter().flatten();
         let numbers = listed.map(|port| &port["number"]);
