@@ -456,7 +456,7 @@ impl Conversation {
         let decreed = self.decreed(&facts.model);
         let model = decreed
             .as_deref()
-            .or(head.rewrite())
+            .or_else(|| head.rewrite())
             .unwrap_or(&facts.model);
         if model.is_empty() {
             return Err(Reject::Malformed(NO_MODEL.to_owned()));
