@@ -128,10 +128,11 @@ impl Backend {
         Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
     }
 
-    /// Listens there.
+    /// The same at an address.
     ///
     /// # Panics
-    /// When it cannot.
+    /// When it is taken.
+    #[track_caller]
     pub fn at(
         address: SocketAddr,
         script: impl Fn(&Received, &mut Reply) + Send + Sync + 'static,

@@ -38,15 +38,16 @@ impl Picker {
     /// When it does not become ready.
     #[track_caller]
     pub fn start(flags: &[&str]) -> Self {
-        Self::by(|ports| {
-            let mut arguments = vec!["epp".to_owned(), "--bind=127.0.0.1".into()];
-            let names = ["--grpc-port", "--grpc-health-port", "--metrics-port"];
-            for (name, port) in names.iter().zip(ports) {
-                arguments.extend([(*name).to_owned(), port.port().to_string()]);
-            }
-            arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-            plain(&arguments)
-        })
+        Self::up_to("/readyz", |ports| with_ports(ports, flags))
+    }
+
+    /// The same, alive and not yet ready.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    pub fn alive(flags: &[&str]) -> Self {
+        Self::up_to("/livez", |ports| with_ports(ports, flags))
     }
 
     /// A picker with exactly the arguments of the Deployment that the operator of the simulators writes, and this
@@ -94,6 +95,11 @@ impl Picker {
     /// When it does not become ready.
     #[track_caller]
     pub fn by(build: impl Fn([SocketAddr; 3]) -> Command) -> Self {
+        Self::up_to("/readyz", build)
+    }
+
+    #[track_caller]
+    fn up_to(page: &str, build: impl Fn([SocketAddr; 3]) -> Command) -> Self {
         for attempt in 1..=ATTEMPTS {
             let ports = [port::free(), port::free(), port::free()];
             let mut process = Process::start("epp", build(ports));
@@ -102,7 +108,7 @@ impl Picker {
                 if let Some(status) = process.ended() {
                     return Some(Some(status));
                 }
-                let request = Request::get("/readyz").patience(Duration::from_secs(5));
+                let request = Request::get(page).patience(Duration::from_secs(5));
                 let good = request.send(admin).is_ok_and(|r| r.status == 200);
                 (good && TcpStream::connect(address).is_ok()).then_some(None)
             });
@@ -141,4 +147,15 @@ impl Picker {
             .unwrap_or_else(|| panic!("nobody was picked: {receipt}"))
             .to_owned()
     }
+}
+
+/// The command of a picker at these ports, with flags beside.
+fn with_ports(ports: [SocketAddr; 3], flags: &[&str]) -> Command {
+    let mut arguments = vec!["epp".to_owned(), "--bind=127.0.0.1".into()];
+    let names = ["--grpc-port", "--grpc-health-port", "--metrics-port"];
+    for (name, port) in names.iter().zip(ports) {
+        arguments.extend([(*name).to_owned(), port.port().to_string()]);
+    }
+    arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    plain(&arguments)
 }

@@ -133,14 +133,14 @@ fn what_cannot_be_followed_is_named_before_anything_starts() {
         "either pool-name or endpoint-selector must be set",
     );
     check(
-        &["epp", "--pool-name", "p"],
+        &["epp", "--pool-name", "p", "--kubeconfig", "/nowhere"],
         1,
-        "Kubernetes discovery is not in this build yet",
+        "kubeconfig /nowhere",
     );
     check(
-        &["--pool-name", "p"],
+        &["--pool-name", "p", "--kubeconfig", "/nowhere"],
         1,
-        "Kubernetes discovery is not in this build yet",
+        "kubeconfig /nowhere",
     );
     check(
         &["epp", "--config-file", "x", "--config-text", "y"],

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plugins", &["core"]),
     ("wire", &["core"]),
     ("http", &[]),
-    ("feeds", &["core", "wire", "http"]),
+    ("feeds", &["core", "wire", "http", "cluster"]),
     ("serve", &["core", "wire", "http", "feeds"]),
     ("sim", &["core", "plugins", "wire", "http"]),
     ("bench", &[]),

@@ -1,9 +1,18 @@
-//! The Kubernetes API as pointsman uses it: one way to connect, for discovery and operator alike.
+//! The Kubernetes API as pointsman uses it, for discovery and operator alike: one way to connect, one to follow
+//! objects, one to be the leader.
 
 mod connect;
 mod nodes;
 
-pub use kube::Client;
+mod backoff;
 
+pub mod watch;
+
+pub mod lease;
+
+pub mod election;
+
+pub use backoff::Backoff;
 pub use connect::{ConnectError, connect, connect_to};
+pub use kube::Client;
 pub use nodes::{NodesError, label_node, list_nodes};

@@ -16,6 +16,8 @@ mod bounded;
 
 pub mod clock;
 
+pub mod directives;
+
 pub mod membership;
 
 pub mod discovery;

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use pointsman_serve::door::extproc::settings::Settings;
 use pointsman_serve::door::extproc::{self, server_options};
 use pointsman_serve::door::gateway::handle;
 use pointsman_serve::door::limits::GatewayLimits;
+use pointsman_serve::readiness::Readiness;
 use pointsman_serve::router::Router;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -114,7 +115,7 @@ pub(crate) fn start_extproc(
     bound: Bound,
     workers: usize,
     settings: &Arc<Settings>,
-    health: Option<&Arc<AtomicBool>>,
+    health: Option<&Readiness>,
     tls: Option<&Tls>,
     drain: &Drain,
 ) -> anyhow::Result<Vec<Worker>> {
@@ -163,7 +164,7 @@ pub(crate) fn raise_file_limit() {
 /// The admin port and readiness.
 pub(crate) struct Control {
     /// Whether new requests are welcome.
-    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) ready: Readiness,
     drain: Drain,
 }
 
@@ -171,15 +172,15 @@ impl Control {
     /// Control over what `drain` ends.
     pub(crate) fn new(drain: Drain) -> Self {
         Self {
-            ready: Arc::default(),
+            ready: Readiness::default(),
             drain,
         }
     }
 
     /// Serves the health service of gRPC on the current runtime.
     pub(crate) fn serve_health(&self, bound: Bound) {
-        let ready = Arc::clone(&self.ready);
-        let handler = move |request, _| extproc::handle_health(Arc::clone(&ready), request);
+        let ready = self.ready.clone();
+        let handler = move |request, _| extproc::handle_health(ready.clone(), request);
         // Whoever asks comes again soon; the places are for those who do.
         let options = Arc::new(ServerOptions {
             max_connections: 64,
@@ -205,7 +206,7 @@ impl Control {
         tokio::spawn(pointsman_serve::upkeep::keep_up(Arc::clone(router)));
         let admin = Admin {
             router: Arc::clone(router),
-            ready: Arc::clone(&self.ready),
+            ready: self.ready.clone(),
         };
         let options = Arc::new(ServerOptions {
             max_connections: 64,
@@ -270,7 +271,7 @@ impl Window {
 /// Waits for the first signal, then drains: readiness off, doors, the rest. A second signal ends at once.
 pub(crate) async fn run_until_signal(
     stages: Stages,
-    ready: Arc<AtomicBool>,
+    ready: Readiness,
     doors: Vec<Worker>,
     rest: Vec<Worker>,
     tell: impl Fn(&str),
@@ -281,7 +282,7 @@ pub(crate) async fn run_until_signal(
 /// The same; between readiness and doors the window of a termination passes. Whoever interrupts does not want to wait for it.
 pub(crate) async fn run_with_window(
     stages: Stages,
-    ready: Arc<AtomicBool>,
+    ready: Readiness,
     doors: Vec<Worker>,
     rest: Vec<Worker>,
     tell: impl Fn(&str),
@@ -291,12 +292,12 @@ pub(crate) async fn run_with_window(
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
     );
-    ready.store(true, Ordering::Release);
+    ready.serving.store(true, Ordering::Release);
     let window = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => window,
     };
-    ready.store(false, Ordering::Release);
+    ready.serving.store(false, Ordering::Release);
     if let Some(window) = window {
         let longest = window.longest.as_secs_f64();
         tell(&format!(

@@ -151,8 +151,11 @@ impl Exchange {
         }
         self.bytes = bytes;
         let admission = Arc::clone(&self.plan.admission);
+        let router = Arc::clone(&self.lane.router);
+        let declared = router.directives.load();
+        let named = !admission.objectives.is_empty() || !declared.objectives.is_empty();
         // Nobody waits, and no request has another priority than 0.
-        if admission.flow.is_none() && admission.objectives.is_empty() {
+        if admission.flow.is_none() && !named {
             return Effect::Nothing;
         }
         let front = &self.lane.router.admission;

@@ -1,5 +1,7 @@
 //! The doors: each turns IO into the core's events and the core's effects into IO.
 
+pub mod readiness;
+
 pub mod record;
 
 pub mod metrics;

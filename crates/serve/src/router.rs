@@ -14,6 +14,8 @@ use pointsman_core::model::slots::Slot;
 use pointsman_core::rng::{Rng, Seeds};
 use pointsman_core::schedule::plan::Plan;
 use pointsman_feeds::clock::Clock;
+use pointsman_feeds::directives::Directives;
+use pointsman_feeds::discovery::watches::Watches;
 use pointsman_feeds::membership::Membership;
 use pointsman_feeds::scrape::tally::Tally;
 use pointsman_http::client::{ClientOptions, Pool};
@@ -37,6 +39,10 @@ pub struct Router {
     pub membership: Arc<Membership>,
     /// The plan in force.
     pub plan: ArcSwap<Plan>,
+    /// What the cluster says of priorities and models.
+    pub directives: Arc<ArcSwap<Directives>>,
+    /// How it stands with what the pool is made from.
+    pub watches: Arc<Watches>,
     /// Which requests go where.
     pub routes: Routes,
     /// What became of the configuration since the start.
@@ -127,6 +133,8 @@ impl Router {
             clock,
             membership,
             plan: ArcSwap::from_pointee(plan),
+            directives: Arc::default(),
+            watches: Arc::default(),
             routes,
             reloads: Reloads::default(),
             log,

@@ -18,7 +18,7 @@ wait \"$child\"
 ";
 
 /// Removes a folder when standard input closes, once those who write into it have ended as well.
-const SWEEP: &str = "cat >/dev/null; rm -rf -- \"$1\"; sleep 2; rm -rf -- \"$1\"";
+const SWEEP: &str = "cat >/dev/null; sleep 1; rm -rf -- \"$1\"";
 
 /// A running program.
 pub(super) struct Component {
@@ -70,16 +70,8 @@ impl Drop for Component {
 
 /// Removes the state of a cluster when it is dropped or the process ends.
 pub(super) struct Sweeper {
-    pipe: Option<ChildStdin>,
     shell: Child,
-}
-
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        // It sweeps when its input ends.
-        self.pipe = None;
-        let _ = self.shell.wait();
-    }
+    pipe: Option<ChildStdin>,
 }
 
 impl Sweeper {
@@ -96,10 +88,15 @@ impl Sweeper {
             .stderr(Stdio::null())
             .spawn()
             .expect("a shell starts");
-        Self {
-            pipe: shell.stdin.take(),
-            shell,
-        }
+        let pipe = shell.stdin.take();
+        Self { shell, pipe }
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.shell.wait();
     }
 }
 

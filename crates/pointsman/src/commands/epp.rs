@@ -1,8 +1,9 @@
 //! `pointsman epp`: the endpoint picker that a gateway asks over gRPC (ext_proc).
 //!
-//! Its flags are those of the reference ([`flags`]); where endpoints come from a file it does what the reference does in
-//! that mode.
+//! Its flags are those of the reference ([`flags`]). Endpoints come from a Kubernetes cluster ([`cluster`]), or from a
+//! file.
 
+mod cluster;
 mod flags;
 mod metric_names;
 pub(crate) mod values;
@@ -16,6 +17,7 @@ use anyhow::bail;
 use pointsman_core::contract::staleness::Policy;
 use pointsman_feeds::clock::Clock;
 use pointsman_feeds::discovery::file::EndpointsFile;
+use pointsman_feeds::discovery::kubernetes::Wanted;
 use pointsman_feeds::membership::Membership;
 use pointsman_feeds::scrape::{ScrapeOptions, Scraping};
 use pointsman_http::{Bound, ClientOptions, Pool, Tls};
@@ -62,12 +64,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     check(&args)?;
     let settings = Arc::new(settings(&args)?);
     let chosen = chosen(&args)?;
-    let (path, watched) = endpoints(&args, &chosen)?;
-    let (mut file, left_out) = EndpointsFile::open_leniently(&path)
-        .map_err(|faults| refused(&path.display().to_string(), &faults))?;
-    for fault in left_out {
-        complain(&format!("warning: {}: left out: {fault}\n", path.display()));
-    }
+    let source = source(&args, &chosen)?;
     let (tls, certificate) = tls(&args)?;
     let metrics_tls = metrics_tls(&args)?;
     let port = |port, what, flag| listen(SocketAddr::new(args.bind, port), what, flag);
@@ -102,14 +99,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     let (stages, doors_drain, rest_drain) = stages();
     runtime()?.block_on(async {
-        for host in file.apply(&membership).await {
-            complain(&format!(
-                "warning: {}: '{host}' does not resolve yet\n",
-                path.display()
-            ));
-        }
         let shown = [&door, &health, &admin].map(Bound::local_addr);
-        let control = Control::new(rest_drain);
+        let mut control = Control::new(rest_drain);
+        let told = Arc::clone(&router);
+        let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
+        let election = match source {
+            Source::File(found) => {
+                found.start(&membership, tell.clone()).await;
+                None
+            }
+            Source::Cluster(wanted) => {
+                cluster::start(&args, wanted, &router, &mut control, tell.clone()).await?
+            }
+        };
         let on_door = args.health_checking.then_some(&control.ready);
         let doors = start_extproc(
             &router,
@@ -124,12 +126,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let admin_tls = metrics_tls.as_ref().map(|(tls, _)| tls);
         control.serve_admin_over(&router, admin, admin_tls);
         follow(&router, chosen.followed);
-        let told = Arc::clone(&router);
-        let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
-        if watched {
-            let (telling, pool) = (tell.clone(), Arc::clone(&membership));
-            tokio::spawn(file.watch(pool, Duration::from_secs(1), move |text| telling(&text)));
-        }
         if let (Some(folder), Some(tls)) = (certificate, tls) {
             let telling = tell.clone();
             tokio::spawn(folder.follow(tls, move |text| telling(text)));
@@ -157,7 +153,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             longest: args.drain_timeout,
             is_idle: Box::new(move || settings.open_streams() == 0),
         };
-        run_with_window(stages, control.ready, doors, Vec::new(), tell, Some(window)).await
+        run_with_window(stages, control.ready, doors, Vec::new(), tell, Some(window)).await?;
+        if let Some(election) = election {
+            election.end().await;
+        }
+        Ok(())
     })
 }
 
@@ -213,9 +213,6 @@ fn check(args: &Args) -> anyhow::Result<()> {
             "--tls-client-ids needs certificates to look at; name their authority with --tls-client-ca"
         );
     }
-    if args.ha_enable_leader_election {
-        complain("warning: --ha-enable-leader-election has no effect outside of Kubernetes\n");
-    }
     if args.refresh_metrics_interval < SHORTEST_INTERVAL {
         complain("warning: --refresh-metrics-interval is below 50ms and counts as 50ms\n");
     }
@@ -258,22 +255,85 @@ fn chosen(args: &Args) -> anyhow::Result<Chosen> {
     })
 }
 
-/// The endpoints file, and whether it is followed.
-fn endpoints(args: &Args, chosen: &Chosen) -> anyhow::Result<(PathBuf, bool)> {
-    if let Some(path) = &args.endpoints {
-        return Ok((path.clone(), true));
+/// Where the endpoints come from.
+enum Source {
+    /// A file.
+    File(Endpoints),
+    /// The API server.
+    Cluster(Wanted),
+}
+
+/// An endpoints file that was read.
+struct Endpoints {
+    path: PathBuf,
+    file: EndpointsFile,
+    watched: bool,
+}
+
+impl Endpoints {
+    fn open(path: &Path, watched: bool) -> anyhow::Result<Self> {
+        let (file, left_out) = EndpointsFile::open_leniently(path)
+            .map_err(|faults| refused(&path.display().to_string(), &faults))?;
+        for fault in left_out {
+            complain(&format!("warning: {}: left out: {fault}\n", path.display()));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            watched,
+        })
     }
-    if let Some(found) = &chosen.plan.discovery {
-        return Ok((Path::new(&found.path).to_owned(), found.watch));
+
+    async fn start(
+        mut self,
+        membership: &Arc<Membership>,
+        tell: impl Fn(&str) + Send + Sync + 'static,
+    ) {
+        for host in self.file.apply(membership).await {
+            let path = self.path.display();
+            complain(&format!("warning: {path}: '{host}' does not resolve yet\n"));
+        }
+        if self.watched {
+            let pool = Arc::clone(membership);
+            let every = Duration::from_secs(1);
+            tokio::spawn(self.file.watch(pool, every, move |text| tell(&text)));
+        }
     }
-    if args.pool_name.is_empty() && args.endpoint_selector.is_empty() {
+}
+
+/// The source that the flags ask for; a file goes before the cluster.
+fn source(args: &Args, chosen: &Chosen) -> anyhow::Result<Source> {
+    let file = match (&args.endpoints, &chosen.plan.discovery) {
+        (Some(path), _) => Some((path.clone(), true)),
+        (None, Some(found)) => Some((PathBuf::from(&found.path), found.watch)),
+        (None, None) => None,
+    };
+    if let Some((path, watched)) = file {
+        if args.ha_enable_leader_election {
+            complain(
+                "warning: --ha-enable-leader-election has no effect with endpoints from a file\n",
+            );
+        }
+        return Ok(Source::File(Endpoints::open(&path, watched)?));
+    }
+    if !args.pool_name.is_empty() {
+        return Ok(Source::Cluster(Wanted::Pool {
+            group: args.pool_group.clone(),
+            name: args.pool_name.clone(),
+        }));
+    }
+    if args.endpoint_selector.is_empty() {
         bail!(
             "either pool-name or endpoint-selector must be set, or a file of endpoints: --endpoints FILE, or dataLayer.discovery in the configuration"
         );
     }
-    bail!(
-        "Kubernetes discovery is not in this build yet, so --pool-name and --endpoint-selector find no endpoints; name a file with --endpoints FILE, or give the configuration a dataLayer.discovery with file-discovery"
-    )
+    let mut ports = args.endpoint_target_ports.clone();
+    let mut seen = std::collections::BTreeSet::new();
+    ports.retain(|port| seen.insert(*port));
+    Ok(Source::Cluster(Wanted::Selector {
+        labels: args.endpoint_selector.clone(),
+        ports,
+    }))
 }
 
 /// TLS of the ext_proc port, and the files of its credentials if they are followed.

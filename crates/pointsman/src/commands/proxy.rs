@@ -12,6 +12,7 @@ use pointsman_serve::door::proxy::config::{
     BOOTSTRAP_PORT, EngineAddress, OnPrefillFailure, ProxyConfig, ProxyKind, default_name,
 };
 use pointsman_serve::door::proxy::{Proxy, serve_proxy};
+use pointsman_serve::readiness::Readiness;
 
 use crate::console::{complain, say};
 use crate::serving::{
@@ -209,7 +210,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     runtime()?.block_on(run_until_signal(
         stages,
-        Arc::default(),
+        Readiness::default(),
         workers,
         Vec::new(),
         tell,

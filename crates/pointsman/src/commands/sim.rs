@@ -1,7 +1,6 @@
 //! `pointsman sim`: one simulated model server.
 
-use std::sync::Arc;
-
+use pointsman_serve::readiness::Readiness;
 use pointsman_sim::flags::SimConfig;
 use pointsman_sim::server::{SimShared, serve_sim};
 
@@ -43,7 +42,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     ));
     runtime()?.block_on(run_until_signal(
         stages,
-        Arc::default(),
+        Readiness::default(),
         vec![worker],
         Vec::new(),
         |text| say(&format!("{text}\n")),

@@ -1,5 +1,7 @@
 //! The admin port: health, metrics and views of what the router knows. Never on the public port.
 pub mod debug;
+
+pub mod discovery;
 pub mod live;
 pub mod metrics;
 pub mod page;

@@ -1,7 +1,6 @@
 //! Which admin path is answered by what.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use std::time::Duration;
 
@@ -10,7 +9,8 @@ use hyper::body::Incoming;
 use pointsman_http::{Body, collect};
 use pointsman_wire::status::error_body;
 
-use crate::admin::{debug, live, metrics, page, plan, prefixes, routes};
+use crate::admin::{debug, discovery, live, metrics, page, plan, prefixes, routes};
+use crate::readiness::Readiness;
 use crate::router::Router;
 
 /// What the admin port answers from.
@@ -19,10 +19,10 @@ pub struct Admin {
     /// The router.
     pub router: Arc<Router>,
     /// Whether new requests are welcome.
-    pub ready: Arc<AtomicBool>,
+    pub ready: Readiness,
 }
 
-const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/prefixes, /debug/learned";
+const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/discovery, /debug/prefixes, /debug/learned";
 
 /// Where a request is explained, by POST.
 const EXPLAIN: &str = "/debug/prefixes/explain";
@@ -74,11 +74,13 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
     }
     match path {
         "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if admin.ready.load(Ordering::Acquire) => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: starting or draining\n",
-        ),
+        "/readyz" => match admin.ready.missing() {
+            None => text(StatusCode::OK, "ready\n"),
+            Some(why) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {why}\n"),
+            ),
+        },
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics::render(&admin.router));
             let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -90,6 +92,7 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
         "/debug/endpoints" => json(debug::endpoints(&admin.router)),
         "/debug/plan" => json(plan::in_force(&admin.router)),
         "/debug/routes" => json(routes::in_force(&admin.router)),
+        "/debug/discovery" => json(discovery::view(&admin.router, &admin.ready)),
         "/debug/prefixes" => json(prefixes::holdings(&admin.router)),
         "/debug/learned" => json(prefixes::learned(&admin.router)),
         _ => match path.strip_prefix("/debug/decisions/") {

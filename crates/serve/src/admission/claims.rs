@@ -1,5 +1,7 @@
 //! What a request's headers say of who sent it and how urgent it is.
 
+use std::collections::BTreeMap;
+
 use pointsman_core::model::headers::Headers;
 use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::Span;
@@ -30,19 +32,21 @@ pub struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// What these headers say under this plan.
-    pub fn of(headers: Headers<'a>, plan: &Plan) -> Self {
+    /// What these headers say under this plan. Objectives that the cluster declares go before configured ones.
+    pub fn of(headers: Headers<'a>, plan: &Plan, declared: &BTreeMap<String, i64>) -> Self {
         let some = |id: &&str| !id.is_empty() && id.len() <= LONGEST;
         let flow = first(headers, FAIRNESS_ID).filter(some).or_else(|| {
             let mut named = plan.flow_headers.iter();
             named.find_map(|name| headers.get(name).filter(some))
         });
-        let objective = match plan.admission.objectives.is_empty() {
+        let objective = match plan.admission.objectives.is_empty() && declared.is_empty() {
             true => None,
             false => first(headers, OBJECTIVE),
         };
         Self {
-            priority: plan.admission.priority(objective),
+            priority: objective
+                .and_then(|name| declared.get(name).copied())
+                .unwrap_or_else(|| plan.admission.priority(objective)),
             flow: flow.unwrap_or(DEFAULT_FLOW),
         }
     }

@@ -12,7 +12,6 @@ pub mod settings;
 pub mod stream;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
@@ -23,6 +22,7 @@ use pointsman_wire::extproc::frame_fault::Code;
 use crate::door::extproc::call::{finished, opened};
 use crate::door::extproc::settings::Settings;
 use crate::door::extproc::stream::Stream;
+use crate::readiness::Readiness;
 use crate::router::Lane;
 
 /// The path of the one method of the picker's service.
@@ -32,7 +32,7 @@ pub const PROCESS: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 pub async fn handle(
     lane: Arc<Lane>,
     settings: Arc<Settings>,
-    health: Option<Arc<AtomicBool>>,
+    health: Option<Readiness>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     if let Some(refused) = refused(&request) {
@@ -53,7 +53,7 @@ pub async fn handle(
 }
 
 /// Answers a call at the health port.
-pub async fn handle_health(ready: Arc<AtomicBool>, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle_health(ready: Readiness, request: Request<Incoming>) -> Response<Body> {
     if let Some(refused) = refused(&request) {
         return refused;
     }

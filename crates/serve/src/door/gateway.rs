@@ -152,7 +152,8 @@ async fn serve(
     prepare_headers(parts, exchange.request_id());
     let seen = Seen(&parts.headers);
     let headers = Headers::of(&seen);
-    let claims = Claims::of(headers, &plan);
+    let declared = lane.router.directives.load();
+    let claims = Claims::of(headers, &plan, &declared.objectives);
     let sending = Sending {
         lane,
         plan: &plan,

@@ -435,6 +435,7 @@ pub static ALL: &[&Family] = &[
     &own::SCRAPES,
     &own::PLAN_INFO,
     &own::PLAN_RELOADS,
+    &own::DISCOVERY_WATCH,
     &own::PREFIX_EXPIRED,
     &own::PREFIX_MEMORY,
     &own::PREDICTED_HITS,

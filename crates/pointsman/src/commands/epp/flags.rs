@@ -20,7 +20,8 @@ Examples:
   pointsman epp --config-file epp.yaml --endpoints pool.yaml -v 1 --zap-encoder json
   pointsman epp --config-file epp.yaml --grpc-port 9002 --grpc-health-port 9003 --metrics-port 9090
 
-Endpoints come from a file: dataLayer.discovery in the configuration, or --endpoints FILE.
+Endpoints come from Kubernetes (--pool-name or --endpoint-selector), or from a file: dataLayer.discovery in the
+configuration, or --endpoints FILE.
 Flags are those of the reference, with one dash or two, so its manifests start this binary unchanged.";
 
 /// Flags of `pointsman epp`.
@@ -103,6 +104,12 @@ pub(crate) struct Args {
         help_heading = "Pool"
     )]
     pub(crate) endpoint_target_ports: Vec<u16>,
+    /// Where the API server is; by default KUBECONFIG, ~/.kube/config, or the service account of the pod.
+    #[arg(long, value_name = "FILE", help_heading = "Pool")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// This process's own pod: its name in the lease.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", hide = true)]
+    pub(crate) pod_name: Option<String>,
     /// The endpoints as a file, instead of the configuration's dataLayer.discovery; read again when it changes.
     #[arg(long, value_name = "FILE", help_heading = "Pool")]
     pub(crate) endpoints: Option<PathBuf>,
@@ -207,7 +214,7 @@ pub(crate) struct Args {
     pub(crate) metrics_staleness_threshold: Duration,
     #[command(flatten)]
     pub(crate) metric_names: MetricNames,
-    /// Taken: outside of Kubernetes nobody can be asked who may read the metrics.
+    /// Taken: nobody is asked who may read the metrics; restrict the port by other means.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Metrics")]
     pub(crate) metrics_endpoint_auth: bool,
     /// Folder with tls.crt and tls.key of the metrics port, which speaks TLS then; followed.
@@ -244,7 +251,7 @@ pub(crate) struct Args {
     /// Seed of all random choices; drawn from the system when left out.
     #[arg(long, value_name = "N", help_heading = "Process")]
     pub(crate) seed: Option<u64>,
-    /// Taken: several pickers serve side by side; only Kubernetes elects a leader.
+    /// Elect a leader by a lease: only the leader is ready; standbys keep up with the cluster.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Process")]
     pub(crate) ha_enable_leader_election: bool,
     /// Taken: there is no pprof here.

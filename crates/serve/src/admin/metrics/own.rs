@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use pointsman_core::schedule::plan::Plan;
+use pointsman_feeds::discovery::watches::State;
 
 use crate::admin::metrics::page::{Page, Row, Value};
 use crate::metrics::catalogue as family;
@@ -68,6 +69,12 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
     let rows = [("taken", taken), ("refused", refused)];
     let rows = rows.map(|(word, count)| (vec![word.to_owned()], Value::Number(count as f64)));
     page.add(&own_family::PLAN_RELOADS, rows.to_vec());
+    let watches = router.watches.all().into_iter();
+    let up = watches.map(|(what, state)| {
+        let is_up = matches!(state, State::Following(_) | State::Absent);
+        (vec![what.to_owned()], Value::Number(f64::from(is_up)))
+    });
+    page.add(&own_family::DISCOVERY_WATCH, up.collect());
     holdings(router, plan, page);
 }
 

@@ -125,6 +125,8 @@ pub struct Conversation {
     rendered: Option<Option<Rendered>>,
     /// The call over gRPC that the request is.
     call: Option<Call>,
+    /// The model that the cluster's rules put in place of the one named, once they have been asked.
+    decreed: Option<Option<String>>,
     /// What plugins put on the client's answer.
     marks: Vec<(String, String)>,
     /// The request's place in a trace, for the endpoint.
@@ -152,6 +154,7 @@ impl Conversation {
             arrived: false,
             rendered: None,
             call: None,
+            decreed: None,
             marks: Vec::new(),
             traceparent: None,
             given_id: None,

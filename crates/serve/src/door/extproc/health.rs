@@ -1,9 +1,9 @@
 //! The health service (`grpc.health.v1`): whether the picker may be asked.
 //!
-//! Any name of a service gets the same answer, as long as no leader is elected; `Watch` is not there.
+//! Any name of a service gets the same answer, as long as no leader is elected ([`Readiness::serves`]); `Watch` is not
+//! there.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +13,13 @@ use pointsman_http::{Body, collect};
 use pointsman_wire::extproc::frame_fault::Code;
 use pointsman_wire::extproc::grpc::Deframer;
 use pointsman_wire::extproc::health::{
-    HealthCheckRequest, HealthCheckResponse, HealthListResponse, NOT_SERVING, SERVING,
+    HealthCheckRequest, HealthCheckResponse, HealthListResponse, NOT_SERVING, SERVICE_UNKNOWN,
+    SERVING,
 };
 use prost::Message;
 
 use crate::door::extproc::call::{finished, replied};
+use crate::readiness::Readiness;
 
 /// The service's path, before the method's name.
 pub const SERVICE: &str = "/grpc.health.v1.Health/";
@@ -39,22 +41,22 @@ pub async fn answer(
     method: &str,
     gzip: bool,
     incoming: Incoming,
-    ready: &AtomicBool,
+    ready: &Readiness,
 ) -> Response<Body> {
-    let status = HealthCheckResponse {
-        status: if ready.load(Ordering::Acquire) {
-            SERVING
-        } else {
-            NOT_SERVING
+    let status = |serves: Option<bool>| HealthCheckResponse {
+        status: match serves {
+            Some(true) => SERVING,
+            Some(false) => NOT_SERVING,
+            None => SERVICE_UNKNOWN,
         },
     };
     match method {
         "Check" => match question(incoming, gzip).await {
-            Ok(_) => replied(&status),
+            Ok(asked) => replied(&status(ready.serves(&asked.service))),
             Err((code, why)) => finished(code, &why),
         },
         "List" => {
-            let all = NAMES.map(|name| (name.to_owned(), status));
+            let all = NAMES.map(|name| (name.to_owned(), status(ready.serves(name))));
             replied(&HealthListResponse {
                 statuses: BTreeMap::from(all),
             })

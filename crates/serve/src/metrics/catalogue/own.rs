@@ -142,6 +142,13 @@ pub static PLAN_RELOADS: Family = Family::counter(
     "Readings of the configuration after the first, by what became of them.",
 );
 
+/// What discovery follows.
+pub static DISCOVERY_WATCH: Family = Family::gauge(
+    "pointsman_discovery_watch_up",
+    &["what"],
+    "Whether discovery follows this in the Kubernetes API: 0 while it cannot and what was known stands.",
+);
+
 /// Entries that left a prefix index, by why.
 pub static PREFIX_EXPIRED: Family = Family::counter(
     "pointsman_prefix_entries_expired_total",

@@ -61,7 +61,11 @@ impl Conversation {
             }
             Err(why) => return Err(Reject::Malformed(why)),
         };
-        let model = head.rewrite().unwrap_or(&facts.model);
+        let decreed = self.decreed(&facts.model);
+        let model = decreed
+            .as_deref()
+            .or_else(|| head.rewrite())
+            .unwrap_or(&facts.model);
         if model.is_empty() {
             return Err(Reject::Malformed(NO_MODEL.to_owned()));
         }
@@ -134,6 +138,21 @@ impl Conversation {
         }))
     }
 
+    /// What the cluster's rules put in place of a model; a request that had to wait keeps what was drawn for it.
+    fn decreed(&mut self, model: &str) -> Option<String> {
+        if self.decreed.is_none() {
+            let directives = self.lane.router.directives.load();
+            let target = if directives.rewrites.is_empty() {
+                None
+            } else {
+                let draw = self.lane.scratch.lock().rng.next_u64();
+                directives.rewrites.target(model, draw)
+            };
+            self.decreed = Some(target.map(ToOwned::to_owned));
+        }
+        self.decreed.clone().flatten()
+    }
+
     /// Asks the picker; `None` where the request has to wait to be let in.
     fn choose(
         &mut self,
@@ -154,7 +173,8 @@ impl Conversation {
         }
         let id = exchange.request_id().to_owned();
         let (headers, plan) = (Headers::of(head), Arc::clone(exchange.plan()));
-        let claims = Claims::of(headers, &plan);
+        let declared = self.lane.router.directives.load();
+        let claims = Claims::of(headers, &plan, &declared.objectives);
         let request = InferenceRequest {
             id: &id,
             only_cached: head.only_cached,

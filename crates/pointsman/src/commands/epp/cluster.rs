@@ -1,0 +1,114 @@
+//! The picker's ties to a Kubernetes cluster: discovery, and the election of the one that gateways are sent to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use pointsman_cluster::election::Election;
+use pointsman_cluster::{Client, connect, connect_to};
+use pointsman_feeds::discovery::kubernetes::{self, Outlets, Wanted};
+use pointsman_serve::router::Router;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::commands::epp::flags::Args;
+use crate::serving::Control;
+
+/// How often it is looked whether the doors are open.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A candidacy under way.
+pub(super) struct Candidacy {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Candidacy {
+    /// Waits until the lease is given up; that began when the doors closed.
+    pub(super) async fn end(self) {
+        let _ = self.end.send(());
+        // It ends by itself within seconds, and cannot panic.
+        let _ = self.task.await;
+    }
+}
+
+/// Starts discovery, and the election where it was asked for. Readiness depends on both from now on.
+pub(super) async fn start(
+    args: &Args,
+    wanted: Wanted,
+    router: &Arc<Router>,
+    control: &mut Control,
+    tell: impl Fn(&str) + Send + Sync + 'static,
+) -> anyhow::Result<Option<Candidacy>> {
+    let client = match &args.kubeconfig {
+        Some(path) => connect_to(path).await,
+        None => connect().await,
+    };
+    let client = client.context("the pool is to come from Kubernetes")?;
+    let tell: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(tell);
+    let synced = Arc::new(AtomicBool::new(false));
+    control.ready.synced = Some(Arc::clone(&synced));
+    let candidacy = args
+        .ha_enable_leader_election
+        .then(|| stand(args, client.clone(), control, &tell));
+    let outlets = Outlets {
+        membership: Arc::clone(&router.membership),
+        directives: Arc::clone(&router.directives),
+        watches: Arc::clone(&router.watches),
+        synced,
+        tell,
+    };
+    let namespace = args.pool_namespace.clone();
+    tokio::spawn(kubernetes::run(client, namespace, wanted, outlets));
+    Ok(candidacy)
+}
+
+/// Waits for the doors to open and then to close: from then on gateways should go to another picker.
+async fn left(serving: &AtomicBool) {
+    for wanted in [true, false] {
+        while serving.load(Ordering::Acquire) != wanted {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Stands for election by the lease that belongs to the pool.
+fn stand(
+    args: &Args,
+    client: Client,
+    control: &mut Control,
+    tell: &Arc<dyn Fn(&str) + Send + Sync>,
+) -> Candidacy {
+    let leading = Arc::new(AtomicBool::new(false));
+    control.ready.leading = Some(Arc::clone(&leading));
+    let namespace = &args.pool_namespace;
+    let pool = match args.pool_name.as_str() {
+        "" => args.pod_name.as_deref().unwrap_or("epp"),
+        name => name,
+    };
+    let lease = format!("epp-{namespace}-{pool}.llm-d.ai");
+    let host = args.pod_name.as_deref().unwrap_or("epp");
+    let election = Election::new(client, namespace, &lease, host);
+    let serving = Arc::clone(&control.ready.serving);
+    let (end, ended) = oneshot::channel();
+    let (telling, identity) = (Arc::clone(tell), election.identity().to_owned());
+    let lead = move |leads: bool| {
+        leading.store(leads, Ordering::Release);
+        let word = if leads { "leads" } else { "leads no more" };
+        telling(&format!("election: {identity} {word} ({lease})"));
+    };
+    let telling = Arc::clone(tell);
+    let task = tokio::spawn(election.run(
+        async move {
+            tokio::select! {
+                () = left(&serving) => {}
+                // A sender that was dropped ends it too.
+                _ = ended => {}
+            }
+        },
+        lead,
+        move |text| telling(&format!("election: {text}")),
+    ));
+    Candidacy { end, task }
+}
