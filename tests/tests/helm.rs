@@ -515,7 +515,7 @@ fn rights_are_to_read_in_one_namespace() {
         for rule in rules {
             let resources = rule["resources"].to_string();
             assert!(!rule.to_string().contains('*'), "{rendering}: {rule}");
-            if resources.contains("leases") || resources.contains("events") {
+            if resources.contains("leases") {
                 let arguments = objects.arguments(name);
                 let leads = "--ha-enable-leader-election=true".to_owned();
                 assert!(arguments.contains(&leads), "{rendering}: {rule}");
@@ -523,7 +523,7 @@ fn rights_are_to_read_in_one_namespace() {
             }
             assert_eq!(
                 rule["verbs"],
-                json!(["get", "list", "watch"]),
+                json!(["list", "watch"]),
                 "{rendering}: {rule}"
             );
         }

@@ -19,22 +19,19 @@ metadata:
 rules:
   - apiGroups: [""]
     resources: [pods]
-    verbs: [get, list, watch]
+    verbs: [list, watch]
   {{- if .Values.router.inferencePool.create }}
   - apiGroups: [inference.networking.k8s.io]
     resources: [inferencepools]
-    verbs: [get, list, watch]
+    verbs: [list, watch]
   - apiGroups: [llm-d.ai, inference.networking.x-k8s.io]
     resources: [inferenceobjectives, inferencemodelrewrites]
-    verbs: [get, list, watch]
+    verbs: [list, watch]
   {{- end }}
   {{- if eq (include "pointsman.leader" .) "true" }}
   - apiGroups: [coordination.k8s.io]
     resources: [leases]
-    verbs: [get, list, watch, create, update, patch, delete]
-  - apiGroups: [""]
-    resources: [events]
-    verbs: [create, patch]
+    verbs: [get, create, update]
   {{- end }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
