@@ -9,7 +9,7 @@ use pointsman_bench::inputs::Read;
 use pointsman_bench::load::{Pacing, Plan};
 use pointsman_bench::preflight;
 use pointsman_bench::processes::{Watched, find};
-use pointsman_bench::results::{Results, SCHEMA_VERSION, repeated};
+use pointsman_bench::results::{Results, Run, SCHEMA_VERSION, repeated};
 use pointsman_bench::scenario::{Kind, Level};
 
 use crate::bench::load::{Load, plan};
@@ -123,11 +123,8 @@ pub(crate) fn verdict(results: &Results) -> anyhow::Result<()> {
             bail!("{} is partial: {why}", run.label());
         }
     }
-    for run in results
-        .runs
-        .iter()
-        .filter(|run| run.answers() == 0 && run.partial.is_none())
-    {
+    let silent = |run: &&Run| run.answers() == 0 && run.partial.is_none();
+    if let Some(run) = results.runs.iter().find(silent) {
         let kinds: Vec<String> = run
             .errors
             .iter()
