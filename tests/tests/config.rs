@@ -294,8 +294,10 @@ fn words_and_numbers_that_yaml_reads_in_several_ways_are_refused_or_mean_one_thi
     // A name that some read as `false` is a name.
     assert_eq!(weigh("2"), (0, Some(2.0)));
     assert_eq!(weigh("0o10"), (0, Some(8.0)));
+    // Nothing is as if the field were not there.
+    assert_eq!(weigh("~"), weigh("1"));
     for odd in [
-        "010", "no", "yes", "~", "1_000", "12:30", "'2'", ".inf", "-.inf", ".nan", "1e400", "[2]",
+        "010", "no", "yes", "1_000", "12:30", "'2'", ".inf", "-.inf", ".nan", "1e400", "[2]",
     ] {
         assert_eq!(weigh(odd).0, 1, "{odd}");
     }

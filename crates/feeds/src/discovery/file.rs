@@ -38,7 +38,7 @@ use serde::Deserialize;
 
 use crate::bounded::text_of;
 use crate::discovery::address::refused;
-use crate::discovery::names::Names;
+use crate::discovery::names::{Names, Unresolved};
 use crate::membership::Membership;
 
 /// How long a text must stand still before it counts.
@@ -123,19 +123,6 @@ enum Port {
 
 fn default_namespace() -> String {
     "default".to_owned()
-}
-
-/// An endpoint whose address may still be a name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unresolved {
-    /// Full name.
-    pub name: String,
-    /// IP address or DNS name.
-    pub host: String,
-    /// Port of the endpoint.
-    pub port: u16,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
 }
 
 /// Reads the text of an endpoints file.

@@ -3,7 +3,7 @@
 //! A name that cannot be looked up keeps the addresses it had: a resolver that fails must not empty a pool. An address
 //! keeps its number as long as the name has it, so that the others keep their members when one goes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::discovery::address::refused;
-use crate::discovery::file::Unresolved;
 use crate::membership::Member;
 
 /// Longest time for one name.
@@ -19,6 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Names that are looked up at the same time; each takes a thread.
 const AT_ONCE: usize = 32;
+
+/// An endpoint whose address may still be a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unresolved {
+    /// Full name.
+    pub name: String,
+    /// IP address or DNS name.
+    pub host: String,
+    /// Port of the endpoint.
+    pub port: u16,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
 
 type Name = (String, u16);
 
@@ -33,7 +45,9 @@ impl Names {
     /// Turns names into addresses. A name with several addresses gives a member for each, named `<name>` for the first
     /// and `<name>-1`, `<name>-2`, … for the others. Names that could not be looked up are returned beside the members.
     pub async fn resolve(&mut self, found: &[Unresolved]) -> (Vec<Member>, Vec<String>) {
-        let unknown = self.look_up(found).await;
+        let mut unknown = self.look_up(found).await;
+        let nowhere = |entry: &&Unresolved| entry.host.parse().ok().and_then(refused).is_some();
+        unknown.extend(found.iter().filter(nowhere).map(|entry| entry.host.clone()));
         (self.members(found), unknown)
     }
 
@@ -82,7 +96,9 @@ impl Names {
                 });
             };
             if let Ok(ip) = entry.host.parse::<IpAddr>() {
-                add(entry.name.clone(), SocketAddr::new(ip, entry.port));
+                if refused(ip).is_none() {
+                    add(entry.name.clone(), SocketAddr::new(ip, entry.port));
+                }
                 continue;
             }
             let known = self.known.get(&(entry.host.clone(), entry.port));
