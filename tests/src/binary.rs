@@ -19,6 +19,14 @@ pub fn workspace() -> &'static Path {
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(workspace());
+    // What cargo says of the package that it runs; build scripts that look at it would run again.
+    let told = env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    }) {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -14,7 +14,20 @@ pub(crate) fn cargo(cache: &Cache, arguments: &[&str]) -> Command {
         .current_dir(workspace())
         .env("CARGO_TARGET_DIR", cache.target())
         .stdin(Stdio::null());
+    forget_package(&mut command);
     command
+}
+
+/// Takes away what cargo says of the package that it runs: build scripts that look at it (ring's) would run again, and
+/// with them everything above be built again, whenever builds from within and from without take turns.
+fn forget_package(command: &mut Command) {
+    let told = std::env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    }) {
+        command.env_remove(name);
+    }
 }
 
 /// Runs with the terminal's output; an exit status other than zero is an error.
