@@ -31,6 +31,27 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     })
 }
 
+/// Gives load and system under test a CPU each: binds this process to the load's, and raises its limit of open files.
+///
+/// # Errors
+/// They are the same one, or one of them is not ours to use.
+pub fn apart(load: usize, sut: usize) -> anyhow::Result<()> {
+    let cpus = allowed()?;
+    for cpu in [load, sut] {
+        anyhow::ensure!(
+            cpus.contains(&cpu),
+            "cpu {cpu} is not among those this process may use ({cpus:?}); choose with --load-cpu and --sut-cpu"
+        );
+    }
+    anyhow::ensure!(
+        load != sut,
+        "load and system under test need a cpu each; choose with --load-cpu and --sut-cpu"
+    );
+    pin(load)?;
+    raise_file_limit();
+    Ok(())
+}
+
 /// Raises the soft limit of open files to the hard one; as many as allowed are good enough.
 pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

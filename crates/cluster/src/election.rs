@@ -22,6 +22,8 @@ pub struct Election {
     candidate: Candidate,
     started: Instant,
     complained: bool,
+    /// Who leads instead, as far as that was told.
+    told: String,
 }
 
 impl Election {
@@ -33,6 +35,7 @@ impl Election {
             candidate: Candidate::new(format!("{host}_{:016x}", draw())),
             started: Instant::now(),
             complained: false,
+            told: String::new(),
         }
     }
 
@@ -42,7 +45,7 @@ impl Election {
     }
 
     /// Stands for election until `end` resolves, then gives the Lease up if it holds it. `lead` hears of each change,
-    /// `tell` of each problem.
+    /// `tell` of each problem and of whoever leads instead.
     pub async fn run(
         mut self,
         end: impl Future<Output = ()>,
@@ -79,8 +82,14 @@ impl Election {
         let begun = self.started.elapsed();
         let outcome = tokio::time::timeout(PATIENCE, self.attempt(begun)).await;
         let why = match outcome {
-            Ok(Ok(())) => {
+            Ok(Ok(holder)) => {
                 self.complained = false;
+                if let Some(holder) = &holder
+                    && *holder != self.told
+                {
+                    tell(&format!("waiting: {holder} leads"));
+                }
+                self.told = holder.unwrap_or_default();
                 return;
             }
             Ok(Err(error)) => said(&error),
@@ -92,12 +101,14 @@ impl Election {
         }
     }
 
-    async fn attempt(&mut self, begun: Duration) -> Result<(), kube::Error> {
+    /// Takes or renews the Lease; who holds it otherwise.
+    async fn attempt(&mut self, begun: Duration) -> Result<Option<String>, kube::Error> {
         let found = self.leases.get_opt(&self.name).await?;
         let record = found.as_ref().map(record);
+        let holder = record.as_ref().map(|record| record.holder.clone());
         let step = self.candidate.look(record, begun);
         let written = match (step, found) {
-            (Step::Wait, _) => return Ok(()),
+            (Step::Wait, _) => return Ok(holder),
             (_, None) => {
                 let lease = self.next(Lease::default(), true);
                 self.leases.create(&PostParams::default(), &lease).await
@@ -114,7 +125,7 @@ impl Election {
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The Lease as it has to stand, from what stands there.

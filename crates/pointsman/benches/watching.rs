@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Parser;
 use pointsman_bench::children::{Launch, free_ports};
 use pointsman_bench::load::{Pacing, Plan, get};
@@ -86,12 +86,7 @@ fn start() -> anyhow::Result<()> {
         println!("nothing measured; run: cargo bench -p pointsman --bench watching");
         return Ok(());
     }
-    ensure!(
-        args.load_cpu != args.sut_cpu,
-        "load and gateway need a cpu each"
-    );
-    pin::pin(args.load_cpu)?;
-    pin::raise_file_limit();
+    pin::apart(args.load_cpu, args.sut_cpu)?;
     roles::runtime()?.block_on(compare(&args))
 }
 

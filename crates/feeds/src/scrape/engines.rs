@@ -47,7 +47,7 @@ pub(crate) struct Directory {
 }
 
 /// One page to read. Equal targets need no new task.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Target {
     /// Where the page is.
     pub(crate) address: SocketAddr,
@@ -56,15 +56,6 @@ pub(crate) struct Target {
     /// What is looked for.
     pub(crate) lexicon: Arc<Lexicon>,
     interval: Option<Duration>,
-}
-
-impl PartialEq for Target {
-    fn eq(&self, other: &Self) -> bool {
-        self.address == other.address
-            && self.path == other.path
-            && self.interval == other.interval
-            && Arc::ptr_eq(&self.lexicon, &other.lexicon)
-    }
 }
 
 impl Directory {
@@ -114,6 +105,7 @@ impl Directory {
 mod tests {
     use super::*;
     use pointsman_core::contract::data_layer::EngineSpec;
+    use pointsman_core::model::slots::Slot;
 
     #[track_caller]
     fn check(engines: &EngineMetrics, labels: &[(&str, &str)], expected: &str) {
@@ -140,5 +132,17 @@ mod tests {
         };
         check(&own, &[(first, "sglang")], "trtllm-serve");
         check(&own, &[("engine", "homegrown")], "homegrown");
+    }
+
+    #[test]
+    fn a_plan_that_says_the_same_of_an_engine_leaves_its_target_as_it_is() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let target = |labels: &[(&str, &str)]| {
+            let labels = labels.iter().copied().collect();
+            Directory::of(None).target(&Endpoint::new("e", address, labels, Slot(0)))
+        };
+        assert!(target(&[]).is_some());
+        assert_eq!(target(&[]), target(&[]));
+        assert_ne!(target(&[]), target(&[(ENGINE_LABELS[0], "sglang")]));
     }
 }

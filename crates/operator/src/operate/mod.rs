@@ -11,7 +11,6 @@ pub mod counts;
 pub(crate) mod difference;
 pub(crate) mod events;
 pub(crate) mod facts;
-pub mod lead;
 pub(crate) mod pods;
 pub(crate) mod quantity;
 pub(crate) mod queue;

@@ -94,19 +94,7 @@ fn start() -> anyhow::Result<bool> {
         println!("nothing measured; run: cargo bench -p pointsman --bench gateway");
         return Ok(true);
     }
-    let cpus = pin::allowed()?;
-    for cpu in [args.load_cpu, args.sut_cpu] {
-        ensure!(
-            cpus.contains(&cpu),
-            "cpu {cpu} is not among those this process may use ({cpus:?}); choose with --load-cpu and --sut-cpu"
-        );
-    }
-    ensure!(
-        args.load_cpu != args.sut_cpu,
-        "load and system under test need a cpu each"
-    );
-    pin::pin(args.load_cpu)?;
-    pin::raise_file_limit();
+    pin::apart(args.load_cpu, args.sut_cpu)?;
     let met = roles::runtime()?.block_on(compare(&args))?;
     Ok(met || !args.check)
 }

@@ -88,12 +88,7 @@ fn start() -> anyhow::Result<bool> {
         println!("nothing measured; run: cargo bench -p pointsman --bench picker");
         return Ok(true);
     }
-    ensure!(
-        args.load_cpu != args.sut_cpu,
-        "load and picker need a cpu each"
-    );
-    pin::pin(args.load_cpu)?;
-    pin::raise_file_limit();
+    pin::apart(args.load_cpu, args.sut_cpu)?;
     let met = roles::runtime()?.block_on(measure(&args))?;
     Ok(met || !args.check)
 }

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::bail;
 use clap::ArgAction;
 use http::{Response, StatusCode, header};
-use pointsman_cluster::{connect, connect_to};
+use pointsman_cluster::election::Election;
+use pointsman_cluster::{Client, connect, connect_to};
 use pointsman_http::{Body, Drain, FaultSwitch, ServerOptions, drain, serve};
-use pointsman_operator::operate::lead::Leadership;
-use pointsman_operator::operate::run::{Operator, Tell};
+use pointsman_operator::operate::run::{LEASE, Operator, Tell};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::commands::epp::values::boolean;
 use crate::console::complain;
@@ -92,24 +94,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         let namespace = args.leader_election_namespace.clone();
         let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-        let mut leadership = Leadership::new(client.clone(), &namespace, identity());
+        let mut candidacy = args
+            .leader_elect
+            .then(|| Candidacy::stand(client.clone(), &namespace, &tell));
         let work = async {
-            if args.leader_elect {
+            if let Some(candidacy) = &mut candidacy {
                 // One that waits is well, and must not be restarted for it.
                 standby.store(true, Ordering::Release);
-                leadership.acquire(|text| tell(text)).await;
+                candidacy.turns(true).await;
                 standby.store(false, Ordering::Release);
             }
             operator.counts.leads(true);
             tell("keeping what custom resources ask for");
             let keep = operator.run(client, args.watch_namespaces.clone(), Arc::clone(&tell));
-            if !args.leader_elect {
-                keep.await;
-                return None;
-            }
+            let lost = async {
+                match &mut candidacy {
+                    Some(candidacy) => candidacy.turns(false).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = keep => None,
-                why = leadership.hold() => Some(why),
+                () = keep => false,
+                () = lost => true,
             }
         };
         let (mut interrupt, mut terminate) = (
@@ -118,29 +124,67 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         );
         let lost = tokio::select! {
             lost = work => lost,
-            _ = interrupt.recv() => None,
-            _ = terminate.recv() => None,
+            _ = interrupt.recv() => false,
+            _ = terminate.recv() => false,
         };
         starter.start();
-        if let Some(why) = lost {
-            bail!("no longer the leader: {why}");
+        if lost {
+            bail!("no longer the leader: the Lease {LEASE} is not ours any more");
         }
-        if args.leader_elect {
-            leadership.release().await;
+        if let Some(candidacy) = candidacy {
+            candidacy.end().await;
         }
         tell("ended");
         Ok(())
     })
 }
 
-/// A name that no other process has.
-fn identity() -> String {
-    let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
-    let seed = crate::commands::gateway::random_seed();
-    format!(
-        "{}_{seed:016x}",
-        host.unwrap_or_else(|_| "pointsman".to_owned())
-    )
+/// Standing for the Lease by which one operator is chosen.
+struct Candidacy {
+    leads: watch::Receiver<bool>,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Candidacy {
+    fn stand(client: Client, namespace: &str, tell: &Tell) -> Self {
+        let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+        let host = host.unwrap_or_else(|_| "pointsman".to_owned());
+        let election = Election::new(client, namespace, LEASE, &host);
+        tell(&format!(
+            "{} stands for the Lease {LEASE}",
+            election.identity()
+        ));
+        let (told, leads) = watch::channel(false);
+        let (end, ended) = oneshot::channel();
+        let telling = Arc::clone(tell);
+        let task = tokio::spawn(election.run(
+            async {
+                // A sender that was dropped ends it too.
+                let _ = ended.await;
+            },
+            move |now| {
+                told.send_replace(now);
+            },
+            move |text| telling(text),
+        ));
+        Self { leads, end, task }
+    }
+
+    /// Waits until it leads, or leads no more.
+    async fn turns(&mut self, to: bool) {
+        let over = self.leads.wait_for(|leads| *leads == to).await.is_err();
+        // An election that has ended leads nobody.
+        if over && to {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Gives the Lease up, so that the next one need not wait for its end.
+    async fn end(self) {
+        let _ = self.end.send(());
+        let _ = self.task.await;
+    }
 }
 
 fn tell(args: &Args) -> anyhow::Result<Tell> {

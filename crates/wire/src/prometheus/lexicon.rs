@@ -7,7 +7,7 @@ use pointsman_core::contract::data_layer::{EngineSpec, MetricSpec};
 use crate::prometheus::dialect::Dialect;
 
 /// Names to look for and what their series mean.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Lexicon {
     wanted: Vec<Wanted>,
 }
@@ -89,7 +89,7 @@ impl Field {
 }
 
 /// A name to look for, the labels its series must carry, and what they mean.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Wanted {
     name: Box<[u8]>,
     pub(crate) labels: Vec<(String, String)>,
@@ -106,7 +106,7 @@ impl Wanted {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Means {
     /// The value is the field.
     Value(Field),
