@@ -43,6 +43,14 @@ fn one_at_a_time() -> String {
 }
 
 /// A picker before three endpoints without metrics pages.
+/// Says a whole request on a stream of its own.
+fn whole(gateway: &mut Connection, id: &str) -> u32 {
+    let stream = gateway.begin(PROCESS).unwrap();
+    gateway.say(stream, &head(id)).unwrap();
+    gateway.say(stream, &asked(BODY, true)).unwrap();
+    stream
+}
+
 struct Bed {
     picker: Picker,
     _files: Scratch,
@@ -453,12 +461,7 @@ fn e16_a_gateway_that_does_not_read_holds_up_nobody_and_fills_no_memory() {
 fn e4_a_stream_broken_off_while_its_request_waits_leaves_the_queue() {
     let bed = Bed::new(Some(&one_at_a_time()), &[]);
     let mut gateway = bed.gateway();
-    let mut ask = |id: &str| {
-        let stream = gateway.begin(PROCESS).unwrap();
-        gateway.say(stream, &head(id)).unwrap();
-        gateway.say(stream, &asked(BODY, true)).unwrap();
-        stream
-    };
+    let mut ask = |id: &str| whole(&mut gateway, id);
     let held = ["a", "b", "c"].map(&mut ask);
     bed.wait_in_flight(3);
     let waiting = ["d", "e", "f"].map(&mut ask);
@@ -530,12 +533,7 @@ fn c4_an_output_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
 fn e12_who_waits_at_a_termination_is_refused_and_who_was_let_in_is_served() {
     let mut bed = Bed::new(Some(&one_at_a_time()), &["--drain-timeout", "100ms"]);
     let mut gateway = bed.gateway();
-    let mut ask = |id: &str| {
-        let stream = gateway.begin(PROCESS).unwrap();
-        gateway.say(stream, &head(id)).unwrap();
-        gateway.say(stream, &asked(BODY, true)).unwrap();
-        stream
-    };
+    let mut ask = |id: &str| whole(&mut gateway, id);
     let held = ["a", "b", "c"].map(&mut ask);
     bed.wait_in_flight(3);
     let waiting = ask("d");

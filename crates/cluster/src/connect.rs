@@ -4,31 +4,33 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+use crate::watch::chain;
 
 /// How long a connection may take to come up; answers have no limit, since watches last.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no client.
+/// Why there is no client. The texts hold what it came from, so there is no source to be told once more.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Neither a kubeconfig nor a service account was found.
     #[error(
-        "no Kubernetes API server is configured: {0}; set KUBECONFIG, or run in a pod with a service account"
+        "no Kubernetes API server is configured: {0}; name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod with a service account"
     )]
-    Nowhere(#[from] InferConfigError),
+    Nowhere(String),
     /// The kubeconfig that was named cannot be used.
-    #[error("kubeconfig {path}: {source}")]
+    #[error("kubeconfig {path}: {why}")]
     Kubeconfig {
         /// Which file.
         path: String,
         /// What is wrong with it.
-        source: KubeconfigError,
+        why: String,
     },
     /// The configuration was read and no client can be made of it.
     #[error("the Kubernetes client cannot be set up: {0}")]
-    Client(#[from] kube::Error),
+    Client(String),
 }
 
 /// A client for whatever API server the environment names.
@@ -36,7 +38,8 @@ pub enum ConnectError {
 /// # Errors
 /// Nothing is configured, or what is configured cannot be read.
 pub async fn connect() -> Result<Client, ConnectError> {
-    client(Config::infer().await?)
+    let config = Config::infer().await;
+    client(config.map_err(|why| ConnectError::Nowhere(chain(&why)))?)
 }
 
 /// A client for the API server of this kubeconfig's current context.
@@ -44,9 +47,9 @@ pub async fn connect() -> Result<Client, ConnectError> {
 /// # Errors
 /// The file is missing or is no kubeconfig.
 pub async fn connect_to(kubeconfig: &Path) -> Result<Client, ConnectError> {
-    let named = |source| ConnectError::Kubeconfig {
+    let named = |why: KubeconfigError| ConnectError::Kubeconfig {
         path: kubeconfig.display().to_string(),
-        source,
+        why: chain(&why),
     };
     let read = Kubeconfig::read_from(kubeconfig).map_err(named)?;
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
@@ -58,7 +61,7 @@ pub async fn connect_to(kubeconfig: &Path) -> Result<Client, ConnectError> {
 fn client(mut config: Config) -> Result<Client, ConnectError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = None;
-    Ok(Client::try_from(config)?)
+    Client::try_from(config).map_err(|why| ConnectError::Client(chain(&why)))
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ impl Kind {
     }
 }
 
+/// A kind that every API server has.
 const fn built_in(
     group: &'static str,
     version: &'static str,
@@ -40,14 +41,12 @@ const fn built_in(
     plural: &'static str,
 ) -> Kind {
     Kind {
-        group,
-        version,
-        kind,
-        plural,
         built_in: true,
+        ..added(group, version, kind, plural)
     }
 }
 
+/// A kind that somebody has to install.
 const fn added(
     group: &'static str,
     version: &'static str,

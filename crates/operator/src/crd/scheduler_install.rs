@@ -55,7 +55,7 @@ fn spec() -> Schema {
             ("epp", epp()),
             ("gateway", gateway()),
             ("routing", routing()),
-            ("destinationRule", destination_rule()),
+            ("destinationRule", balancing("How Istio balances over the proxy Service.")),
             ("envoyFilter", envoy_filter()),
             ("inferencePool", inference_pool()),
         ],
@@ -239,9 +239,10 @@ fn routing() -> Schema {
     )
 }
 
-fn destination_rule() -> Schema {
+/// How Istio balances over a Service.
+pub(crate) fn balancing(says: &str) -> Schema {
     Schema::object(
-        "How Istio balances over the proxy Service.",
+        says,
         [
             (
                 "enabled",
@@ -259,7 +260,7 @@ fn destination_rule() -> Schema {
 }
 
 /// Bounds of Istio's connection pool.
-pub(crate) fn connection_pool() -> Schema {
+fn connection_pool() -> Schema {
     Schema::object(
         "Bounds of the connection pool.",
         [

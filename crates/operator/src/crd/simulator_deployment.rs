@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::crd::scheduler_install::connection_pool;
+use crate::crd::scheduler_install::balancing;
 use crate::crd::schema::{Schema, children, conditions, resources};
 use crate::crd::{Names, definition as define};
 use crate::spec::simulator as defaults;
@@ -88,22 +88,7 @@ fn spec() -> Schema {
             ),
             (
                 "loadBalancing",
-                Schema::object(
-                    "How Istio balances over the Service, where there are no stages.",
-                    [
-                        (
-                            "enabled",
-                            Schema::flag("Whether anything is said about it."),
-                        ),
-                        (
-                            "algorithm",
-                            Schema::text("The algorithm.")
-                                .one_of(&["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "LEAST_CONN"])
-                                .default("ROUND_ROBIN"),
-                        ),
-                        ("connectionPool", connection_pool()),
-                    ],
-                ),
+                balancing("How Istio balances over the Service, where there are no stages."),
             ),
             ("epp", epp()),
             ("prefill", stage("The prefill servers.", "prefill")),

@@ -1,14 +1,13 @@
 //! Pods that somebody asks about: those of a picker, those of a pool. Watched only while asked about.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
-use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::Mutex;
+use pointsman_cluster::watch::{self, follow};
 use tokio::task::AbortHandle;
 
 use crate::operate::store::CustomKey;
@@ -67,7 +66,7 @@ impl Pods {
             let entry = watched.entry(one.clone()).or_insert_with(|| {
                 let (pods, which) = (Arc::downgrade(self), one.clone());
                 let client = self.client.clone();
-                let task = tokio::spawn(watch(pods, client, which)).abort_handle();
+                let task = tokio::spawn(watch_pods(pods, client, which)).abort_handle();
                 Watched {
                     task,
                     askers: BTreeSet::new(),
@@ -112,40 +111,30 @@ impl Pods {
     }
 }
 
-async fn watch(pods: std::sync::Weak<Pods>, client: Client, which: Which) {
+async fn watch_pods(pods: Weak<Pods>, client: Client, which: Which) {
     let api: Api<Pod> = Api::namespaced(client, &which.namespace);
     let config = watcher::Config::default().labels(&which.selector);
-    let stream = watcher(api, config);
-    let mut stream = std::pin::pin!(stream);
-    let mut fresh = BTreeMap::new();
-    let mut listing = false;
-    while let Some(event) = stream.next().await {
+    follow(api, config, |heard| {
+        // Whoever drops them ends this task, too.
         let Some(pods) = pods.upgrade() else { return };
-        match event {
-            Ok(Event::Init) => (fresh, listing) = (BTreeMap::new(), true),
-            Ok(Event::InitApply(pod)) => {
-                let (name, seen) = seen(pod);
-                fresh.insert(name, seen);
-            }
-            Ok(Event::InitDone) => {
-                let found = std::mem::take(&mut fresh);
-                listing = false;
+        match heard {
+            watch::Seen::Listed(found) => {
+                let found = found.into_iter().map(seen).collect();
                 pods.change(&which, |all| *all = found);
             }
-            Ok(Event::Apply(pod)) => {
+            watch::Seen::Applied(pod) => {
                 let (name, seen) = seen(pod);
                 pods.change(&which, |all| drop(all.insert(name, seen)));
             }
-            Ok(Event::Delete(pod)) => {
+            watch::Seen::Deleted(pod) => {
                 let (name, _) = seen(pod);
                 pods.change(&which, |all| drop(all.remove(&name)));
             }
-            Err(_) => {
-                drop(pods);
-                tokio::time::sleep(Duration::from_secs(if listing { 5 } else { 1 })).await;
-            }
+            // What was known stays.
+            watch::Seen::Trouble(_) => {}
         }
-    }
+    })
+    .await;
 }
 
 fn seen(pod: Pod) -> (String, Seen) {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use kube::api::{ApiResource, DynamicObject};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::Mutex;
+use pointsman_cluster::watch::{Seen, follow};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -19,8 +19,6 @@ use crate::operate::api::{custom_resource, plain, resource};
 use crate::operate::queue::Queue;
 use crate::operate::store::{CustomKey, ObjectKey, Store};
 
-/// Between two attempts to watch.
-const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at which kinds are served, while one is missing and while none is.
 const LOOK: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
 
@@ -206,59 +204,55 @@ async fn served(client: &Client) -> Option<BTreeSet<&'static Kind>> {
     Some(found)
 }
 
-async fn watch_custom(shared: Arc<Shared>, client: Client, owner: Owner, place: String) {
-    let name = format!("{} {place}", owner.kind());
-    let resource = custom_resource(owner);
-    let key = |object: &Value| {
-        let text = |key: &str| {
-            object["metadata"][key]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        CustomKey {
-            owner,
-            namespace: text("namespace"),
-            name: text("name"),
-        }
+/// Namespace and name of an object.
+fn place_of(object: &Value) -> (String, String) {
+    let text = |key: &str| {
+        let text = object["metadata"][key].as_str();
+        text.unwrap_or_default().to_owned()
     };
-    let mut fresh: Option<BTreeSet<CustomKey>> = None;
-    let stream = watcher(api(&client, &resource, &place), watcher::Config::default());
-    let mut stream = std::pin::pin!(stream);
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(Event::Init) => fresh = Some(BTreeSet::new()),
-            Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                let object = plain(&object, &resource);
-                let key = key(&object);
-                if let Some(fresh) = &mut fresh {
-                    fresh.insert(key.clone());
-                }
-                shared.store.put_custom(key.clone(), object);
-                shared.queue.add(key);
-            }
-            Ok(Event::Delete(object)) => {
-                let key = key(&plain(&object, &resource));
+    (text("namespace"), text("name"))
+}
+
+async fn watch_custom(shared: Arc<Shared>, client: Client, owner: Owner, place: String) {
+    let watch = format!("{} {place}", owner.kind());
+    let resource = custom_resource(owner);
+    let read = |object: &DynamicObject| {
+        let object = plain(object, &resource);
+        let (namespace, name) = place_of(&object);
+        let key = CustomKey {
+            owner,
+            namespace,
+            name,
+        };
+        (key, object)
+    };
+    let apply = |object: &DynamicObject| {
+        let (key, object) = read(object);
+        shared.store.put_custom(key.clone(), object);
+        shared.queue.add(key.clone());
+        key
+    };
+    let api = api(&client, &resource, &place);
+    follow(api, watcher::Config::default(), |seen| match seen {
+        Seen::Applied(object) => {
+            apply(&object);
+        }
+        Seen::Deleted(object) => gone(&shared, &read(&object).0),
+        Seen::Listed(objects) => {
+            let listed: BTreeSet<CustomKey> = objects.iter().map(apply).collect();
+            let stale = shared.store.custom_keys().into_iter().filter(|key| {
+                key.owner == owner
+                    && (place.is_empty() || key.namespace == place)
+                    && !listed.contains(key)
+            });
+            for key in stale {
                 gone(&shared, &key);
             }
-            Ok(Event::InitDone) => {
-                let seen = fresh.take().unwrap_or_default();
-                let stale = shared.store.custom_keys().into_iter().filter(|key| {
-                    key.owner == owner
-                        && (place.is_empty() || key.namespace == place)
-                        && !seen.contains(key)
-                });
-                for key in stale {
-                    gone(&shared, &key);
-                }
-                shared.hears(&name);
-            }
-            Err(_) => {
-                shared.hears(&name);
-                tokio::time::sleep(AGAIN).await;
-            }
+            shared.hears(&watch);
         }
-    }
+        Seen::Trouble(_) => shared.hears(&watch),
+    })
+    .await;
 }
 
 fn gone(shared: &Shared, key: &CustomKey) {
@@ -278,57 +272,45 @@ async fn watch_kind(shared: Arc<Shared>, client: Client, kind: &'static Kind, pl
         true => watcher::Config::default(),
         false => watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}")),
     };
-    let key = |object: &Value| {
-        let text = |key: &str| {
-            object["metadata"][key]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        ObjectKey {
+    let read = |object: &DynamicObject| {
+        let object = plain(object, &resource);
+        let (namespace, name) = place_of(&object);
+        let key = ObjectKey {
             kind,
-            namespace: text("namespace"),
-            name: text("name"),
-        }
+            namespace,
+            name,
+        };
+        (key, object)
     };
-    let mut fresh: Option<BTreeSet<ObjectKey>> = None;
-    let stream = watcher(api(&client, &resource, &place), config);
-    let mut stream = std::pin::pin!(stream);
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(Event::Init) => fresh = Some(BTreeSet::new()),
-            Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                let object = plain(&object, &resource);
-                let key = key(&object);
-                if let Some(fresh) = &mut fresh {
-                    fresh.insert(key.clone());
-                }
-                let before = shared.store.object(&key);
-                shared.store.put(key.clone(), object.clone());
-                if before.as_ref() != Some(&object) {
-                    shared.object_changed(&key, Some(&object), before.as_ref());
-                }
-            }
-            Ok(Event::Delete(object)) => {
-                let object = plain(&object, &resource);
-                let key = key(&object);
-                let before = shared.store.remove(&key, Some(&object));
-                shared.object_changed(&key, None, before.as_ref().or(Some(&object)));
-            }
-            Ok(Event::InitDone) => {
-                let seen = fresh.take().unwrap_or_default();
-                for key in shared.store.keys_of(kind, &place) {
-                    if !seen.contains(&key) {
-                        let before = shared.store.remove(&key, None);
-                        shared.object_changed(&key, None, before.as_ref());
-                    }
-                }
-                shared.store.set_told(kind, &place, true);
-            }
-            Err(_) => {
-                shared.store.set_told(kind, &place, false);
-                tokio::time::sleep(AGAIN).await;
-            }
+    let apply = |object: &DynamicObject| {
+        let (key, object) = read(object);
+        let before = shared.store.object(&key);
+        shared.store.put(key.clone(), object.clone());
+        if before.as_ref() != Some(&object) {
+            shared.object_changed(&key, Some(&object), before.as_ref());
         }
-    }
+        key
+    };
+    follow(api(&client, &resource, &place), config, |seen| match seen {
+        Seen::Applied(object) => {
+            apply(&object);
+        }
+        Seen::Deleted(object) => {
+            let (key, object) = read(&object);
+            let before = shared.store.remove(&key, Some(&object));
+            shared.object_changed(&key, None, before.as_ref().or(Some(&object)));
+        }
+        Seen::Listed(objects) => {
+            let listed: BTreeSet<ObjectKey> = objects.iter().map(apply).collect();
+            for key in shared.store.keys_of(kind, &place) {
+                if !listed.contains(&key) {
+                    let before = shared.store.remove(&key, None);
+                    shared.object_changed(&key, None, before.as_ref());
+                }
+            }
+            shared.store.set_told(kind, &place, true);
+        }
+        Seen::Trouble(_) => shared.store.set_told(kind, &place, false),
+    })
+    .await;
 }
