@@ -229,6 +229,7 @@ mod tests {
                 ..Spent::default()
             }),
             idle_mib: None,
+            load_nanos: 0,
             foreign_cores: 0.0,
         }
     }

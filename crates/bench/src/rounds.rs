@@ -55,6 +55,9 @@ pub struct Sample {
     pub spent: Option<Spent>,
     /// Its resident memory before the load, in MiB.
     pub idle_mib: Option<f64>,
+    /// CPU time of mock and load in the window, in nanoseconds: the same work under every peer, so it tells how fast the
+    /// machine was.
+    pub load_nanos: u64,
     /// Cores that processes outside the measurement took meanwhile; above 0.1 its latencies mean little.
     pub foreign_cores: f64,
 }
@@ -187,6 +190,7 @@ async fn measure(
     if outcome.answers == 0 {
         bail!("no answers; errors: {:?}\n{}", outcome.errors, said());
     }
+    let load_nanos = spent.iter().take(2).flatten().map(|s| s.cpu_nanos).sum();
     let mut spent = spent.into_iter().skip(2);
     let spent = match (&child, spent.next().flatten()) {
         (Some(_), None) => bail!("its process could not be watched to the end\n{}", said()),
@@ -199,6 +203,7 @@ async fn measure(
         outcome,
         spent,
         idle_mib,
+        load_nanos,
         foreign_cores: foreign_cores.context("cannot read /proc/stat")?,
     })
 }

@@ -9,7 +9,9 @@
 //! ```
 //!
 //! The page is stood in for by a client that asks what the page's script asks, once a second. Load, mock and that
-//! client run on one CPU, the gateway alone on another; the figure is the difference in CPU time of the gateway.
+//! client run on one CPU, the gateway alone on another; the figure is the difference in CPU time of the gateway, once as
+//! it is and once with the second of a pair scaled to the speed that the machine had during the first: load and mock do
+//! the same work in both, so their CPU time tells how much slower its neighbours made it.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -163,10 +165,11 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     let backend = Backend::start(at(0), MOCKS, Some(args.load_cpu)).await?;
     let samples = race(&backend, &peers, &[scenario], args.rounds, |sample| {
         eprintln!(
-            "{} {:<20} {:>8} ms/s  {:>6.0} answers/s  failed {}",
+            "{} {:<20} {:>8} ms/s  load and mock {:>8} ms/s  {:>6.0} answers/s  failed {}",
             sample.round,
             sample.peer,
             cpu_ms(sample).map_or_else(|| "-".to_owned(), short),
+            short(load_ms(sample)),
             sample.outcome.rate,
             sample.outcome.failures()
         );
@@ -178,18 +181,22 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// CPU time of load and mock per second, in milliseconds.
+fn load_ms(sample: &Sample) -> f64 {
+    sample.load_nanos as f64 / 1e6 / sample.outcome.seconds
+}
+
 /// CPU time of the gateway per second, in milliseconds.
 fn cpu_ms(sample: &Sample) -> Option<f64> {
     sample.spent.map(|spent| spent.cores * 1e3)
 }
 
 fn report(args: &Args, samples: &[Sample]) {
-    let of = |peer: &str, round: usize| {
-        samples
-            .iter()
-            .find(|s| s.peer == peer && s.round == round)
-            .and_then(cpu_ms)
+    let at = |peer: &str, round: usize| {
+        let mut all = samples.iter();
+        all.find(|s| s.peer == peer && s.round == round)
     };
+    let of = |peer: &str, round: usize| at(peer, round).and_then(cpu_ms);
     println!(
         "{} rounds of {} s at {} requests/s, {} endpoints.\n",
         args.rounds, args.seconds, args.rate, args.endpoints
@@ -198,6 +205,7 @@ fn report(args: &Args, samples: &[Sample]) {
         "gateway",
         "CPU ms per second",
         "more than without",
+        "at one speed",
         "answers/s",
         "failed",
     ]);
@@ -207,6 +215,10 @@ fn report(args: &Args, samples: &[Sample]) {
             continue;
         }
         let more = (0..args.rounds).filter_map(|round| Some(of(name, round)? - of(BLIND, round)?));
+        let at_one_speed = (0..args.rounds).filter_map(|round| {
+            let (first, second) = (at(BLIND, round)?, at(name, round)?);
+            Some(cpu_ms(second)? * load_ms(first) / load_ms(second) - cpu_ms(first)?)
+        });
         let figure =
             |spread: Option<Spread>| spread.map_or_else(|| "-".to_owned(), |s| s.to_string());
         table.row([
@@ -216,6 +228,11 @@ fn report(args: &Args, samples: &[Sample]) {
                 String::new()
             } else {
                 figure(Spread::of(more))
+            },
+            if name == BLIND {
+                String::new()
+            } else {
+                figure(Spread::of(at_one_speed))
             },
             figure(Spread::of(mine.iter().map(|s| s.outcome.rate))),
             mine.iter()
