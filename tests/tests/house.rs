@@ -22,12 +22,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &[]),
     ("cluster", &[]),
     ("topo", &[]),
+    ("pages", &[]),
     ("operator", &["core", "cluster"]),
     (
         "pointsman",
         &[
             "core", "plugins", "wire", "http", "feeds", "serve", "sim", "bench", "cluster", "topo",
-            "operator",
+            "operator", "pages",
         ],
     ),
 ];

@@ -27,6 +27,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Longest time that answers under way are given to end after the first signal.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time from readiness until what only the start needed is given back: first scrapes and health checks are over by then.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 /// A runtime for one thread.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread()
@@ -293,6 +296,7 @@ pub(crate) async fn run_with_window(
         signal(SignalKind::terminate())?,
     );
     ready.serving.store(true, Ordering::Release);
+    tokio::spawn(settle());
     let window = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => window,
@@ -324,6 +328,13 @@ pub(crate) async fn run_with_window(
         _ = interrupt.recv() => std::process::exit(130),
         _ = terminate.recv() => std::process::exit(130),
     }
+}
+
+/// Gives back what only the start needed, once the start is over.
+pub(crate) async fn settle() {
+    tokio::time::sleep(SETTLED_AFTER).await;
+    // Only memory is at stake: where the kernel does not go along, all works on.
+    let _ = pointsman_pages::release();
 }
 
 async fn all_ended(workers: &[Worker]) {

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::commands::epp::values::boolean;
 use crate::console::complain;
-use crate::serving::{listen, runtime};
+use crate::serving::{listen, runtime, settle};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,6 +89,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let operator = Arc::new(Operator::default());
         let standby = Arc::new(AtomicBool::new(false));
         let (starter, drained) = drain();
+        tokio::spawn(settle());
         for bound in [metrics, health].into_iter().flatten() {
             serve_pages(&operator, &standby, bound, drained.clone());
         }
