@@ -3,6 +3,7 @@
 mod bench;
 mod crds;
 mod dashes;
+mod doctor;
 mod epp;
 mod explain;
 mod gateway;
@@ -35,6 +36,8 @@ Examples:
   pointsman render install.yaml                         the objects that a SchedulerInstall stands for
   pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
   pointsman verify                                      proves that the running gateway works, or says why not
+  pointsman verify --kube                               the same of an installation in a cluster
+  pointsman doctor --kube                               what is wrong with an installation, and what mends it
   pointsman explain                                     why the latest request went where it went
   pointsman replay receipts.json --config-file new.yaml what another configuration would have picked
   pointsman scan                                        GPUs, links and networks, and where prefill and decode belong
@@ -73,6 +76,8 @@ enum Command {
     Validate(validate::Args),
     /// Prove a running gateway, or say what is wrong and what mends it.
     Verify(verify::Args),
+    /// Find what is wrong with an installation in a cluster, or on this machine, and how to mend it.
+    Doctor(doctor::Args),
     /// Show one decision: candidates, filters, readings, scores, tie, pick and outcome.
     Explain(explain::Args),
     /// Make recorded decisions again under another configuration.
@@ -111,6 +116,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Render(args) => render::run(&args).map(good),
         Command::Validate(args) => validate::run(args).map(good),
         Command::Verify(args) => verify::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(args).map(good),
         Command::Replay(args) => replay::run(args).map(good),
         Command::Scan(args) => scan::run(args),
