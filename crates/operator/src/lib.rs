@@ -9,4 +9,5 @@ pub mod kinds;
 pub mod operate;
 pub mod render;
 pub mod spec;
+pub mod stack;
 mod yaml;
