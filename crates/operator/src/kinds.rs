@@ -115,7 +115,22 @@ pub static POOL: Kind = added(
     "inferencepools",
 );
 
-/// All kinds, in the order in which they are written.
+pub(crate) static NAMESPACE: Kind = built_in("", "v1", "Namespace", "namespaces");
+pub(crate) static POD: Kind = built_in("", "v1", "Pod", "pods");
+pub(crate) static INSTALL: Kind = added(
+    "sim.llm-d.io",
+    "v1alpha1",
+    "SchedulerInstall",
+    "schedulerinstalls",
+);
+pub(crate) static SIMULATOR: Kind = added(
+    "sim.llm-d.io",
+    "v1alpha1",
+    "SimulatorDeployment",
+    "simulatordeployments",
+);
+
+/// All kinds that stand for a custom resource, in the order in which they are written.
 pub static ALL: [&Kind; 13] = [
     &SERVICE_ACCOUNT,
     &ROLE,

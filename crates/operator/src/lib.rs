@@ -11,4 +11,5 @@ pub mod kinds;
 pub mod operate;
 pub mod render;
 pub mod spec;
+pub mod stack;
 mod yaml;

@@ -13,6 +13,7 @@ mod render;
 mod replay;
 mod scan;
 mod sim;
+mod stack;
 mod up;
 mod validate;
 mod verify;
@@ -34,6 +35,7 @@ Examples:
   pointsman operator --leader-elect                     keeps what custom resources ask for
   pointsman crds | kubectl apply --server-side -f -     the operator's custom resource definitions
   pointsman render install.yaml                         the objects that a SchedulerInstall stands for
+  pointsman stack apply --simulated                     the whole lab in a cluster, without GPUs
   pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
   pointsman verify                                      proves that the running gateway works, or says why not
   pointsman verify --kube                               the same of an installation in a cluster
@@ -72,6 +74,8 @@ enum Command {
     Crds(crds::Args),
     /// Print the objects that custom resources stand for, without a cluster.
     Render(render::Args),
+    /// Print or apply the model-server side of the lab: servers, P/D proxies, pool, routes.
+    Stack(stack::Args),
     /// Check configurations and route files, and show the plan that they mean.
     Validate(validate::Args),
     /// Prove a running gateway, or say what is wrong and what mends it.
@@ -92,6 +96,10 @@ enum Command {
 pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
     if let Some(command) = meant_command(&arguments) {
         arguments.insert(1, command.into());
+        if command == "sim" {
+            // In a pod others ask; a --host that is given comes later and counts.
+            arguments.insert(2, "--host=0.0.0.0".into());
+        }
     }
     dashes::double(&mut arguments, &command());
     let parsed = command()
@@ -114,6 +122,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Operator(args) => operator::run(&args).map(good),
         Command::Crds(args) => crds::run(&args).map(good),
         Command::Render(args) => render::run(&args).map(good),
+        Command::Stack(args) => stack::run(args).map(good),
         Command::Validate(args) => validate::run(args).map(good),
         Command::Verify(args) => verify::run(args),
         Command::Doctor(args) => doctor::run(&args),
