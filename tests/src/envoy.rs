@@ -20,6 +20,8 @@ pub enum Bodies {
     Streamed,
     /// Not at all.
     None,
+    /// As the lab's own filter has it: the body alone and no heads; where the picker fails, it goes on without.
+    Headless,
 }
 
 /// An Envoy that forwards to whatever endpoint the picker's header names.
@@ -57,14 +59,17 @@ impl Envoy {
     /// When it does not listen.
     #[track_caller]
     pub fn by_metadata(picker: SocketAddr, bodies: Bodies, endpoints: &[SocketAddr]) -> Self {
-        let mut pool = BY_METADATA.to_owned();
-        for at in endpoints {
-            pool.push_str(&format!(
-                "        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}\n",
-                at.ip(),
-                at.port()
-            ));
-        }
+        let pool = with_endpoints(BY_METADATA, endpoints);
+        Self::configured(&[picker], bodies, "", &pool)
+    }
+
+    /// One that asks the picker and takes turns among these endpoints, whatever the picker says.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[track_caller]
+    pub fn by_turns(picker: SocketAddr, bodies: Bodies, endpoints: &[SocketAddr]) -> Self {
+        let pool = with_endpoints(BY_TURNS, endpoints);
         Self::configured(&[picker], bodies, "", &pool)
     }
 
@@ -165,6 +170,28 @@ const BY_METADATA: &str = "
       - lb_endpoints:
 ";
 
+/// A pool that takes turns; its endpoints follow.
+const BY_TURNS: &str = "
+    type: STATIC
+    lb_policy: ROUND_ROBIN
+    load_assignment:
+      cluster_name: pool
+      endpoints:
+      - lb_endpoints:
+";
+
+fn with_endpoints(pool: &str, endpoints: &[SocketAddr]) -> String {
+    let mut pool = pool.to_owned();
+    for at in endpoints {
+        pool.push_str(&format!(
+            "        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}\n",
+            at.ip(),
+            at.port()
+        ));
+    }
+    pool
+}
+
 fn config(
     address: SocketAddr,
     pickers: &[SocketAddr],
@@ -182,9 +209,13 @@ fn config(
     }
     let (request, response, trailers) = match bodies {
         Bodies::FullDuplex => ("FULL_DUPLEX_STREAMED", "FULL_DUPLEX_STREAMED", "SEND"),
-        Bodies::Buffered => ("BUFFERED", "NONE", "SKIP"),
+        Bodies::Buffered | Bodies::Headless => ("BUFFERED", "NONE", "SKIP"),
         Bodies::Streamed => ("STREAMED", "STREAMED", "SKIP"),
         Bodies::None => ("NONE", "NONE", "SKIP"),
+    };
+    let (heads, allow) = match bodies {
+        Bodies::Headless => ("SKIP", true),
+        _ => ("SEND", false),
     };
     format!(
         "
@@ -216,7 +247,8 @@ static_resources:
               grpc_service: {{envoy_grpc: {{cluster_name: \"{PICKER}\"}}, timeout: 10s}}
               message_timeout: 1000s
               metadata_options: {{receiving_namespaces: {{untyped: [envoy.lb]}}, forwarding_namespaces: {{untyped: [envoy.lb, envoy.lb.subset_hint]}}}}
-              processing_mode: {{request_header_mode: SEND, response_header_mode: SEND, request_body_mode: {request}, response_body_mode: {response}, request_trailer_mode: {trailers}, response_trailer_mode: {trailers}}}
+              failure_mode_allow: {allow}
+              processing_mode: {{request_header_mode: {heads}, response_header_mode: {heads}, request_body_mode: {request}, response_body_mode: {response}, request_trailer_mode: {trailers}, response_trailer_mode: {trailers}}}
           - name: envoy.filters.http.router
             typed_config:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router

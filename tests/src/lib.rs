@@ -36,6 +36,10 @@ pub mod answer;
 
 pub mod charts;
 
+pub mod evidence;
+
+pub mod istio;
+
 pub mod scratch;
 
 pub mod operator_cases;

@@ -284,6 +284,21 @@ fn e3_a_head_that_is_all_is_answered_at_once() {
 }
 
 #[test]
+fn a_body_without_a_head_is_served_by_what_it_holds() {
+    // So a gateway speaks that skips the request's head, as the filter of the original operator does.
+    let bed = Bed::new(None, &[]);
+    let mut gateway = bed.gateway();
+    for body in [
+        BODY,
+        r#"{"model":"m","messages":[{"role":"user","content":"p"}]}"#,
+    ] {
+        let stream = gateway.begin(PROCESS).unwrap();
+        gateway.say(stream, &asked(body, true)).unwrap();
+        destination(&hear(&mut gateway, stream));
+    }
+}
+
+#[test]
 fn e4_a_stream_broken_off_at_any_point_releases_what_it_held() {
     let bed = Bed::new(Some(LEAST_BUSY), &[]);
     let trailers = message(Request::RequestTrailers(HttpTrailers::default()));

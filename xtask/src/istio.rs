@@ -1,7 +1,7 @@
-//! `cargo xtask test --istio`: the picker behind the real Istio; on demand, since building Istio takes minutes.
+//! `cargo xtask test --istio`: the picker and the whole lab behind the real Istio; on demand, since building Istio takes minutes.
 //!
-//! The run itself is `tests/src/bin/behind_istio.rs`. It gets a network namespace of its own, so that pods can have addresses
-//! as in a cluster and nothing listens outside.
+//! The run itself is `tests/src/bin/behind_istio`. It gets a network namespace of its own, so that pods can have addresses as in
+//! a cluster and nothing listens outside, and a file of hosts of its own, so that Services can have names.
 
 use std::process::{Command, Stdio};
 
@@ -11,8 +11,12 @@ use crate::cache::{Cache, workspace};
 use crate::run::{captured, cargo, pass_through};
 use crate::setup;
 
-/// Brings up the loopback device with addresses for gateway, picker and model servers, then becomes the run.
-const INSIDE: &str = "ip link set lo up && for i in 1 2 3 4 5 6 7 8; do ip addr add 10.244.9.$i/32 dev lo || exit 1; done; exec \"$0\"";
+/// Brings up the loopback device, puts a file that the run may write in the place of the host's names, and does the run.
+const INSIDE: &str = "ip link set lo up && hosts=$(mktemp) && cat /etc/hosts > \"$hosts\" && mount --bind \"$hosts\" /etc/hosts || exit 1
+POINTSMAN_ISTIO_HOSTS=\"$hosts\" \"$0\"
+code=$?
+rm -f \"$hosts\"
+exit $code";
 
 /// Prepares all that it takes, runs it, and leaves `docs/evidence/istio.md`.
 pub(crate) fn run() -> Result<()> {
@@ -44,12 +48,13 @@ pub(crate) fn run() -> Result<()> {
         .env("POINTSMAN_BIN", built.join("pointsman"))
         .env("POINTSMAN_ISTIO", istio)
         .env("POINTSMAN_ISTIO_VERSION", setup::istio::VERSION);
-    pass_through(&mut command).context("the picker behind Istio failed")
+    pass_through(&mut command)
+        .context("the run behind Istio failed; docs/evidence/istio.md says at what")
 }
 
-/// How to get a network namespace: as root directly, else with a user namespace around it.
+/// How to get both namespaces: as root directly, else with a user namespace around them.
 fn namespace() -> Result<&'static str> {
-    for flag in ["-n", "-rn"] {
+    for flag in ["-nm", "-rnm"] {
         let mut probe = Command::new("unshare");
         probe.args([flag, "--", "ip", "link", "set", "lo", "up"]);
         if captured(&mut probe).is_ok() {
@@ -57,6 +62,6 @@ fn namespace() -> Result<&'static str> {
         }
     }
     bail!(
-        "no network namespace can be made: install util-linux and iproute2 (`unshare`, `ip`), and run as root or where users may make namespaces (sysctl kernel.unprivileged_userns_clone=1)"
+        "no namespace for network and mounts can be made: install util-linux and iproute2 (`unshare`, `ip`), and run as root or where users may make namespaces (sysctl kernel.unprivileged_userns_clone=1)"
     )
 }

@@ -1,5 +1,5 @@
-//! The Kubernetes API as pointsman uses it, for discovery and operator alike: one way to connect, one to follow
-//! objects, one to be the leader.
+//! The Kubernetes API as pointsman uses it, for discovery, operator and checks alike: one way to connect, one to follow
+//! objects, one to list them, one to reach a pod's port, one to be the leader.
 
 mod connect;
 mod nodes;
@@ -11,6 +11,10 @@ pub mod watch;
 pub mod lease;
 
 pub mod election;
+
+pub mod read;
+
+pub mod forward;
 
 pub use backoff::Backoff;
 pub use connect::{ConnectError, connect, connect_to};

@@ -62,47 +62,75 @@ const fn added(
     }
 }
 
-pub(crate) static SERVICE_ACCOUNT: Kind = built_in("", "v1", "ServiceAccount", "serviceaccounts");
-pub(crate) static ROLE: Kind = built_in("rbac.authorization.k8s.io", "v1", "Role", "roles");
-pub(crate) static ROLE_BINDING: Kind = built_in(
+/// Accounts of pods.
+pub static SERVICE_ACCOUNT: Kind = built_in("", "v1", "ServiceAccount", "serviceaccounts");
+/// Rights within a namespace.
+pub static ROLE: Kind = built_in("rbac.authorization.k8s.io", "v1", "Role", "roles");
+/// Who has them.
+pub static ROLE_BINDING: Kind = built_in(
     "rbac.authorization.k8s.io",
     "v1",
     "RoleBinding",
     "rolebindings",
 );
-pub(crate) static CONFIG_MAP: Kind = built_in("", "v1", "ConfigMap", "configmaps");
-pub(crate) static DEPLOYMENT: Kind = built_in("apps", "v1", "Deployment", "deployments");
-pub(crate) static SERVICE: Kind = built_in("", "v1", "Service", "services");
-pub(crate) static ENDPOINT_SLICE: Kind =
+/// Texts that pods read.
+pub static CONFIG_MAP: Kind = built_in("", "v1", "ConfigMap", "configmaps");
+/// Pods of one kind, kept at a number.
+pub static DEPLOYMENT: Kind = built_in("apps", "v1", "Deployment", "deployments");
+/// A name for pods.
+pub static SERVICE: Kind = built_in("", "v1", "Service", "services");
+/// The addresses behind a Service.
+pub static ENDPOINT_SLICE: Kind =
     built_in("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
-pub(crate) static GATEWAY: Kind = added("gateway.networking.k8s.io", "v1", "Gateway", "gateways");
-pub(crate) static ROUTE: Kind = added("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
-pub(crate) static GRANT: Kind = added(
+/// A door into the cluster.
+pub static GATEWAY: Kind = added("gateway.networking.k8s.io", "v1", "Gateway", "gateways");
+/// Which requests go where.
+pub static ROUTE: Kind = added("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes");
+/// Which namespaces may refer to what here.
+pub static GRANT: Kind = added(
     "gateway.networking.k8s.io",
     "v1beta1",
     "ReferenceGrant",
     "referencegrants",
 );
-pub(crate) static DESTINATION_RULE: Kind = added(
+/// Istio's rules for traffic to a host.
+pub static DESTINATION_RULE: Kind = added(
     "networking.istio.io",
     "v1beta1",
     "DestinationRule",
     "destinationrules",
 );
-pub(crate) static ENVOY_FILTER: Kind = added(
+/// Istio's patches of Envoy's configuration.
+pub static ENVOY_FILTER: Kind = added(
     "networking.istio.io",
     "v1alpha3",
     "EnvoyFilter",
     "envoyfilters",
 );
-pub(crate) static POOL: Kind = added(
+/// Model servers that a picker chooses among.
+pub static POOL: Kind = added(
     "inference.networking.k8s.io",
     "v1",
     "InferencePool",
     "inferencepools",
 );
 
-/// All kinds, in the order in which they are written.
+pub(crate) static NAMESPACE: Kind = built_in("", "v1", "Namespace", "namespaces");
+pub(crate) static POD: Kind = built_in("", "v1", "Pod", "pods");
+pub(crate) static INSTALL: Kind = added(
+    "sim.llm-d.io",
+    "v1alpha1",
+    "SchedulerInstall",
+    "schedulerinstalls",
+);
+pub(crate) static SIMULATOR: Kind = added(
+    "sim.llm-d.io",
+    "v1alpha1",
+    "SimulatorDeployment",
+    "simulatordeployments",
+);
+
+/// All kinds that stand for a custom resource, in the order in which they are written.
 pub static ALL: [&Kind; 13] = [
     &SERVICE_ACCOUNT,
     &ROLE,

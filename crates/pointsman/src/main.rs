@@ -5,6 +5,7 @@ mod bench;
 mod certificates;
 mod commands;
 mod console;
+mod doctor;
 mod explain;
 mod findings;
 mod lab;

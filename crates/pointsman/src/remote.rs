@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::place::Place;
 use crate::verify::client::{Call, Client};
-use crate::verify::probe::said;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,7 +41,7 @@ impl AdminArgs {
             body: None,
         };
         let page = Client::new().page(call, PATIENCE).await;
-        let page = page.map_err(|failure| unasked(said(&failure)))?;
+        let page = page.map_err(|failure| unasked(failure.to_string()))?;
         let answer: Value = serde_json::from_str(&page.text)
             .map_err(|e| anyhow!("http://{authority}{path} answered no JSON: {e}"))?;
         if page.status != 200 {

@@ -228,6 +228,9 @@ pub struct ReferenceFlags {
 #[derive(Clone, Debug, Args)]
 pub struct IgnoredFlags {
     /// Ignored
+    #[arg(long = "v", short = 'v', hide = true, value_name = "LEVEL")]
+    pub verbosity: Option<i32>,
+    /// Ignored
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     pub enable_prefix_caching: Option<bool>,
     /// Ignored

@@ -3,6 +3,7 @@
 mod bench;
 mod crds;
 mod dashes;
+mod doctor;
 mod epp;
 mod explain;
 mod gateway;
@@ -12,6 +13,7 @@ mod render;
 mod replay;
 mod scan;
 mod sim;
+mod stack;
 mod up;
 mod validate;
 mod verify;
@@ -33,8 +35,11 @@ Examples:
   pointsman operator --leader-elect                     keeps what custom resources ask for
   pointsman crds | kubectl apply --server-side -f -     the operator's custom resource definitions
   pointsman render install.yaml                         the objects that a SchedulerInstall stands for
+  pointsman stack apply --simulated                     the whole lab in a cluster, without GPUs
   pointsman validate epp-config.yaml                    what a configuration means, and what is wrong with it
   pointsman verify                                      proves that the running gateway works, or says why not
+  pointsman verify --kube                               the same of an installation in a cluster
+  pointsman doctor --kube                               what is wrong with an installation, and what mends it
   pointsman explain                                     why the latest request went where it went
   pointsman replay receipts.json --config-file new.yaml what another configuration would have picked
   pointsman scan                                        GPUs, links and networks, and where prefill and decode belong
@@ -69,10 +74,14 @@ enum Command {
     Crds(crds::Args),
     /// Print the objects that custom resources stand for, without a cluster.
     Render(render::Args),
+    /// Print or apply the model-server side of the lab: servers, P/D proxies, pool, routes.
+    Stack(stack::Args),
     /// Check configurations and route files, and show the plan that they mean.
     Validate(validate::Args),
     /// Prove a running gateway, or say what is wrong and what mends it.
     Verify(verify::Args),
+    /// Find what is wrong with an installation in a cluster, or on this machine, and how to mend it.
+    Doctor(doctor::Args),
     /// Show one decision: candidates, filters, readings, scores, tie, pick and outcome.
     Explain(explain::Args),
     /// Make recorded decisions again under another configuration.
@@ -87,6 +96,10 @@ enum Command {
 pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
     if let Some(command) = meant_command(&arguments) {
         arguments.insert(1, command.into());
+        if command == "sim" {
+            // In a pod others ask; a --host that is given comes later and counts.
+            arguments.insert(2, "--host=0.0.0.0".into());
+        }
     }
     dashes::double(&mut arguments, &command());
     let parsed = command()
@@ -109,8 +122,10 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Operator(args) => operator::run(&args).map(good),
         Command::Crds(args) => crds::run(&args).map(good),
         Command::Render(args) => render::run(&args).map(good),
+        Command::Stack(args) => stack::run(args).map(good),
         Command::Validate(args) => validate::run(args).map(good),
         Command::Verify(args) => verify::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(args).map(good),
         Command::Replay(args) => replay::run(args).map(good),
         Command::Scan(args) => scan::run(args),

@@ -22,7 +22,7 @@ pub(crate) struct Check {
 }
 
 /// Id and name of a check that is about to be judged.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Title {
     /// Stable word.
     pub(crate) id: &'static str,
@@ -99,3 +99,41 @@ pub(crate) const SERVED: Title = title("chosen-served", "who was chosen has serv
 pub(crate) const COUNTER: Title = title("counter", "the picker counted every request");
 /// A loaded candidate is picked less.
 pub(crate) const LOAD: Title = title("load", "a loaded candidate is picked less");
+
+/// The API server answers and shows what is needed.
+pub(crate) const CLUSTER: Title =
+    title("cluster", "the API server answers and shows what is needed");
+/// The pool names its picker and gateways took it.
+pub(crate) const POOL: Title = title("pool", "the pool names its picker and gateways took it");
+/// The pool selects ready pods and filters leave some.
+pub(crate) const PODS: Title = title("pods", "the pool selects ready pods and filters leave some");
+/// The picker's Service is a real one and leads to it.
+pub(crate) const PICKER_SERVICE: Title = title(
+    "picker-service",
+    "the picker's Service is a real one and leads to it",
+);
+/// The picker runs for this pool.
+pub(crate) const PICKER: Title = title("picker", "the picker runs for this pool");
+/// The picker may read what it needs.
+pub(crate) const RIGHTS: Title = title("rights", "the picker may read what it needs");
+/// The picker's configuration is valid.
+pub(crate) const CONFIG: Title = title("config", "the picker's configuration is valid");
+/// A route leads to the pool and gateways took it.
+pub(crate) const HTTP_ROUTES: Title = title(
+    "http-routes",
+    "a route leads to the pool and gateways took it",
+);
+/// The gateways are in force.
+pub(crate) const GATEWAYS: Title = title("gateways", "the gateways are in force");
+/// Nothing makes the gateway ignore the picker.
+pub(crate) const EXT_PROC: Title = title("ext-proc", "nothing makes the gateway ignore the picker");
+/// The picker follows the cluster.
+pub(crate) const WATCHES: Title = title("watches", "the picker follows the cluster");
+/// Engines publish what their caches hold, where the plan wants to know.
+pub(crate) const KV_EVENTS: Title = title("kv-events", "engines publish their KV events");
+/// This machine's clock agrees with the API server's.
+pub(crate) const CLOCK: Title = title("clock", "this clock agrees with the API server's");
+/// The ports that pointsman listens on are free, or pointsman has them.
+pub(crate) const PORTS: Title = title("ports", "the ports are free, or pointsman has them");
+/// What runs on this machine is ready.
+pub(crate) const RUNNING: Title = title("running", "what runs here is ready");

@@ -9,6 +9,9 @@ use tokio::time::timeout;
 
 use crate::verify::seen::Failure;
 
+/// Longest wait for a page of an admin port or of an engine.
+pub(crate) const PAGE_TIME: Duration = Duration::from_secs(3);
+
 /// Longest page that is read, in bytes.
 const PAGE: usize = 64 << 20;
 
@@ -86,6 +89,28 @@ impl Client {
         timeout(limit, self.send(call))
             .await
             .unwrap_or(Err(Failure::Silent(limit.as_secs())))
+    }
+
+    /// Status and text of a page.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub(crate) async fn read(
+        &self,
+        address: SocketAddr,
+        path: &str,
+    ) -> Result<(u16, String), String> {
+        let authority = address.to_string();
+        let call = Call {
+            address,
+            authority: &authority,
+            path,
+            headers: &[],
+            body: None,
+        };
+        let page = self.page(call, PAGE_TIME).await;
+        page.map(|page| (page.status, page.text))
+            .map_err(|failure| failure.to_string())
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Response<Body>, Failure> {

@@ -6,12 +6,13 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
+use http::Response;
 use http_body::Body as _;
 use pointsman_http::Body;
 use tokio::task::JoinHandle;
 
 use crate::verify::client::Call;
-use crate::verify::probe::{PATH, Prober, some_at_once};
+use crate::verify::probe::{PATH, Prober, REQUEST_ID, some_at_once};
 use crate::verify::seen::{Load, NotTried, Seen, Views, run_of};
 use crate::verify::views::{Candidate, Pool};
 
@@ -153,18 +154,22 @@ async fn open(prober: &Prober, count: usize) -> Vec<Stream> {
                 address: own.target.0,
                 authority: &own.target.1,
                 path: PATH,
-                headers: &[("x-request-id", &id)],
+                headers: &[(REQUEST_ID, &id)],
                 body: Some(own.body(&id, 40, TOKENS, true)),
             };
             let answer = own.client.open(call, LIMIT).await.ok()?;
             if answer.status() != 200 {
                 return None;
             }
+            let answered = answered_id(&answer);
             let reading = Stream {
                 endpoint: String::new(),
                 reading: tokio::spawn(drain(answer.into_body())),
             };
-            let receipt = own.receipt(&id, false).await?;
+            let receipt = match own.receipt(&id, false).await {
+                Some(found) => found,
+                None => own.receipt(&answered?, false).await?,
+            };
             let run = run_of(&receipt)?;
             let endpoint = run.picked.first()?.clone();
             let mut stream = reading;
@@ -179,6 +184,12 @@ async fn open(prober: &Prober, count: usize) -> Vec<Stream> {
         .collect()
 }
 
+/// The request id that an answer names.
+fn answered_id(answer: &Response<Body>) -> Option<String> {
+    let value = answer.headers().get(REQUEST_ID)?;
+    value.to_str().ok().map(str::to_owned)
+}
+
 async fn drain(mut body: Body) {
     while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
 }
@@ -188,14 +199,15 @@ async fn drain(mut body: Body) {
 async fn settle(prober: &Prober, victims: &[String]) -> u64 {
     let mut shown = 0;
     for _ in 0..LOOKS {
-        let page = prober
-            .admin_page("/debug/endpoints")
-            .await
-            .unwrap_or_default();
-        let pool: Pool = serde_json::from_str(&page).unwrap_or_default();
-        let (on, off): (Vec<_>, Vec<_>) = pool
-            .endpoints
+        let pages = prober.admin_pages("/debug/endpoints").await;
+        let pools: Vec<Pool> = pages
+            .unwrap_or_default()
             .iter()
+            .map(|page| serde_json::from_str(page).unwrap_or_default())
+            .collect();
+        let (on, off): (Vec<_>, Vec<_>) = pools
+            .iter()
+            .flat_map(|pool| &pool.endpoints)
             .partition(|e| victims.contains(&e.name));
         let running = |e: &&Candidate| e.readings.get("running").and_then(|reading| reading.value);
         shown = on.iter().map(|e| e.in_flight).sum();

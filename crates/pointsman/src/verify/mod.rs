@@ -6,6 +6,7 @@ pub(crate) mod chance;
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod judge;
+pub(crate) mod kube;
 pub(crate) mod load;
 pub(crate) mod observe;
 pub(crate) mod probe;

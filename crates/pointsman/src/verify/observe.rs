@@ -9,9 +9,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::place::Place;
-use crate::verify::client::{Call, Client};
+use crate::verify::client::{Call, Client, PAGE_TIME};
+use crate::verify::kube::surroundings::Surroundings;
 use crate::verify::load::put_under_load;
-use crate::verify::probe::{PAGE_TIME, PATH, Prober, some_at_once};
+use crate::verify::probe::{PATH, Prober, some_at_once};
 use crate::verify::seen::{Bursts, Counters, Direct, HeaderProbe, Probe, Seen, Views};
 use crate::verify::views::Candidate;
 
@@ -36,34 +37,43 @@ const SERVED: &str = "vllm:request_success_total";
 pub(crate) struct Aim {
     /// The gateway.
     pub(crate) target: Place,
-    /// Its admin port.
-    pub(crate) admin: Place,
+    /// Its admin ports: one, or one for each replica of a picker.
+    pub(crate) admins: Vec<Place>,
     /// The model, if it is given.
     pub(crate) model: Option<String>,
     /// Makes ids differ from those of other runs.
     pub(crate) run: u64,
+    /// The cluster around it, if it is in one.
+    pub(crate) cluster: Option<Surroundings>,
 }
 
 /// Looks at everything in turn and writes into `seen`; may be dropped at any time. `tell` is told what comes next.
 pub(crate) async fn observe(aim: &Aim, seen: &mut Seen, tell: impl Fn(&str)) {
     let client = Client::new();
-    let admin = match aim.admin.resolve().await {
-        Ok(address) => address,
-        Err(why) => {
-            seen.views = Some(Err(why));
-            return;
-        }
-    };
-    let target = aim.target.resolve().await;
     let own = |address: SocketAddr, place: &Place| (address, place.authority.clone());
-    let mut prober = Prober::new(
-        client,
-        own(*target.as_ref().unwrap_or(&admin), &aim.target),
-        own(admin, &aim.admin),
-        aim.run,
-    );
+    let mut admins = Vec::new();
+    for place in &aim.admins {
+        match place.resolve().await {
+            Ok(address) => admins.push(own(address, place)),
+            Err(why) => {
+                seen.views = Some(Err(why));
+                return;
+            }
+        }
+    }
+    let target = aim.target.resolve().await;
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut at = own(*target.as_ref().unwrap_or(&nowhere), &aim.target);
+    if let Some(host) = aim.cluster.as_ref().and_then(|c| c.host.clone()) {
+        at.1 = host;
+    }
+    let mut prober = Prober::new(client, at, admins, aim.run);
     tell("reading the admin port");
-    let views = views(&prober).await;
+    let mut views = views(&prober).await;
+    if let (Some(cluster), Ok(views)) = (&aim.cluster, &mut views) {
+        tell("opening ways to the candidates");
+        cluster.complete(views).await;
+    }
     seen.views = Some(views.clone());
     seen.reached = Some(match target {
         Ok(address) => knock(address).await,
@@ -110,7 +120,12 @@ fn serves(seen: &Seen, name: &str) -> bool {
 
 async fn views(prober: &Prober) -> Result<Views, String> {
     async fn read<T: DeserializeOwned>(prober: &Prober, path: &str) -> Result<T, String> {
-        let page = prober.admin_page(path).await?;
+        let page = prober.admin_page(path).await.map_err(|why| match why {
+            why if why.ends_with("answers 404") => {
+                format!("{why}: only pointsman's own gateway and picker have this page")
+            }
+            why => why,
+        })?;
         serde_json::from_str(&page).map_err(|e| format!("{path} is not as expected: {e}"))
     }
     Ok(Views {
@@ -258,7 +273,8 @@ async fn bursts(prober: &Prober, asked: &[Candidate], seen: &mut Seen, tell: &im
 }
 
 async fn counters(prober: &Prober) -> Option<Counters> {
-    let page = prober.admin_page("/metrics").await.ok()?;
+    // What replicas of a picker count adds up.
+    let page = prober.admin_pages("/metrics").await.ok()?.join("\n");
     Some(Counters {
         decisions: sum(&page, "pointsman_decisions_total", "")?,
         bypassed: sum(&page, "pointsman_bypassed_total", "")?,

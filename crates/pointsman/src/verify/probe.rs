@@ -11,14 +11,14 @@ use pointsman_wire::status::DROPPED_REASON;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::verify::client::{Call, Client};
-use crate::verify::seen::{Answer, Failure, Probe};
+use crate::verify::client::{Call, Client, PAGE_TIME};
+use crate::verify::seen::{Answer, Probe};
 
 /// The path that probes go to.
 pub(crate) const PATH: &str = "/v1/completions";
 
-/// Longest wait for a page of the admin port.
-pub(crate) const PAGE_TIME: Duration = Duration::from_secs(3);
+/// The header that carries a request's id, both ways.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
 
 /// How often a receipt that is not complete yet is asked for again, and the pause between.
 const ASK_AGAIN: u32 = 40;
@@ -34,8 +34,8 @@ pub(crate) struct Prober {
     pub(crate) client: Client,
     /// The gateway.
     pub(crate) target: (SocketAddr, String),
-    /// Its admin port.
-    pub(crate) admin: (SocketAddr, String),
+    /// Admin ports: one, or one for each replica of a picker.
+    pub(crate) admins: Vec<(SocketAddr, String)>,
     /// The model asked for.
     pub(crate) model: String,
     run: u64,
@@ -47,13 +47,13 @@ impl Prober {
     pub(crate) fn new(
         client: Client,
         target: (SocketAddr, String),
-        admin: (SocketAddr, String),
+        admins: Vec<(SocketAddr, String)>,
         run: u64,
     ) -> Self {
         Self {
             client,
             target,
-            admin,
+            admins,
             model: String::new(),
             run,
             number: Arc::default(),
@@ -98,7 +98,7 @@ impl Prober {
         limit: Duration,
     ) -> Probe {
         let request_id = self.next_id();
-        let mut all = vec![("x-request-id", request_id.as_str())];
+        let mut all = vec![(REQUEST_ID, request_id.as_str())];
         all.extend(headers);
         let call = Call {
             address,
@@ -110,11 +110,15 @@ impl Prober {
         let answer = self.client.page(call, limit).await.map(|page| {
             let body: Value = serde_json::from_str(&page.text).unwrap_or_default();
             let text = |value: &Value| value.as_str().map(str::to_owned);
-            let dropped = page.headers.get(DROPPED_REASON);
+            let header = |name: &str| {
+                let value = page.headers.get(name)?;
+                value.to_str().ok().map(str::to_owned)
+            };
             Answer {
                 status: page.status,
                 id: text(&body["id"]),
-                dropped: dropped.and_then(|v| v.to_str().ok()).map(str::to_owned),
+                request_id: header(REQUEST_ID),
+                dropped: header(DROPPED_REASON),
                 message: text(&body["error"]["message"]).or_else(|| text(&body["message"])),
             }
         });
@@ -139,37 +143,80 @@ impl Prober {
         let asks = probes.into_iter().map(|mut probe| {
             let own = self.clone();
             async move {
-                probe.receipt = own.receipt(&probe.request_id, true).await.map(Box::new);
+                probe.receipt = own.receipt_of(&probe).await.map(Box::new);
                 probe
             }
         });
         some_at_once(asks, AT_ONCE).await
     }
 
+    /// The receipt of a probe: by the id that was sent, by that which the answer names (gateways may give a new one),
+    /// or by the id of the answer's body.
+    async fn receipt_of(&self, probe: &Probe) -> Option<Receipt> {
+        let answer = probe.answer.as_ref().ok();
+        let told = answer.map(|answer| [answer.request_id.as_deref(), answer.id.as_deref()]);
+        let told = told.into_iter().flatten().flatten();
+        let mut tried: Vec<&str> = Vec::new();
+        for id in [probe.request_id.as_str()].into_iter().chain(told) {
+            if !tried.contains(&id)
+                && let Some(found) = self.receipt(id, true).await
+            {
+                return Some(found);
+            }
+            tried.push(id);
+        }
+        None
+    }
+
     /// The receipt of a request; with `ended` it is waited for until it tells how the request ended.
     pub(crate) async fn receipt(&self, request_id: &str, ended: bool) -> Option<Receipt> {
         let path = format!("/debug/decisions/{request_id}");
-        let mut found: Option<Receipt> = None;
-        for _ in 0..ASK_AGAIN {
-            let page = self.admin_page(&path).await.ok()?;
-            found = serde_json::from_str(&page).ok();
-            match &found {
-                None => return None,
-                Some(receipt) if !ended || receipt.outcome.is_some() => return found,
-                Some(_) => tokio::time::sleep(PAUSE).await,
+        for admin in &self.admins {
+            let mut found: Option<Receipt> = None;
+            for _ in 0..ASK_AGAIN {
+                let Ok(page) = self.page_at(admin, &path).await else {
+                    break;
+                };
+                found = serde_json::from_str(&page).ok();
+                match &found {
+                    None => break,
+                    Some(receipt) if !ended || receipt.outcome.is_some() => return found,
+                    Some(_) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+            if found.is_some() {
+                return found;
             }
         }
-        found
+        None
     }
 
-    /// A page of the admin port.
+    /// A page of the first admin port.
     ///
     /// # Errors
     /// Why there is none, in words.
     pub(crate) async fn admin_page(&self, path: &str) -> Result<String, String> {
+        let first = self.admins.first();
+        let first = first.ok_or_else(|| "there is no admin port".to_owned())?;
+        self.page_at(first, path).await
+    }
+
+    /// A page of every admin port.
+    ///
+    /// # Errors
+    /// Why one is missing, in words.
+    pub(crate) async fn admin_pages(&self, path: &str) -> Result<Vec<String>, String> {
+        let mut pages = Vec::new();
+        for admin in &self.admins {
+            pages.push(self.page_at(admin, path).await?);
+        }
+        Ok(pages)
+    }
+
+    async fn page_at(&self, admin: &(SocketAddr, String), path: &str) -> Result<String, String> {
         let call = Call {
-            address: self.admin.0,
-            authority: &self.admin.1,
+            address: admin.0,
+            authority: &admin.1,
             path,
             headers: &[],
             body: None,
@@ -177,17 +224,8 @@ impl Prober {
         match self.client.page(call, PAGE_TIME).await {
             Ok(page) if page.status == 200 => Ok(page.text),
             Ok(page) => Err(format!("{path} answers {}", page.status)),
-            Err(failure) => Err(format!("{path}: {}", said(&failure))),
+            Err(failure) => Err(format!("{path}: {}", failure)),
         }
-    }
-}
-
-/// A failure in words.
-pub(crate) fn said(failure: &Failure) -> String {
-    match failure {
-        Failure::Refused => "the connection is refused".to_owned(),
-        Failure::Silent(seconds) => format!("no answer within {seconds} s"),
-        Failure::Broken(why) => why.clone(),
     }
 }
 
@@ -223,7 +261,7 @@ mod tests {
     #[test]
     fn prompts_share_no_beginning() {
         let nowhere = || (SocketAddr::from(([127, 0, 0, 1], 1)), String::new());
-        let prober = Prober::new(Client::new(), nowhere(), nowhere(), 7);
+        let prober = Prober::new(Client::new(), nowhere(), vec![nowhere()], 7);
         let first = |body: &str| {
             let body: Value = serde_json::from_str(body).unwrap_or_default();
             body["prompt"].as_str().map(|p| p[..13].to_owned())

@@ -42,7 +42,8 @@ pub(crate) fn text(checks: &[Check], ok: bool, colour: bool) -> String {
         let _ = write!(out, "\n{}: {}\n", check.id, check.name);
         for (word, said) in [("cause", &check.cause), ("fix", &check.fix)] {
             if let Some(said) = said {
-                let _ = writeln!(out, "  {word:<5}  {said}");
+                // YAML keeps its lines, so that it can be copied.
+                let _ = writeln!(out, "  {word:<5}  {}", said.replace('\n', "\n         "));
             }
         }
         if check.cause.is_none() {

@@ -1,7 +1,10 @@
 //! Everything that was seen of a gateway; what is `None` was not reached.
 
+use std::fmt;
+
 use pointsman_wire::receipt::{ProfileFacts, Receipt};
 
+use crate::verify::check::Title;
 use crate::verify::views::{Plan, Pool, Routes};
 
 /// All observations.
@@ -25,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) bursts: Option<Bursts>,
     /// One candidate under load.
     pub(crate) load: Option<Load>,
+    /// What the cluster's objects say already of why traffic goes wrong: the check that found it, and the cause.
+    pub(crate) obstacle: Option<(Title, String)>,
 }
 
 /// Pages of the admin port.
@@ -49,6 +54,16 @@ pub(crate) enum Failure {
     Broken(String),
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("the connection is refused"),
+            Self::Silent(seconds) => write!(f, "no answer within {seconds} s"),
+            Self::Broken(why) => f.write_str(why),
+        }
+    }
+}
+
 /// One request and what came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
@@ -67,6 +82,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The response's `id`.
     pub(crate) id: Option<String>,
+    /// The request id that the answer names; a gateway may have given another one than was sent.
+    pub(crate) request_id: Option<String>,
     /// The header that says why a request was dropped.
     pub(crate) dropped: Option<String>,
     /// The error's message.

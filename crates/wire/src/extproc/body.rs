@@ -107,6 +107,16 @@ pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<
     })
 }
 
+/// What a body is that came without a path, as the generation of pickers before the reference took it: messages without a
+/// prompt are a chat, all else counts as a completion.
+pub fn kind_without_path<F: AsRef<[u8]>>(frames: &[F]) -> ApiKind {
+    let is = |kind| read_leniently(kind, frames).is_ok();
+    match !is(ApiKind::Completions) && is(ApiKind::ChatCompletions) {
+        true => ApiKind::ChatCompletions,
+        false => ApiKind::Completions,
+    }
+}
+
 /// The text for a request without a model.
 pub const NO_MODEL: &str = "model not found in request body";
 
@@ -172,6 +182,18 @@ mod tests {
         );
         assert!(claim("/v1/messages", &only).is_err());
         assert_eq!(claim("/v1/completions", &[Parser::Passthrough]), Ok(Opaque));
+    }
+
+    #[test]
+    fn without_a_path_the_body_says_what_it_is() {
+        let check = |body: &str, kind| assert_eq!(kind_without_path(&[body]), kind, "{body}");
+        let chat = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
+        check(chat, ApiKind::ChatCompletions);
+        check(r#"{"model":"m","prompt":"x"}"#, ApiKind::Completions);
+        check(r#"{"prompt":"x","messages":[{}]}"#, ApiKind::Completions);
+        for fault in [r#"{"model":"m"}"#, r#"{"messages":[]}"#, "{", ""] {
+            check(fault, ApiKind::Completions);
+        }
     }
 
     #[test]

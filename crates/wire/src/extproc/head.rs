@@ -84,6 +84,11 @@ impl RequestHead {
         head
     }
 
+    /// Whether it names a path at all; none does where the gateway does not send the request's head.
+    pub fn names_path(&self) -> bool {
+        self.path.iter().flatten().any(|path| !path.is_empty())
+    }
+
     /// The path that was asked for, without its query.
     pub fn path(&self) -> Cow<'_, str> {
         let found = self.path.iter().flatten().find(|path| !path.is_empty());
@@ -188,6 +193,7 @@ mod tests {
     #[test]
     fn the_path_has_fallbacks_and_no_query() {
         assert_eq!(read(&[]).path(), "/v1/completions");
+        assert!(!read(&[(":path", "")]).names_path() && read(&[(":path", "/b")]).names_path());
         assert_eq!(
             read(&[("x-forwarded-path", "/c"), ("x-original-path", "/b")]).path(),
             "/b"

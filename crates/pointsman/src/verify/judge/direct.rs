@@ -2,7 +2,6 @@
 
 use crate::verify::check::{Check, METRICS, PAIRS, REACHED};
 use crate::verify::judge::roots::Roots;
-use crate::verify::probe::said;
 use crate::verify::seen::{Direct, Failure, Seen, pair_of, short};
 
 /// The two addresses answer.
@@ -11,19 +10,17 @@ pub(crate) fn reached(seen: &Seen) -> Check {
     match (&seen.views, &seen.reached) {
         (None, _) => REACHED.not_reached(),
         (Some(Err(why)), _) => REACHED.bad(
-            format!("the admin port http://{admin} gives no answer"),
-            format!("admin port http://{admin}: {why}"),
+            format!("the admin port {admin} gives no answer"),
+            format!("admin port {admin}: {why}"),
             "start the gateway, or name its admin port with --admin http://HOST:PORT",
         ),
         (Some(Ok(_)), None) => REACHED.not_reached(),
         (Some(Ok(_)), Some(Err(why))) => REACHED.bad(
-            format!("the gateway http://{target} gives no answer"),
-            format!("gateway http://{target}: {why}"),
+            format!("the gateway {target} gives no answer"),
+            format!("gateway {target}: {why}"),
             "start the gateway, or name it with --target http://HOST:PORT",
         ),
-        (Some(Ok(_)), Some(Ok(()))) => {
-            REACHED.good(format!("gateway http://{target}, admin http://{admin}"))
-        }
+        (Some(Ok(_)), Some(Ok(()))) => REACHED.good(format!("gateway {target}, admin {admin}")),
     }
 }
 
@@ -143,7 +140,7 @@ pub(crate) fn metrics(seen: &Seen, roots: &Roots) -> Check {
                 short(&d.endpoint)
             ),
             Ok(status) => format!("{} answers {status} on /metrics", short(&d.endpoint)),
-            Err(failure) => format!("{} on /metrics: {}", short(&d.endpoint), said(failure)),
+            Err(failure) => format!("{} on /metrics: {}", short(&d.endpoint), failure),
         })
         .collect();
     METRICS.bad(

@@ -4,6 +4,7 @@ use crate::verify::chance::bound;
 use crate::verify::check::{BURSTS, CANDIDATES, Check, LOAD, PAIRS, PLAN, SERVED};
 use crate::verify::judge::plan::plan;
 use crate::verify::judge::roots::Roots;
+use crate::verify::judge::routes::owners;
 use crate::verify::seen::{Load, NotTried, Seen, run_of, short};
 
 /// A candidate under load is picked clearly less than its share.
@@ -34,7 +35,7 @@ pub(crate) fn load(seen: &Seen, roots: &Roots) -> Check {
         }
         Some(NotTried::NoReceipts) => {
             let detail = "not run: nothing tells where requests go";
-            return LOAD.because_of(detail, SERVED, "picker idle while traffic flows");
+            return LOAD.because_of(detail, SERVED, &roots.idle_in_words());
         }
         Some(NotTried::NoStreams(why)) => {
             return LOAD.bad(
@@ -83,10 +84,19 @@ fn judged(seen: &Seen, roots: &Roots, load: &Load) -> Check {
         );
     }
     let good = load.probes.iter().filter(|p| p.is_good()).count();
+    let owners = owners(seen);
     let hit = load.probes.iter().filter(|p| {
         let run = p.receipt.as_ref().and_then(|r| run_of(r));
-        let picked = run.and_then(|run| run.picked.first());
-        picked.is_some_and(|picked| load.victims.contains(picked))
+        let picked = run.and_then(|run| run.picked.first()).map(String::as_str);
+        // Who served counts, where the answer's id tells; else who was picked.
+        let served = p
+            .pair()
+            .and_then(|pair| match owners.get(pair)?.as_slice() {
+                [one] => Some(*one),
+                _ => None,
+            });
+        let who = served.or(picked);
+        who.is_some_and(|who| load.victims.iter().any(|victim| victim == who))
     });
     let (hit, sent) = (hit.count(), load.probes.len());
     let told = load.probes.iter().filter(|p| p.receipt.is_some()).count();
@@ -133,6 +143,9 @@ fn judged(seen: &Seen, roots: &Roots, load: &Load) -> Check {
         return LOAD.good(format!(
             "{detail}; as predicted: this load does not lengthen the time to the first token there ({busy:.1} ms, elsewhere {idle:.1} ms)"
         ));
+    }
+    if let Some(check) = roots.obstructed(LOAD, &detail) {
+        return check;
     }
     let planned = plan(seen, roots);
     match planned.cause {

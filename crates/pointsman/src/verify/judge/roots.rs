@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::verify::check::{self, Check, Title};
-use crate::verify::probe::said;
 use crate::verify::seen::{Failure, Probe, Seen, Views, short};
 
 /// What is wrong at the root.
@@ -16,6 +15,10 @@ pub(crate) struct Roots {
     pub(crate) emptied_by: Option<String>,
     /// The gateway or its admin port did not answer.
     pub(crate) unreachable: bool,
+    /// The picker decided, and knows none of the requests' ids: how many decisions there were.
+    pub(crate) unnamed: Option<f64>,
+    /// What the cluster's objects say already of why traffic goes wrong.
+    pub(crate) obstacle: Option<(Title, String)>,
 }
 
 impl Roots {
@@ -24,12 +27,16 @@ impl Roots {
         let sick = seen.direct.iter().flatten().filter(|d| !d.probe.is_good());
         let probes = || seen.bursts.iter().flat_map(|b| b.probes());
         let idle = probes().any(Probe::is_good) && probes().all(|p| p.receipt.is_none());
+        let counters = seen.bursts.as_ref().and_then(|bursts| bursts.counters);
+        let decided = counters.map(|(old, new)| new.decisions - old.decisions);
         Self {
             sick: sick
                 .map(|d| (d.endpoint.clone(), happened(&d.probe)))
                 .collect(),
             idle,
             emptied_by: probes().find_map(emptied_by),
+            unnamed: decided.filter(|decided| idle && *decided > 0.0),
+            obstacle: seen.obstacle.clone(),
             unreachable: matches!(seen.views, Some(Err(_))) || matches!(seen.reached, Some(Err(_))),
         }
     }
@@ -42,6 +49,22 @@ impl Roots {
             .map(|(name, what)| format!("{}: {what}", short(name)))
             .collect();
         said.join("; ")
+    }
+
+    /// What it means that requests are served and the picker has a receipt of none.
+    pub(crate) fn idle_in_words(&self) -> String {
+        match self.unnamed {
+            None => "picker idle while traffic flows".to_owned(),
+            Some(decided) => format!(
+                "the picker made {decided} decisions and knows none of the requests by its id: the gateway keeps their headers from it, so its answers cannot count"
+            ),
+        }
+    }
+
+    /// The check that cannot hold because of what the cluster's objects say, if they say something.
+    pub(crate) fn obstructed(&self, title: Title, detail: &str) -> Option<Check> {
+        let (other, cause) = self.obstacle.as_ref()?;
+        Some(title.because_of(detail, *other, cause))
     }
 
     /// The check that cannot be judged, with the root cause that explains it.
@@ -79,6 +102,6 @@ pub(crate) fn happened(probe: &Probe) -> String {
             None => format!("answers {}", answer.status),
         },
         Err(Failure::Refused) => "refuses the connection".to_owned(),
-        Err(failure) => said(failure),
+        Err(failure) => failure.to_string(),
     }
 }

@@ -10,8 +10,6 @@ use crate::verify::judge::roots::{Roots, happened};
 use crate::verify::judge::routes::owners;
 use crate::verify::seen::{Bursts, Probe, Seen, run_of, short};
 
-const IDLE: &str = "picker idle while traffic flows";
-
 fn bursts_of<'a>(seen: &'a Seen, roots: &Roots, title: Title) -> Result<&'a Bursts, Check> {
     roots.views(seen, title)?;
     // Half a burst would make counters and shares look wrong.
@@ -63,6 +61,9 @@ pub(crate) fn bursts(seen: &Seen, roots: &Roots) -> Check {
             failed.len(),
             happened(first)
         );
+        if let Some(check) = roots.obstructed(BURSTS, &format!("{detail}; {cause}")) {
+            return check;
+        }
         return BURSTS.bad(
             detail,
             cause,
@@ -83,7 +84,7 @@ pub(crate) fn bursts(seen: &Seen, roots: &Roots) -> Check {
         return BURSTS.good(detail);
     }
     if roots.idle {
-        return BURSTS.because_of(detail, ROUTE, IDLE);
+        return BURSTS.because_of(detail, ROUTE, &roots.idle_in_words());
     }
     if zero.iter().all(|name| roots.sick.contains_key(*name)) {
         return BURSTS.because_of(detail, PAIRS, &roots.sick_in_words());
@@ -164,8 +165,8 @@ pub(crate) fn scheduling(seen: &Seen, roots: &Roots) -> Check {
     )
 }
 
-fn idle(title: Title, detail: String) -> Check {
-    title.because_of(detail, SERVED, IDLE)
+fn idle(title: Title, detail: String, roots: &Roots) -> Check {
+    title.because_of(detail, SERVED, &roots.idle_in_words())
 }
 
 /// Scores of all candidates and the pick stand in one receipt.
@@ -180,7 +181,7 @@ pub(crate) fn receipts(seen: &Seen, roots: &Roots) -> Check {
         bursts.probes().count()
     );
     if roots.idle {
-        return idle(RECEIPTS, detail);
+        return idle(RECEIPTS, detail, roots);
     }
     if let Some(filter) = &roots.emptied_by {
         let what = format!("filter '{filter}' leaves no candidate to score");
@@ -261,11 +262,16 @@ pub(crate) fn chosen(seen: &Seen, roots: &Roots) -> Check {
     let missing = good.iter().filter(|p| p.receipt.is_none()).count();
     if roots.idle || missing > 0 {
         let cause = format!(
-            "{IDLE}: {missing} of {} requests were served without a decision",
+            "{}: {missing} of {} requests were served without a decision that names them",
+            roots.idle_in_words(),
             good.len()
         );
+        let detail = "no receipt tells who was chosen";
+        if let Some(check) = roots.obstructed(SERVED, &format!("{detail}: {cause}")) {
+            return check;
+        }
         return SERVED.bad(
-            "no receipt tells who was chosen",
+            detail,
             cause,
             "send ordinary requests to the InferencePool: see the check 'route'",
         );
@@ -278,10 +284,10 @@ pub(crate) fn chosen(seen: &Seen, roots: &Roots) -> Check {
             continue;
         };
         let Some(served) = receipt.served.as_deref() else {
-            return mismatch(format!(
-                "the receipt {} names nobody who served",
-                probe.request_id
-            ));
+            return mismatch(
+                roots,
+                format!("the receipt {} names nobody who served", probe.request_id),
+            );
         };
         let picked = run_of(receipt).and_then(|run| run.picked.first());
         if picked.is_none_or(|picked| picked != served) {
@@ -290,12 +296,15 @@ pub(crate) fn chosen(seen: &Seen, roots: &Roots) -> Check {
                 .iter()
                 .any(|a| a.cause.is_some() && picked.is_some_and(|picked| *picked == a.endpoint));
             if !tried {
-                return mismatch(format!(
-                    "{}: picked {}, served by {} without a failed attempt",
-                    probe.request_id,
-                    picked.map_or("nobody", |picked| short(picked)),
-                    short(served)
-                ));
+                return mismatch(
+                    roots,
+                    format!(
+                        "{}: picked {}, served by {} without a failed attempt",
+                        probe.request_id,
+                        picked.map_or("nobody", |picked| short(picked)),
+                        short(served)
+                    ),
+                );
             }
             evidence.retried += 1;
         }
@@ -305,12 +314,15 @@ pub(crate) fn chosen(seen: &Seen, roots: &Roots) -> Check {
             (Some((pair, names)), Some(found)) if names.len() == 1 || *pair != found => {
                 if *pair != found {
                     let who = owners.get(found).and_then(|names| names.first());
-                    return mismatch(format!(
-                        "{}: the receipt says {}, the answer's id names {}",
-                        probe.request_id,
-                        short(served),
-                        who.map_or(found, |name| short(name))
-                    ));
+                    return mismatch(
+                        roots,
+                        format!(
+                            "{}: the receipt says {}, the answer's id names {}",
+                            probe.request_id,
+                            short(served),
+                            who.map_or(found, |name| short(name))
+                        ),
+                    );
                 }
                 evidence.by_id += 1;
             }
@@ -319,7 +331,7 @@ pub(crate) fn chosen(seen: &Seen, roots: &Roots) -> Check {
     }
     if !left.is_empty() {
         match by_counters(bursts, &good, left.len()) {
-            Err(why) => return mismatch(why),
+            Err(why) => return mismatch(roots, why),
             Ok(proven) => {
                 evidence.by_counter = proven;
                 evidence.unproven = left.len() - proven;
@@ -338,9 +350,13 @@ fn nothing_served(roots: &Roots) -> Check {
     SERVED.because_of(nothing, BURSTS, "nothing was answered 200")
 }
 
-fn mismatch(cause: String) -> Check {
+fn mismatch(roots: &Roots, cause: String) -> Check {
+    let detail = "what served is not what was chosen";
+    if let Some(check) = roots.obstructed(SERVED, &format!("{detail}: {cause}")) {
+        return check;
+    }
     SERVED.bad(
-        "what served is not what was chosen",
+        detail,
         cause,
         "look for what stands between picker and candidates: a gateway that drops the picker's answer, a Service in front of several endpoints, equal addresses",
     )
@@ -448,12 +464,15 @@ pub(crate) fn counter(seen: &Seen, roots: &Roots) -> Check {
     if past > 0.0 {
         return COUNTER.bad(
             detail,
-            format!("{IDLE}: {past} requests went past it"),
+            format!("picker idle while traffic flows: {past} requests went past it"),
             "send ordinary requests to the InferencePool: see the check 'route'",
         );
     }
     if !roots.sick.is_empty() {
         return COUNTER.because_of(detail, PAIRS, &roots.sick_in_words());
+    }
+    if let Some(check) = roots.obstructed(COUNTER, &detail) {
+        return check;
     }
     COUNTER.bad(
         detail,

@@ -9,7 +9,7 @@ use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
 use pointsman_http::Frames;
 use pointsman_wire::extproc::answer::Route;
-use pointsman_wire::extproc::body::{Claim, NO_MODEL, claim, read};
+use pointsman_wire::extproc::body::{Claim, NO_MODEL, claim, kind_without_path, read};
 use pointsman_wire::extproc::head::RequestHead;
 use pointsman_wire::extproc::rewrite::with_model;
 use pointsman_wire::request::vllm_grpc::{self, Call, CallFacts};
@@ -45,7 +45,8 @@ impl Conversation {
             return Ok(unread(route, false));
         }
         let kind = match claim(&head.path(), &plan.parsers).map_err(Reject::Malformed)? {
-            Claim::Read(kind) => kind,
+            Claim::Read(kind) if head.names_path() => kind,
+            Claim::Read(_) => kind_without_path(frames.as_slice()),
             Claim::Call(call) => return self.look_into_call(head, frames, extent, call),
             claim => {
                 let route = self.choose(head, bytes, InferenceRequest::default())?;
