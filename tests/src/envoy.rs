@@ -79,13 +79,25 @@ impl Envoy {
     /// When it does not listen.
     #[track_caller]
     pub fn before_with_tls(picker: SocketAddr, bodies: Bodies) -> Self {
-        const TLS: &str = "
+        Self::greeting(picker, bodies, "", "TLS_AUTO")
+    }
+
+    /// The same; it greets the picker by this server's name, and speaks no newer TLS than this (`TLSv1_2`).
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[track_caller]
+    pub fn greeting(picker: SocketAddr, bodies: Bodies, name: &str, newest: &str) -> Self {
+        let tls = format!(
+            "
     transport_socket:
       name: envoy.transport_sockets.tls
       typed_config:
         \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-        common_tls_context: {alpn_protocols: [h2]}";
-        Self::configured(&[picker], bodies, TLS, BY_HEADER)
+        sni: \"{name}\"
+        common_tls_context: {{alpn_protocols: [h2], tls_params: {{tls_maximum_protocol_version: {newest}}}}}"
+        );
+        Self::configured(&[picker], bodies, &tls, BY_HEADER)
     }
 
     #[track_caller]

@@ -49,8 +49,11 @@ fn moved(objects: &Objects, namespace: &str) -> Vec<Value> {
     let known = |it: &&Value| !FOREIGN.contains(&text(&it["kind"]));
     let objects = objects.all().iter().filter(known);
     let into = format!("\"{namespace}\"");
+    // What has no namespace bears it in its name.
+    let named = format!("\"pool-{namespace}-epp\"");
     objects
         .map(|it| it.to_string().replace("\"models\"", &into))
+        .map(|it| it.replace("\"pool-models-epp\"", &named))
         .map(|it| serde_json::from_str(&it).unwrap())
         .collect()
 }
@@ -180,10 +183,21 @@ fn the_picker_may_read_what_it_needs_and_nothing_else() {
             ("update", pools),
             ("get", "configmaps"),
             ("create", "leases.coordination.k8s.io"),
-            ("create", "tokenreviews.authentication.k8s.io"),
+            ("update", "tokenreviews.authentication.k8s.io"),
         ] {
             assert!(!may(verb, what, &namespace), "{rendering}: {verb} {what}");
         }
         assert!(!may("list", "pods", "kube-system"), "{rendering}");
+        // It asks the API server about readers exactly where it is told to.
+        let told = objects.all().iter().any(|it| {
+            it["kind"] == "Deployment" && it.to_string().contains("--metrics-endpoint-auth=true")
+        });
+        assert_eq!(told, rendering != "manifests", "{rendering}");
+        for what in [
+            "tokenreviews.authentication.k8s.io",
+            "subjectaccessreviews.authorization.k8s.io",
+        ] {
+            assert_eq!(may("create", what, &namespace), told, "{rendering}: {what}");
+        }
     }
 }

@@ -309,6 +309,24 @@ fn configuration_and_endpoints_are_followed_by_file_discovery() {
 }
 
 #[test]
+fn istio_s_name_of_a_cluster_is_a_server_s_name_like_any_other() {
+    let bed = Bed::new();
+    let picker = Picker::start(&["--endpoints", &bed.endpoints]);
+    for name in [
+        "outbound|9002||epp.pool.svc.cluster.local",
+        "outbound|9002|v1|epp.pool.svc.cluster.local",
+        "outbound_.9002_._.epp.pool.svc.cluster.local",
+        "epp.pool.svc.cluster.local",
+    ] {
+        for newest in ["TLSv1_2", "TLSv1_3"] {
+            let to = picker.server.address;
+            let envoy = Envoy::greeting(to, Bodies::FullDuplex, name, newest);
+            assert_eq!(ask(&envoy), 200, "{name} over {newest}");
+        }
+    }
+}
+
+#[test]
 fn tls_is_spoken_with_a_certificate_made_or_given() {
     let bed = Bed::new();
     let made = Picker::start(&["--endpoints", &bed.endpoints]);

@@ -577,3 +577,76 @@ fn e12_who_waits_at_a_termination_is_refused_and_who_was_let_in_is_served() {
     drop(gateway);
     assert_eq!(bed.picker.server.process.wait_end().code(), Some(0));
 }
+
+#[test]
+fn a_stream_that_the_picker_ends_for_an_error_is_no_client_that_left() {
+    let bed = Bed::new(None, &["--grpc-max-recv-msg-size=64KiB"]);
+    let ended = |how: &str| {
+        let series = format!("pointsman_requests_total{{outcome=\"{how}\"}}");
+        bed.series(&series).unwrap_or_default()
+    };
+    let error = |code: &str| {
+        let page = Ask::get("/metrics")
+            .answered(bed.picker.server.admin)
+            .text();
+        let named = format!("error_code=\"{code}\"");
+        let lines = page.lines().filter(|line| {
+            line.starts_with("llm_d_epp_request_error_total{") && line.contains(&named)
+        });
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            .sum::<f64>()
+    };
+    let garbage = [0xff_u8; 8];
+    let large = asked(&"x".repeat(100 << 10), true);
+    let mut gateway = bed.gateway();
+    // Before a body, and behind one whose request has been answered.
+    let stream = gateway.begin(PROCESS).unwrap();
+    gateway.say(stream, &head("garbage")).unwrap();
+    gateway.say(stream, &garbage).unwrap();
+    assert!(gateway.hear(stream).unwrap().is_none());
+    let stream = gateway.begin(PROCESS).unwrap();
+    gateway.say(stream, &head("large")).unwrap();
+    gateway.say(stream, &large).unwrap();
+    assert!(gateway.hear(stream).unwrap().is_none());
+    let stream = whole(&mut gateway, "decided");
+    destination(&hear(&mut gateway, stream));
+    passed_on(&hear(&mut gateway, stream));
+    gateway.say(stream, &garbage).unwrap();
+    assert!(gateway.hear(stream).unwrap().is_none());
+    until("all three to be counted", || {
+        (ended("rejected") == 3.0).then_some(())
+    });
+    assert_eq!(error("BadRequest"), 3.0);
+    let outcome = bed.outcome("decided");
+    assert_eq!(
+        (&outcome["kind"], &outcome["reason"]),
+        (&"rejected".into(), &"malformed".into())
+    );
+    // In the middle of an answer it is the answer that broke off.
+    let stream = whole(&mut gateway, "answering");
+    destination(&hear(&mut gateway, stream));
+    passed_on(&hear(&mut gateway, stream));
+    gateway.say(stream, &answered()).unwrap();
+    hear(&mut gateway, stream);
+    gateway.say(stream, &garbage).unwrap();
+    assert!(gateway.hear(stream).unwrap().is_none());
+    until("the broken answer to be counted", || {
+        (ended("broken") == 1.0).then_some(())
+    });
+    assert_eq!(ended("client-gone"), 0.0);
+    bed.wait_in_flight(0);
+    // An error of the model server to a request that was not scheduled is one too.
+    let stream = gateway.begin(PROCESS).unwrap();
+    gateway.say(stream, &bare("/v1/models")).unwrap();
+    destination(&hear(&mut gateway, stream));
+    let before = error("ModelServerError");
+    let failed = fields(&[(":status", "503")], true);
+    gateway
+        .say(stream, &message(Request::ResponseHeaders(failed)))
+        .unwrap();
+    hear(&mut gateway, stream);
+    until("the model server's error to be counted", || {
+        (error("ModelServerError") == before + 1.0).then_some(())
+    });
+}

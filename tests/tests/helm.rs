@@ -91,6 +91,8 @@ fn charts_pass_lint() {
 fn defaults_are_the_picker_and_its_pool_and_nothing_else() {
     let rendered = render(CHARTS[0], &["--set", LABEL]).unwrap();
     let names = [
+        "ClusterRole/pool-models-epp",
+        "ClusterRoleBinding/pool-models-epp",
         "ConfigMap/pool-epp",
         "Deployment/pool-epp",
         "InferencePool/pool",
@@ -179,7 +181,7 @@ fn istio_is_told_of_tls_only_where_there_is_tls() {
         rendered.get("DestinationRule", "pool-epp")["spec"]["trafficPolicy"]["tls"]["mode"],
         "SIMPLE"
     );
-    // The picker's TLS takes no name with bars, which Istio would make of its cluster.
+    // Istio would make one with bars of its cluster's name.
     let tls = &rendered.get("DestinationRule", "pool-epp")["spec"]["trafficPolicy"]["tls"];
     assert_eq!(tls["sni"], "pool-epp.models.svc.cluster.local");
     let plain = [
@@ -532,8 +534,23 @@ fn rights_are_to_read_in_one_namespace() {
             .iter()
             .filter(|it| it["kind"] == "ClusterRole")
             .collect();
-        let monitored = matches!(rendering, "reference" | "gke");
-        assert_eq!(cluster.len(), usize::from(monitored), "{rendering}");
+        // In the whole cluster it only asks about those who read its metrics, where it is told to; and where Prometheus
+        // reads with its token, that one may.
+        let told = objects.arguments(name);
+        let asks = told.contains(&"--metrics-endpoint-auth=true".to_owned());
+        assert_eq!(asks, rendering != "manifests", "{rendering}");
+        assert_eq!(cluster.len(), usize::from(asks), "{rendering}");
+        for role in cluster {
+            let monitored = matches!(rendering, "reference" | "gke");
+            let read = json!({"nonResourceURLs": ["/metrics"], "verbs": ["get"]});
+            let ask = |group: &str, resource: &str| json!({"apiGroups": [group], "resources": [resource], "verbs": ["create"]});
+            let mut rules = vec![
+                ask("authentication.k8s.io", "tokenreviews"),
+                ask("authorization.k8s.io", "subjectaccessreviews"),
+            ];
+            rules.extend(monitored.then_some(read));
+            assert_eq!(role["rules"], json!(rules), "{rendering}");
+        }
         let selector = &objects.get("Deployment", name)["spec"]["selector"]["matchLabels"];
         assert_eq!(
             &objects.get("Service", name)["spec"]["selector"],

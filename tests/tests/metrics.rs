@@ -264,3 +264,71 @@ fn requests_are_counted_under_both_names() {
     assert_eq!(count("llm_d_epp_request_output_tokens_sum"), 9.0);
     assert_eq!(count("pointsman_plan_info"), 1.0);
 }
+
+#[test]
+fn an_answer_with_an_error_is_counted_also_where_nothing_was_decided() {
+    let started = Backend::start(|request: &Received, reply: &mut Reply| {
+        let status = if request.path == "/version" { 500 } else { 200 };
+        reply.json(status, &json!({}));
+    });
+    let files = Scratch::new("undecided");
+    let endpoints = files.file(
+        "endpoints.yaml",
+        &endpoints_file(&[("one", started.address())]),
+    );
+    let gateway = Gateway::before(&endpoints, &["--scrape-interval", "0"]);
+    let errors = || {
+        let page = Request::get("/metrics").answered(gateway.admin).text();
+        let lines = page.lines().filter(|line| {
+            line.starts_with("llm_d_epp_request_error_total{")
+                && line.contains("error_code=\"ModelServerError\"")
+        });
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            .sum::<f64>()
+    };
+    assert_eq!(
+        Request::get("/health").answered(gateway.address).status,
+        200
+    );
+    assert_eq!(errors(), 0.0);
+    for _ in 0..2 {
+        assert_eq!(
+            Request::get("/version").answered(gateway.address).status,
+            500
+        );
+    }
+    until("both to be counted", || (errors() == 2.0).then_some(()));
+}
+
+#[test]
+fn plugins_show_what_they_know_under_their_names() {
+    const CONFIG: &str = "apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- {type: prefix-cache-scorer, name: mine}
+- type: token-load-scorer
+- type: max-score-picker
+schedulingProfiles:
+- name: default
+  plugins: [{pluginRef: mine}, {pluginRef: token-load-scorer}, {pluginRef: max-score-picker}]
+";
+    let address = backend("one", |reply| text(reply, &waiting(0)));
+    let files = Scratch::new("states");
+    let endpoints = files.file("endpoints.yaml", &endpoints_file(&[("one", address)]));
+    let config = files.file("config.yaml", CONFIG);
+    let gateway = Gateway::before(&endpoints, &["--config-file", &config]);
+    let long = "A prompt of several blocks. ".repeat(100);
+    assert_eq!(chat(&long, 3).answered(gateway.address).status, 200);
+    let view = gateway.admin_json("/debug/plugins/state");
+    assert!(view["timestamp"].as_str().unwrap().ends_with('Z'), "{view}");
+    let of = |name: &str| &view["plugins"][name];
+    assert_eq!(of("mine")["type"], "prefix-cache-scorer", "{view}");
+    assert!(of("max-score-picker")["message"].is_string(), "{view}");
+    let held = &of("approx-prefix-cache-producer")["state"];
+    assert!(held["entries"].as_u64().unwrap() > 1, "{view}");
+    assert_eq!(held["endpoints"][0]["endpoint"], "default/one", "{view}");
+    let load = &of("inflight-load-producer")["state"];
+    let one = &load["endpoints"]["default/one"];
+    assert_eq!(*one, json!({"requests": 0, "tokens": 0}), "{view}");
+}

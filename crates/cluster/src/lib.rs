@@ -1,10 +1,12 @@
 //! The Kubernetes API as pointsman uses it, for discovery, operator and checks alike: one way to connect, one to follow
-//! objects, one to list them, one to reach a pod's port, one to be the leader.
+//! objects, one to list them, one to reach a pod's port, one to be the leader, one to know who may read.
 
 mod connect;
 mod nodes;
 
 mod backoff;
+
+pub mod access;
 
 pub mod watch;
 

@@ -18,6 +18,7 @@ use rustls::{
 };
 use webpki::EndEntityCert;
 
+use crate::greeting::restored;
 use crate::tls_error::TlsError;
 
 /// Which clients are taken.
@@ -45,9 +46,6 @@ impl Clients {
         let usual = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|error| TlsError::Authority(error.to_string()))?;
-        if self.ids.is_empty() {
-            return Ok(usual);
-        }
         Ok(Arc::new(Listed {
             usual,
             ids: self.ids.clone(),
@@ -65,7 +63,7 @@ fn is_listed(ids: &[String], id: &str) -> bool {
     })
 }
 
-/// Takes what the usual verifier takes, if its id is on the list.
+/// Takes what the usual verifier takes, if its id is on the list or there is none.
 struct Listed {
     usual: Arc<dyn ClientCertVerifier>,
     ids: Vec<String>,
@@ -91,6 +89,9 @@ impl ClientCertVerifier for Listed {
         let verified = self
             .usual
             .verify_client_cert(end_entity, intermediates, now)?;
+        if self.ids.is_empty() {
+            return Ok(verified);
+        }
         let unfit = || Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
         let certificate = EndEntityCert::try_from(end_entity).map_err(|_| unfit())?;
         let mut ids = certificate.valid_uri_names();
@@ -106,6 +107,9 @@ impl ClientCertVerifier for Listed {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // Here it is the whole handshake that is signed, not its hash.
+        let said = restored(message);
+        let message = said.as_deref().unwrap_or(message);
         self.usual
             .verify_tls12_signature(message, certificate, signature)
     }

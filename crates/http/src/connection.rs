@@ -31,6 +31,7 @@ use crate::body_error::BodyError;
 use crate::clocks::{Clocks, Verdict};
 use crate::fault::{Fault, FaultSwitch};
 use crate::framing::Framing;
+use crate::greeting::accept;
 use crate::guarded::{Guarded, STANDS_FOR_REFUSED};
 use crate::head::HeadLimits;
 use crate::link::{Link, Wire};
@@ -115,7 +116,7 @@ where
     let since = house.control.word.load(Ordering::Acquire);
     if let Some(tls) = &house.options.tls {
         // A client that does not come to terms is left to its own; nothing was asked yet.
-        let shaken = until_told(&house, since, tls.acceptor().accept(stream)).await;
+        let shaken = until_told(&house, since, accept(tls.config(), stream)).await;
         let Some(Ok(stream)) = shaken else { return };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let link = Link::over(Wire::Tls(Box::new(stream)), Arc::clone(&state.pulse));

@@ -19,6 +19,7 @@ pub mod drain;
 pub mod fault;
 pub mod frames;
 pub mod framing;
+mod greeting;
 pub mod guarded;
 pub mod head;
 pub mod lease;
@@ -33,6 +34,7 @@ pub mod state;
 pub mod stream;
 pub mod tls;
 pub mod tls_error;
+mod transcript;
 
 pub use body::Body;
 pub use body_error::BodyError;

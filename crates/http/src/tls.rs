@@ -7,10 +7,10 @@ use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
-use tokio_rustls::TlsAcceptor;
 
 use crate::clients::Clients;
 use crate::tls_error::TlsError;
+use crate::transcript::provider;
 
 static NEWEST: &[&SupportedProtocolVersion] = &[&version::TLS13];
 static USUAL: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
@@ -70,8 +70,9 @@ impl Tls {
         Ok(())
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.load_full())
+    /// What new connections come to terms by.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
     }
 }
 
@@ -88,7 +89,7 @@ fn config(
     }
     let key = PrivateKeyDer::from_pem_slice(&credentials.key);
     let key = key.map_err(|error| TlsError::Key(error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = provider();
     let pair = |error: rustls::Error| TlsError::Pair(error.to_string());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)

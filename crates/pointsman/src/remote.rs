@@ -17,6 +17,9 @@ pub(crate) struct AdminArgs {
     /// Admin port of the running pointsman.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
     pub(crate) admin: Place,
+    /// Token of a reader, for a picker in a cluster that asks for one (kubectl create token ACCOUNT).
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) admin_token: Option<String>,
 }
 
 impl AdminArgs {
@@ -33,15 +36,30 @@ impl AdminArgs {
             )
         };
         let address = self.admin.resolve().await.map_err(unasked)?;
+        let shown = self
+            .admin_token
+            .as_ref()
+            .map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&str, &str)> = shown
+            .iter()
+            .map(|shown| ("authorization", shown.as_str()))
+            .collect();
         let call = Call {
             address,
             authority,
             path,
-            headers: &[],
+            headers: &headers,
             body: None,
         };
         let page = Client::new().page(call, PATIENCE).await;
         let page = page.map_err(|failure| unasked(failure.to_string()))?;
+        if matches!(page.status, 401 | 403) {
+            let said = page.text.trim();
+            bail!(
+                "http://{authority}{path} answered {}: {said}; --admin-token shows one whose owner may get {path}",
+                page.status
+            );
+        }
         let answer: Value = serde_json::from_str(&page.text)
             .map_err(|e| anyhow!("http://{authority}{path} answered no JSON: {e}"))?;
         if page.status != 200 {

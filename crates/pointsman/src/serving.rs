@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow};
 use pointsman_http::{
     Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, Tls, bind, drain, serve,
 };
+use pointsman_serve::admin::guard::Guard;
 use pointsman_serve::admin::server::{Admin, handle as answer_admin};
 use pointsman_serve::admission::keeper::keep;
 use pointsman_serve::door::extproc::settings::Settings;
@@ -201,15 +202,22 @@ impl Control {
 
     /// Serves the admin port on the current runtime, and lets the plan's plugins do what they do between requests.
     pub(crate) fn serve_admin(&self, router: &Arc<Router>, bound: Bound) {
-        self.serve_admin_over(router, bound, None);
+        self.serve_admin_over(router, bound, None, None);
     }
 
-    /// The same, over TLS if there is any.
-    pub(crate) fn serve_admin_over(&self, router: &Arc<Router>, bound: Bound, tls: Option<&Tls>) {
+    /// The same, over TLS if there is any, and to those alone whom the guard lets in.
+    pub(crate) fn serve_admin_over(
+        &self,
+        router: &Arc<Router>,
+        bound: Bound,
+        tls: Option<&Tls>,
+        guard: Option<Guard>,
+    ) {
         tokio::spawn(pointsman_serve::upkeep::keep_up(Arc::clone(router)));
         let admin = Admin {
             router: Arc::clone(router),
             ready: self.ready.clone(),
+            guard,
         };
         let options = Arc::new(ServerOptions {
             max_connections: 64,

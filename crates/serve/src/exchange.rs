@@ -436,6 +436,19 @@ impl Exchange {
         }
     }
 
+    /// The door gives the request up for what its other side said of it: an answer under way breaks off, anything before
+    /// is refused.
+    pub fn give_up(&mut self, reject: &Reject, status: u16) {
+        let now = self.now();
+        match self.life.on(Event::Broken(Cause::Reset), now) {
+            effect @ Effect::Note(_) => self.write_down(effect, None),
+            _ => {
+                self.refuse(reject.clone());
+                self.rejected(reject, status);
+            }
+        }
+    }
+
     /// Waits until the decision's log line is written.
     pub async fn logged(&self) {
         self.lane.router.log.written(self.tickets).await;

@@ -9,6 +9,10 @@ pub mod metrics;
 pub mod reloads;
 pub mod resolved;
 
+pub mod rewriting;
+
+pub mod speech;
+
 pub mod admission;
 
 pub mod router;

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// A question that is asked anew each time.
+pub type Question = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The parts of readiness. Each has one writer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Readiness {
     /// The doors are open: started, and not draining.
     pub serving: Arc<AtomicBool>,
@@ -12,6 +15,8 @@ pub struct Readiness {
     pub synced: Option<Arc<AtomicBool>>,
     /// This process leads; `None` where no leader is elected.
     pub leading: Option<Arc<AtomicBool>>,
+    /// The plan's parsers read what the pool's endpoints speak; `None` where no pool says what they do.
+    pub understood: Option<Question>,
 }
 
 impl Readiness {
@@ -30,6 +35,8 @@ impl Readiness {
             Some("starting or draining")
         } else if !holds(&self.synced) {
             Some("the pool has not been seen yet")
+        } else if self.understood.as_ref().is_some_and(|ask| !ask()) {
+            Some("a parser of the configuration does not read the pool's appProtocol")
         } else if !holds(&self.leading) {
             Some("another picker leads")
         } else {
@@ -68,6 +75,11 @@ mod tests {
         ready.synced = Some(flag(false));
         assert!(!ready.is_ready());
         ready.synced = Some(flag(true));
+        ready.understood = Some(Arc::new(|| false));
+        let missing = ready.missing().unwrap_or_default();
+        assert!(missing.contains("appProtocol"), "{missing}");
+        ready.understood = Some(Arc::new(|| true));
+        assert!(ready.is_ready());
         ready.leading = Some(flag(false));
         assert_eq!(ready.missing(), Some("another picker leads"));
     }

@@ -13,6 +13,7 @@ use pointsman_core::contract::table::Table;
 use pointsman_core::model::slots::Slot;
 use pointsman_core::rng::{Rng, Seeds};
 use pointsman_core::schedule::plan::Plan;
+use pointsman_core::time::Span;
 use pointsman_feeds::clock::Clock;
 use pointsman_feeds::directives::Directives;
 use pointsman_feeds::discovery::watches::Watches;
@@ -63,6 +64,8 @@ pub struct Router {
     tracer: OnceLock<Arc<Tracer>>,
     /// What the pool is called in metrics.
     pool_name: OnceLock<Box<str>>,
+    /// Until which age readings count in the pool's metrics.
+    fresh_for: OnceLock<Span>,
     /// Where the server is that tells token ids.
     pub rendering: Resolved,
     seed: u64,
@@ -145,6 +148,7 @@ impl Router {
             names: Arc::default(),
             tracer: OnceLock::new(),
             pool_name: OnceLock::new(),
+            fresh_for: OnceLock::new(),
             rendering: Resolved::default(),
             seed,
             lanes: Mutex::default(),
@@ -169,6 +173,20 @@ impl Router {
     /// What the pool is called in metrics; `default` where nobody has named it.
     pub fn pool_name(&self) -> &str {
         self.pool_name.get().map_or("default", |name| name)
+    }
+
+    /// Readings count in the pool's metrics until this age; of several the first one stays.
+    pub fn call_fresh(&self, age: std::time::Duration) {
+        let nanoseconds = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        let _ = self.fresh_for.set(Span(nanoseconds));
+    }
+
+    /// Until which age readings count in the pool's metrics; two seconds where nobody has said.
+    pub fn fresh_for(&self) -> Span {
+        self.fresh_for
+            .get()
+            .copied()
+            .unwrap_or(Span::from_millis(2000))
     }
 
     /// A new worker's lane; `workers` is how many there will be.

@@ -46,9 +46,16 @@ impl<'a> Bed<'a> {
         }
     }
 
-    /// A picker with these flags, alive and perhaps not ready.
+    /// A picker with these flags, alive and perhaps not ready; whoever reaches its metrics port may read.
     #[track_caller]
     pub(crate) fn picker(&self, kubeconfig: &Path, flags: &[&str]) -> Picker {
+        let flags = [&["--metrics-endpoint-auth=false"], flags].concat();
+        self.picker_as_it_comes(kubeconfig, &flags)
+    }
+
+    /// The same, without that.
+    #[track_caller]
+    pub(crate) fn picker_as_it_comes(&self, kubeconfig: &Path, flags: &[&str]) -> Picker {
         let config = self.files.file("config.yaml", CONFIG);
         let namespace = format!("--pool-namespace={}", self.namespace);
         let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());

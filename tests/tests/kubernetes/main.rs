@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod bed;
+mod effects;
 mod election;
 mod outage;
+mod readers;
 
 use std::collections::BTreeMap;
 
@@ -110,7 +112,18 @@ fn objectives_and_rewrites_are_followed_and_kinds_may_come_later() {
         let both = counts.contains_key("m-1") && counts.contains_key("m-2");
         (both && counts["m-1"] + counts["m-2"] >= 60).then_some(())
     });
+    // Each is counted under the object's name.
+    let page = Request::get("/metrics")
+        .answered(picker.server.admin)
+        .text();
+    let begin =
+        "llm_d_epp_model_rewrite_decisions_total{model_rewrite_name=\"canary\",model_name=\"m\"";
+    let lines = page.lines().filter(|line| line.starts_with(begin));
+    let counted: f64 = lines
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+        .sum();
     let counts = asked();
+    assert_eq!(counted, (counts["m-1"] + counts["m-2"]) as f64, "{page}");
     assert!(
         counts["m-1"] > counts["m-2"],
         "3 to 1 was asked for: {counts:?}"

@@ -16,6 +16,8 @@ pub mod quantity;
 
 pub mod own;
 
+pub mod own_rewrites;
+
 pub mod own_written;
 
 pub mod written;

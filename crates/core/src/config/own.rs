@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::contract::staleness::{Policy, Staleness};
+use crate::model::rewrites::Rewrites;
 use crate::time::Span;
 
 /// The settings, with defaults filled in.
@@ -30,6 +31,8 @@ pub struct OwnSettings {
     pub metrics: Metrics,
     /// Priorities by the name of an objective.
     pub objectives: BTreeMap<String, i64>,
+    /// Models that are asked for in place of others.
+    pub rewrites: Rewrites,
 }
 
 impl OwnSettings {

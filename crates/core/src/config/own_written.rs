@@ -12,6 +12,7 @@ use crate::config::own::{
     Gateway, Handoff, Limits, Memory, Metrics, OwnSettings, PrefixCache, Receipts, Retries,
     Timeouts,
 };
+use crate::config::own_rewrites::{WrittenRewrite, rewrites};
 use crate::config::quantity::parse_quantity;
 use crate::contract::staleness::{Policy, Staleness};
 use crate::time::Span;
@@ -50,6 +51,9 @@ pub struct WrittenOwn {
     /// What requests may ask for by name; a gateway without a cluster has no other objectives.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub objectives: Vec<WrittenObjective>,
+    /// Models that are asked for in place of those that clients name; those of a cluster go first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub model_rewrites: Vec<WrittenRewrite>,
     /// Not supported yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<Value>,
@@ -279,6 +283,7 @@ impl WrittenOwn {
                 .and_then(|metrics| metrics.legacy_names)
                 .map_or_else(Metrics::default, |legacy_names| Metrics { legacy_names }),
             objectives: self.objectives(&mut reading),
+            rewrites: rewrites(&self.model_rewrites, &mut reading.faults),
         };
         (settings, reading.faults)
     }

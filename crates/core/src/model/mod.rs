@@ -7,6 +7,7 @@ pub mod prompt;
 pub mod reject;
 pub mod reported;
 pub mod request;
+pub mod rewrites;
 pub mod slots;
 pub mod tokens;
 pub mod usage;

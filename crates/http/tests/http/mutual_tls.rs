@@ -126,3 +126,72 @@ async fn a_list_of_ids_is_kept_to_and_can_be_changed() {
     assert!(reads(&running, &ours, Some(&other)).await.ends_with("in"));
     assert_eq!(reads(&running, &ours, Some(&gateway)).await, "");
 }
+
+/// What openssl reads that greets the server by this name, with this certificate; nothing where it does not get in.
+fn openssl_reads(
+    address: std::net::SocketAddr,
+    (certificate, key): &(String, String),
+    name: &str,
+    version: &str,
+) -> String {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let folder = std::env::temp_dir().join(format!("pointsman-greeting-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let mut child = Command::new("openssl")
+        .args([
+            "s_client",
+            "-quiet",
+            version,
+            "-servername",
+            name,
+            "-connect",
+        ])
+        .arg(address.to_string())
+        .arg("-cert")
+        .arg(file("client.crt", certificate))
+        .arg("-key")
+        .arg(file("client.key", key))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this test speaks to openssl (Debian package openssl)");
+    let mut asks = child.stdin.take().unwrap();
+    // One that is refused reads no more.
+    let _ = asks.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let output = child.wait_with_output().unwrap();
+    drop(asks);
+    let _ = std::fs::remove_dir_all(&folder);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Whose certificate a client shows is signed over the whole handshake, so the handshake has to be what the client said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn istio_s_name_of_a_cluster_is_taken_from_clients_that_show_a_certificate() {
+    let (ours, theirs) = (authority(), authority());
+    let (running, _) = server(&ours, &[]);
+    let address = running.addr;
+    let (known, stranger) = (signed(&ours, "client"), signed(&theirs, "client"));
+    let read = async |who: &(String, String), name: &'static str, version: &'static str| {
+        let who = who.clone();
+        tokio::task::spawn_blocking(move || openssl_reads(address, &who, name, version))
+            .await
+            .unwrap()
+    };
+    for version in ["-tls1_2", "-tls1_3"] {
+        for name in ["outbound|9002||epp.pool.svc.cluster.local", "epp.pool.svc"] {
+            let answer = read(&known, name, version).await;
+            assert!(answer.ends_with("in"), "{name} {version}: {answer:?}");
+        }
+        let answer = read(&stranger, "outbound|9002||epp.pool", version).await;
+        assert_eq!(answer, "", "{version}");
+        // No host is called so, and it is no cluster's name either.
+        assert_eq!(read(&known, "a|b", version).await, "", "{version}");
+    }
+}

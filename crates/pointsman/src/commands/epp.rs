@@ -58,6 +58,10 @@ schedulingProfiles:
 /// The shortest time between two readings that the reference takes.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Said where --metrics-endpoint-auth, which is on by default, has nobody to ask.
+const UNGUARDED: &str = "metrics: whoever reaches the port may read it: endpoints come from a file, so there is no API server \
+     for --metrics-endpoint-auth to ask; --metrics-client-ca-file asks for a certificate instead";
+
 /// Runs until a signal ends it.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
@@ -84,11 +88,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         log(&args)?,
         args.seed.unwrap_or_else(random_seed),
     ));
-    // The reference calls a pool that nobody names so.
-    router.name_pool(match args.pool_name.as_str() {
-        "" => "epp",
-        name => name,
-    });
+    router.name_pool(args.pool());
+    router.call_fresh(args.metrics_staleness_threshold);
     let workers = match args.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
@@ -103,10 +104,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let mut control = Control::new(rest_drain);
         let told = Arc::clone(&router);
         let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);
-        let election = match source {
+        let ties = match source {
             Source::File(found) => {
                 found.start(&membership, tell.clone()).await;
-                None
+                if args.metrics_endpoint_auth {
+                    tell(UNGUARDED);
+                }
+                cluster::Ties::default()
             }
             Source::Cluster(wanted) => {
                 cluster::start(&args, wanted, &router, &mut control, tell.clone()).await?
@@ -124,7 +128,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         )?;
         control.serve_health(health);
         let admin_tls = metrics_tls.as_ref().map(|(tls, _)| tls);
-        control.serve_admin_over(&router, admin, admin_tls);
+        control.serve_admin_over(&router, admin, admin_tls, ties.guard);
         follow(&router, chosen.followed);
         if let (Some(folder), Some(tls)) = (certificate, tls) {
             let telling = tell.clone();
@@ -154,8 +158,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             is_idle: Box::new(move || settings.open_streams() == 0),
         };
         run_with_window(stages, control.ready, doors, Vec::new(), tell, Some(window)).await?;
-        if let Some(election) = election {
-            election.end().await;
+        if let Some(candidacy) = ties.candidacy {
+            candidacy.end().await;
         }
         Ok(())
     })

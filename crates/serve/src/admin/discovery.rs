@@ -4,6 +4,7 @@ use pointsman_feeds::discovery::watches::State;
 use serde_json::{Value, json};
 
 use crate::readiness::Readiness;
+use crate::rewriting;
 use crate::router::Router;
 
 /// Every watch with its state, and what is missing to readiness. Without watches the endpoints come from a file.
@@ -14,6 +15,7 @@ pub fn view(router: &Router, ready: &Readiness) -> String {
         "missing": ready.missing(),
         "endpoints": router.membership.snapshot().len(),
         "objectives": directives.objectives,
+        "modelRewrites": rewriting::view(&directives.rewrites),
         "watches": watches,
     })
     .to_string()

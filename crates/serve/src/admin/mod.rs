@@ -2,10 +2,12 @@
 pub mod debug;
 
 pub mod discovery;
+pub mod guard;
 pub mod live;
 pub mod metrics;
 pub mod page;
 pub mod plan;
+pub mod plugins;
 pub mod prefixes;
 pub mod routes;
 pub mod server;

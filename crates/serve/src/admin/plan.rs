@@ -7,6 +7,7 @@ use pointsman_core::time::Span;
 use pointsman_wire::receipt::SCHEMA_VERSION;
 use serde_json::{Map, Value, json};
 
+use crate::rewriting;
 use crate::router::Router;
 
 /// The plan in force and what became of the last reading of its configuration.
@@ -82,6 +83,7 @@ pub fn view(plan: &Plan) -> Map<String, Value> {
                 "bodyIdleMs": millis(own.timeouts.body_idle),
             },
             "limits": {"maxBody": own.limits.max_body},
+            "modelRewrites": rewriting::view(&own.rewrites),
             "memory": {"prefixIndex": own.memory.prefix_index},
             "receipts": {"memory": own.receipts.memory},
             "gateway": {"handoff": own.gateway.handoff.word()},

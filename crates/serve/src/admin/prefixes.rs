@@ -26,31 +26,39 @@ const BLOCKS: usize = 4096;
 
 /// What each producer holds.
 pub fn holdings(router: &Router) -> String {
-    let (plan, snapshot) = (router.plan.load(), router.membership.snapshot());
-    let now = router.clock.now();
+    let plan = router.plan.load();
     let producers: Vec<Value> = plan
         .producers
         .iter()
         .map(|producer| {
-            let mut held = producer.plugin.holdings(now);
-            held.endpoints.sort_by_key(|one| std::cmp::Reverse(one.entries));
-            let expired: serde_json::Map<String, Value> = held
-                .expired
-                .iter()
-                .map(|(reason, count)| ((*reason).to_owned(), json!(count)))
-                .collect();
-            json!({
-                "name": producer.name.as_ref(),
-                "type": producer.kind,
-                "entries": held.entries,
-                "bytes": held.bytes,
-                "expired": expired,
-                "totalEndpoints": held.endpoints.len(),
-                "endpoints": held.endpoints.iter().take(LISTED).map(|one| endpoint(router, one, &snapshot, now)).collect::<Vec<_>>(),
-            })
+            let mut held = holding(router, producer);
+            held["name"] = json!(producer.name.as_ref());
+            held["type"] = json!(producer.kind);
+            held
         })
         .collect();
     json!({"schemaVersion": SCHEMA_VERSION, "producers": producers}).to_string()
+}
+
+/// What one producer holds.
+pub fn holding(router: &Router, producer: &Named<dyn Producer>) -> Value {
+    let (snapshot, now) = (router.membership.snapshot(), router.clock.now());
+    let mut held = producer.plugin.holdings(now);
+    held.endpoints
+        .sort_by_key(|one| std::cmp::Reverse(one.entries));
+    let expired: serde_json::Map<String, Value> = held
+        .expired
+        .iter()
+        .map(|(reason, count)| ((*reason).to_owned(), json!(count)))
+        .collect();
+    let listed = held.endpoints.iter().take(LISTED);
+    json!({
+        "entries": held.entries,
+        "bytes": held.bytes,
+        "expired": expired,
+        "totalEndpoints": held.endpoints.len(),
+        "endpoints": listed.map(|one| endpoint(router, one, &snapshot, now)).collect::<Vec<_>>(),
+    })
 }
 
 fn endpoint(router: &Router, held: &Held, snapshot: &Snapshot, now: Tick) -> Value {

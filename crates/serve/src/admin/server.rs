@@ -9,7 +9,8 @@ use hyper::body::Incoming;
 use pointsman_http::{Body, collect};
 use pointsman_wire::status::error_body;
 
-use crate::admin::{debug, discovery, live, metrics, page, plan, prefixes, routes};
+use crate::admin::guard::Guard;
+use crate::admin::{debug, discovery, guard, live, metrics, page, plan, plugins, prefixes, routes};
 use crate::readiness::Readiness;
 use crate::router::Router;
 
@@ -20,9 +21,11 @@ pub struct Admin {
     pub router: Arc<Router>,
     /// Whether new requests are welcome.
     pub ready: Readiness,
+    /// Who knows who may read; `None`: all may.
+    pub guard: Option<Guard>,
 }
 
-const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/discovery, /debug/prefixes, /debug/learned";
+const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/discovery, /debug/prefixes, /debug/learned, /debug/plugins/state";
 
 /// Where a request is explained, by POST.
 const EXPLAIN: &str = "/debug/prefixes/explain";
@@ -33,6 +36,12 @@ const EXPLAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Answers one request on the admin port.
 pub async fn handle(admin: Admin, request: Request<Incoming>) -> Response<Body> {
+    if let Some(guard) = &admin.guard {
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        if let Some(refused) = guard::refusal(guard, method, path, request.headers()).await {
+            return refused;
+        }
+    }
     if request.uri().path() == EXPLAIN {
         return explain(&admin, request).await;
     }
@@ -94,6 +103,7 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
         "/debug/routes" => json(routes::in_force(&admin.router)),
         "/debug/discovery" => json(discovery::view(&admin.router, &admin.ready)),
         "/debug/prefixes" => json(prefixes::holdings(&admin.router)),
+        "/debug/plugins/state" => json(plugins::states(&admin.router)),
         "/debug/learned" => json(prefixes::learned(&admin.router)),
         _ => match path.strip_prefix("/debug/decisions/") {
             Some(id) => match debug::decision(&admin.router, id, query) {

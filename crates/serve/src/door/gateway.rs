@@ -21,6 +21,7 @@ use pointsman_http::collect::gather;
 use pointsman_http::{Body, CollectError, Frames, Peer, discard};
 use pointsman_wire::error_form::ErrorForm;
 use pointsman_wire::extproc::body::{Claim, claim};
+use pointsman_wire::extproc::rewrite::with_model;
 use pointsman_wire::request::openai::{ApiKind, classify, read};
 use pointsman_wire::status::DROPPED_REASON;
 use tokio::time::Instant;
@@ -37,6 +38,7 @@ use crate::door::render::question;
 use crate::door::route::{Target, rows_of_service};
 use crate::door::sending::{Sending, Served};
 use crate::exchange::Exchange;
+use crate::rewriting::decreed;
 use crate::router::Lane;
 use crate::tracing::context::TRACEPARENT;
 
@@ -180,6 +182,8 @@ async fn serve(
         (Kind::Inference(api), Target::Pool) => {
             let facts =
                 read(api, frames.as_slice()).map_err(|e| Reject::Malformed(e.to_string()))?;
+            let decreed = decreed(lane, &plan, &facts.model);
+            let model = decreed.as_deref().unwrap_or(&facts.model);
             let id = exchange.request_id().to_owned();
             let prompt = facts.prompt_view(frames.as_slice());
             let prompt = prompt.counted_by(plan.assets.told_by(headers));
@@ -190,8 +194,8 @@ async fn serve(
             };
             let request = InferenceRequest {
                 id: &id,
-                model: &facts.model,
-                asked_model: "",
+                model,
+                asked_model: &facts.model,
                 prompt: Some(match &rendered {
                     Some(tokens) => Prompt(&**tokens),
                     None => Prompt(&prompt),
@@ -205,7 +209,17 @@ async fn serve(
                 priority: claims.priority,
                 flow: claims.flow,
             };
-            sending.picked(exchange, &request).await
+            if model == facts.model {
+                return sending.picked(exchange, &request).await;
+            }
+            let changed = with_model(frames.as_slice(), &facts.model_at, model);
+            let changed: Frames = changed.into_iter().collect();
+            let sending = Sending {
+                frames: &changed,
+                ..sending
+            };
+            let served = sending.picked(exchange, &request).await?;
+            Ok(served.renamed(model, &facts.model))
         }
         (_, Target::Pool) => {
             let rows = (0..exchange.snapshot().len()).collect();

@@ -7,6 +7,7 @@ pub mod limits;
 pub mod models;
 pub mod passage;
 pub mod proxy;
+pub mod renamed;
 pub mod render;
 pub mod route;
 pub mod sending;

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::door::headers::value;
 use crate::door::limits::GatewayLimits;
+use crate::door::renamed::renamed;
 use crate::exchange::Exchange;
 use crate::handoff::leg::{Engine, LegFailure, Place, persistently};
 use crate::handoff::through::{Prefilling, through};
@@ -59,6 +60,19 @@ pub enum Served {
         /// When it must have ended.
         deadline: Option<Instant>,
     },
+}
+
+impl Served {
+    /// The same with the client's name for the model in the place of the engine's.
+    pub fn renamed(self, engines: &str, clients: &str) -> Self {
+        match self {
+            Self::Streaming { response, deadline } => Self::Streaming {
+                response: renamed(response, engines, clients),
+                deadline,
+            },
+            whole @ Self::Whole(_) => whole,
+        }
+    }
 }
 
 /// Everything that one attempt after another needs.

@@ -1,6 +1,6 @@
 //! Every metric family of the picker, in the order of the page.
 //!
-//! Those of the reference that belong to what is not built yet (eviction, rewrites, predicted-latency models, KV
+//! Those of the reference that belong to what is not built yet (eviction, predicted-latency models, KV
 //! events) are absent, not zero.
 
 pub mod flow;
@@ -134,7 +134,7 @@ pub static BETWEEN_TOKENS: Family = Family::histogram(
 pub static AVERAGE_KV: Family = Family::gauge(
     "llm_d_epp_average_kv_cache_utilization",
     &["name"],
-    "Mean share of the KV cache in use over the endpoints with metrics younger than 2 s.",
+    "Mean share of the KV cache in use over the endpoints with metrics younger than 2 s, or than `--metrics-staleness-threshold`.",
 )
 .formerly("inference_pool_average_kv_cache_utilization", POOL);
 
@@ -142,7 +142,7 @@ pub static AVERAGE_KV: Family = Family::gauge(
 pub static AVERAGE_QUEUE: Family = Family::gauge(
     "llm_d_epp_average_queue_size",
     &["name"],
-    "Mean number of waiting requests over the endpoints with metrics younger than 2 s.",
+    "Mean number of waiting requests over the endpoints with metrics younger than 2 s, or than `--metrics-staleness-threshold`.",
 )
 .formerly("inference_pool_average_queue_size", POOL);
 
@@ -150,7 +150,7 @@ pub static AVERAGE_QUEUE: Family = Family::gauge(
 pub static AVERAGE_RUNNING: Family = Family::gauge(
     "llm_d_epp_average_running_requests",
     &["name"],
-    "Mean number of running requests over the endpoints with metrics younger than 2 s.",
+    "Mean number of running requests over the endpoints with metrics younger than 2 s, or than `--metrics-staleness-threshold`.",
 )
 .formerly("inference_pool_average_running_requests", POOL);
 
@@ -158,28 +158,28 @@ pub static AVERAGE_RUNNING: Family = Family::gauge(
 pub static DEVIATION_KV: Family = Family::gauge(
     "llm_d_epp_std_dev_kv_cache_utilization",
     &["name"],
-    "Standard deviation of the share of the KV cache in use over the endpoints with metrics younger than 2 s.",
+    "Standard deviation of the share of the KV cache in use over the endpoints with metrics younger than 2 s, or than `--metrics-staleness-threshold`.",
 );
 
 /// Standard deviation of the number of waiting requests over the endpoints with metrics younger than 2 s.
 pub static DEVIATION_QUEUE: Family = Family::gauge(
     "llm_d_epp_std_dev_queue_size",
     &["name"],
-    "Standard deviation of the number of waiting requests over the endpoints with metrics younger than 2 s.",
+    "Standard deviation of the number of waiting requests over the endpoints with metrics younger than 2 s, or than `--metrics-staleness-threshold`.",
 );
 
 /// Standard deviation of the number of running requests over the endpoints with metrics younger than 2 s.
 pub static DEVIATION_RUNNING: Family = Family::gauge(
     "llm_d_epp_std_dev_running_requests",
     &["name"],
-    "Standard deviation of the number of running requests over the endpoints with metrics younger than 2 s.",
+    "Standard deviation of the number of running requests over the endpoints with metrics younger than 2 s, or than `--metrics-staleness-threshold`.",
 );
 
 /// Endpoints with metrics younger than 2 s.
 pub static READY_ENDPOINTS: Family = Family::gauge(
     "llm_d_epp_ready_endpoints",
     &["name"],
-    "Endpoints with metrics younger than 2 s.",
+    "Endpoints with metrics younger than 2 s, or than `--metrics-staleness-threshold`.",
 )
 .formerly("inference_pool_ready_pods", POOL);
 
@@ -342,6 +342,21 @@ pub static EXTRACT_ERRORS: Family = Family::counter(
     &[("source_type", 0), ("extractor_type", 1)],
 );
 
+/// Models put in the place of those that clients named.
+pub static REWRITES: Family = Family::counter(
+    "llm_d_epp_model_rewrite_decisions_total",
+    &["model_rewrite_name", "model_name", "target_model"],
+    "Requests for which a rule put another model in the place of the one named, or the same one.",
+)
+.formerly(
+    "inference_extension_model_rewrite_decisions_total",
+    &[
+        ("model_rewrite_name", 0),
+        ("model_name", 1),
+        ("target_model", 2),
+    ],
+);
+
 /// Streams that gateways have open.
 pub static STREAMS: Family = Family::gauge(
     "llm_d_epp_extproc_streams_inflight",
@@ -401,6 +416,7 @@ pub static ALL: &[&Family] = &[
     &PREFIX_BYTES,
     &INFLIGHT,
     &INFLIGHT_TOKENS,
+    &REWRITES,
     &STREAMS,
     &STREAM_DURATION,
     &STREAMS_ENDED,

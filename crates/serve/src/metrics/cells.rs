@@ -47,6 +47,9 @@ const MOST_PAIRS: usize = 8192;
 /// Producers with cells of their own; a plan has one or two, reloads may bring others.
 const MOST_PRODUCERS: usize = 32;
 
+/// Decisions of rewrites that are told apart per worker; further ones count as `other`.
+const MOST_REWRITES: usize = 4096;
+
 /// What is counted of one series.
 #[derive(Debug)]
 pub struct SeriesCells {
@@ -205,6 +208,8 @@ pub struct Tables {
     pub producers: Vec<ProducerCells>,
     /// By plugin.
     pub plugins: Vec<PluginCells>,
+    /// Models put in place of others: by rewrite, model that was named, model that is asked for.
+    pub rewrites: BTreeMap<[Arc<str>; 3], u64>,
     /// Requests let in under a plan that lets requests wait, by priority.
     pub let_in: BTreeMap<i64, u64>,
     /// Decisions until plugins are timed again.
@@ -237,6 +242,21 @@ impl LaneCells {
     /// Counts a request that was let in.
     pub fn let_in(&self, priority: i64) {
         *self.tables.lock().let_in.entry(priority).or_default() += 1;
+    }
+
+    /// Counts a model that was put in the place of another by the rewrite of this name.
+    pub fn rewritten(&self, by: &Arc<str>, model: &str, target: &str) {
+        let mut key = [
+            Arc::clone(by),
+            self.names.model(model),
+            self.names.model(target),
+        ];
+        let mut tables = self.tables.lock();
+        let rewrites = &mut tables.rewrites;
+        if rewrites.len() >= MOST_REWRITES && !rewrites.contains_key(&key) {
+            key = ["other", "other", "other"].map(Arc::from);
+        }
+        *rewrites.entry(key).or_default() += 1;
     }
 
     /// A worker's cells; `names` are those of the process.
@@ -427,6 +447,23 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &of("a")));
         assert!(Arc::ptr_eq(&of("m4000"), &of("m4999")));
         assert_eq!(cells.tables.lock().all_series().count(), 1002);
+    }
+
+    #[test]
+    fn rewrites_are_told_apart_until_there_are_too_many() {
+        let cells = LaneCells::new(Arc::default());
+        for n in 0..2 * MOST_REWRITES {
+            let by: Arc<str> = format!("r{}", n / 2).into();
+            cells.rewritten(&by, "m", "t");
+        }
+        for n in 0..5000 {
+            cells.rewritten(&"r0".into(), &format!("m{n}"), "t");
+        }
+        let tables = cells.tables.lock();
+        let count = |key: [&str; 3]| tables.rewrites.get(&key.map(Arc::from)).copied();
+        assert_eq!(count(["r1", "m", "t"]), Some(2));
+        assert_eq!(count(["other", "other", "other"]), Some(5000));
+        assert_eq!(tables.rewrites.len(), MOST_REWRITES + 1);
     }
 
     #[test]

@@ -157,9 +157,9 @@ impl Meter {
                 }
                 model
             }
-            // It never came to a decision: all there is to count is that it was refused, and what model it wanted, if it
-            // came so far as to say so.
-            None => match error.filter(|_| outcome.end == End::Rejected) {
+            // It never came to a decision: all there is to count is that it was refused or failed, and what model it wanted,
+            // if it came so far as to say so.
+            None => match error.filter(|_| outcome.end != End::ClientGone) {
                 Some(at) => {
                     let asked_for = self.asked_for.take();
                     let nobody = || cells.series(said(&InferenceRequest::default()));
@@ -272,6 +272,20 @@ fn predicted_ttft(decided: &Decided<'_>, row: usize) -> Option<f64> {
     None
 }
 
+impl LaneCells {
+    /// Counts an answer that says an error to a request which nothing else is counted of.
+    pub fn failed_unasked(&self) {
+        let series = self.series(said(&InferenceRequest::default()));
+        if let Some(at) = place_of("ModelServerError") {
+            series.errors[at].add(1);
+        }
+    }
+}
+
+fn place_of(code: &str) -> Option<usize> {
+    ERROR_CODES.iter().position(|known| *known == code)
+}
+
 /// Which error a request ended in, as a place in [`ERROR_CODES`].
 fn error_of(outcome: &Outcome) -> Option<usize> {
     let code = match outcome.end {
@@ -290,5 +304,5 @@ fn error_of(outcome: &Outcome) -> Option<usize> {
             _ => "Internal",
         },
     };
-    ERROR_CODES.iter().position(|known| *known == code)
+    place_of(code)
 }

@@ -91,6 +91,11 @@ pub struct AllSeries {
 }
 
 impl AllSeries {
+    /// The name to count a model under.
+    pub fn model(&self, name: &str) -> Arc<str> {
+        self.models.admit(name)
+    }
+
     /// The series to count under.
     pub fn admit(&self, said: Said<'_>) -> Series {
         let model = self.models.admit(said.model);

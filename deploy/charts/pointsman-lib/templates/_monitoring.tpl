@@ -2,9 +2,12 @@
 
 {{- define "pointsman.monitoring" -}}
 {{- $monitoring := .Values.router.monitoring -}}
+{{- if eq (include "pointsman.metricsAuth" .) "true" }}
+{{ include "pointsman.reviewRights" . }}
+{{- end }}
 {{- if $monitoring.prometheus.enabled -}}
 {{- if $monitoring.prometheus.auth.enabled }}
-{{ include "pointsman.reviewRights" . }}
+{{ include "pointsman.readerToken" . }}
 {{- end }}
 {{- if eq ($monitoring.provider.name | default "prometheusoperator") "gmp" }}
 {{ include "pointsman.podMonitoring" . }}
@@ -14,7 +17,8 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The picker asks the API server who a token is and what it may read; and its own token may read the metrics. */}}
+{{/* The picker asks the API server whose a token is and what its owner may read: without these rights nobody is let in.
+     Where Prometheus reads, it does so with the picker's own token, which may then read the metrics. */}}
 {{- define "pointsman.reviewRights" -}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -30,8 +34,11 @@ rules:
   - apiGroups: [authorization.k8s.io]
     resources: [subjectaccessreviews]
     verbs: [create]
+  {{- $prometheus := .Values.router.monitoring.prometheus }}
+  {{- if and $prometheus.enabled $prometheus.auth.enabled }}
   - nonResourceURLs: [/metrics]
     verbs: [get]
+  {{- end }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -47,6 +54,9 @@ subjects:
   - kind: ServiceAccount
     name: {{ include "pointsman.name" . }}
     namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{- define "pointsman.readerToken" -}}
 ---
 apiVersion: v1
 kind: Secret

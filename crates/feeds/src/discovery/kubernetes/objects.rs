@@ -6,9 +6,8 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::DynamicObject;
+use pointsman_core::model::rewrites::{Rewrite, Rule, Target};
 use serde_json::Value;
-
-use crate::directives::{Rewrite, Rule, Target};
 
 /// The group that a poolRef means when it names none.
 const DEFAULT_GROUP: &str = "inference.networking.k8s.io";
@@ -26,6 +25,8 @@ pub(super) struct PoolSpec {
     pub(super) selector: BTreeMap<String, String>,
     /// Ports of each pod, in the pool's order.
     pub(super) ports: Vec<u16>,
+    /// What they speak, if it says so.
+    pub(super) app_protocol: Option<String>,
 }
 
 impl PoolSpec {
@@ -48,6 +49,10 @@ impl PoolSpec {
                 .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
                 .collect(),
             ports,
+            app_protocol: spec["appProtocol"]
+                .as_str()
+                .filter(|text| !text.is_empty())
+                .map(ToOwned::to_owned),
         }
     }
 
@@ -174,9 +179,11 @@ mod tests {
     fn both_versions_of_a_pool_are_read() {
         let v1 = object(json!({
             "selector": {"matchLabels": {"app": "x"}},
-            "targetPorts": [{"number": 8000}, {"number": 8001}, {"number": 8000}, {"number": 70000}]
+            "targetPorts": [{"number": 8000}, {"number": 8001}, {"number": 8000}, {"number": 70000}],
+            "appProtocol": "kubernetes.io/h2c"
         }));
         let spec = PoolSpec::read(&v1);
+        assert_eq!(spec.app_protocol.as_deref(), Some("kubernetes.io/h2c"));
         assert_eq!(spec.ports, [8000, 8001]);
         assert_eq!(spec.selector_text(), "app=x");
         let old = object(json!({"selector": {"app": "x"}, "targetPortNumber": 9}));

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::directives::{Directives, Rewrite, Rewrites};
+use pointsman_core::model::rewrites::{Rewrite, Rewrites};
+
+use crate::directives::Directives;
 use crate::discovery::kubernetes::objects::{PodFacts, PoolSpec};
 use crate::membership::Member;
 
@@ -69,6 +71,10 @@ impl View {
                 .map(|(name, priority)| (name.clone(), *priority))
                 .collect(),
             rewrites: Rewrites::of(rewrites.cloned().collect()),
+            app_protocol: self
+                .pool
+                .as_ref()
+                .and_then(|pool| pool.app_protocol.clone()),
         }
     }
 }
@@ -95,6 +101,7 @@ mod tests {
             pool: Some(PoolSpec {
                 selector: BTreeMap::from([("app".to_owned(), "x".to_owned())]),
                 ports: vec![8000, 8001],
+                app_protocol: None,
             }),
             pods_listed: true,
             pods: pods

@@ -1,14 +1,18 @@
-//! The picker's ties to a Kubernetes cluster: discovery, and the election of the one that gateways are sent to.
+//! The picker's ties to a Kubernetes cluster: discovery, the election of the one that gateways are sent to, and who may
+//! read the metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use pointsman_cluster::access::{self, Access};
 use pointsman_cluster::election::Election;
 use pointsman_cluster::{Client, connect, connect_to};
 use pointsman_feeds::discovery::kubernetes::{self, Outlets, Wanted};
+use pointsman_serve::admin::guard::{Guard, Verdict, Visit};
 use pointsman_serve::router::Router;
+use pointsman_serve::speech::is_understood;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -33,6 +37,15 @@ impl Candidacy {
     }
 }
 
+/// What was tied.
+#[derive(Default)]
+pub(super) struct Ties {
+    /// The candidacy, where a leader is elected.
+    pub(super) candidacy: Option<Candidacy>,
+    /// Who knows who may read the metrics port, where not all may.
+    pub(super) guard: Option<Guard>,
+}
+
 /// Starts discovery, and the election where it was asked for. Readiness depends on both from now on.
 pub(super) async fn start(
     args: &Args,
@@ -40,7 +53,7 @@ pub(super) async fn start(
     router: &Arc<Router>,
     control: &mut Control,
     tell: impl Fn(&str) + Send + Sync + 'static,
-) -> anyhow::Result<Option<Candidacy>> {
+) -> anyhow::Result<Ties> {
     let client = match &args.kubeconfig {
         Some(path) => connect_to(path).await,
         None => connect().await,
@@ -49,9 +62,14 @@ pub(super) async fn start(
     let tell: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(tell);
     let synced = Arc::new(AtomicBool::new(false));
     control.ready.synced = Some(Arc::clone(&synced));
+    let asked = Arc::clone(router);
+    control.ready.understood = Some(Arc::new(move || is_understood(&asked)));
     let candidacy = args
         .ha_enable_leader_election
         .then(|| stand(args, client.clone(), control, &tell));
+    let guard = args
+        .metrics_endpoint_auth
+        .then(|| guard(client.clone(), &tell));
     let outlets = Outlets {
         membership: Arc::clone(&router.membership),
         directives: Arc::clone(&router.directives),
@@ -59,9 +77,26 @@ pub(super) async fn start(
         synced,
         tell,
     };
-    let namespace = args.pool_namespace.clone();
-    tokio::spawn(kubernetes::run(client, namespace, wanted, outlets));
-    Ok(candidacy)
+    tokio::spawn(kubernetes::run(client, args.namespace(), wanted, outlets));
+    Ok(Ties { candidacy, guard })
+}
+
+/// Has the API server asked about everybody who reads the metrics port.
+fn guard(client: Client, tell: &Arc<dyn Fn(&str) + Send + Sync>) -> Guard {
+    let telling = Arc::clone(tell);
+    let access = Arc::new(Access::new(client, move |text| telling(text)));
+    Arc::new(move |visit: Visit| {
+        let access = Arc::clone(&access);
+        Box::pin(async move {
+            let said = access.verdict(&visit.token, &visit.verb, &visit.path).await;
+            match said {
+                access::Verdict::Allowed => Verdict::Allowed,
+                access::Verdict::Unknown => Verdict::Unknown,
+                access::Verdict::Denied { user } => Verdict::Denied(user),
+                access::Verdict::Unanswered { user, .. } => Verdict::Unanswered(user),
+            }
+        })
+    })
 }
 
 /// Waits for the doors to open and then to close: from then on gateways should go to another picker.
@@ -82,14 +117,10 @@ fn stand(
 ) -> Candidacy {
     let leading = Arc::new(AtomicBool::new(false));
     control.ready.leading = Some(Arc::clone(&leading));
-    let namespace = &args.pool_namespace;
-    let pool = match args.pool_name.as_str() {
-        "" => args.pod_name.as_deref().unwrap_or("epp"),
-        name => name,
-    };
-    let lease = format!("epp-{namespace}-{pool}.llm-d.ai");
+    let namespace = args.namespace();
+    let lease = format!("epp-{namespace}-{}.llm-d.ai", args.pool());
     let host = args.pod_name.as_deref().unwrap_or("epp");
-    let election = Election::new(client, namespace, &lease, host);
+    let election = Election::new(client, &namespace, &lease, host);
     let serving = Arc::clone(&control.ready.serving);
     let (end, ended) = oneshot::channel();
     let (telling, identity) = (Arc::clone(tell), election.identity().to_owned());

@@ -26,7 +26,8 @@ Flags are those of the reference, with one dash or two, so its manifests start t
 
 /// Flags of `pointsman epp`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+// Of a flag that is given twice the last one counts, as in the reference.
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct Args {
     /// Address that all ports listen on.
     #[arg(
@@ -70,7 +71,7 @@ pub(crate) struct Args {
         help_heading = "Pool"
     )]
     pub(crate) pool_name: String,
-    /// Its namespace.
+    /// Its namespace; NAMESPACE, or `default`, where it is empty.
     #[arg(
         long,
         value_name = "NAME",
@@ -107,7 +108,7 @@ pub(crate) struct Args {
     /// Where the API server is; by default KUBECONFIG, ~/.kube/config, or the service account of the pod.
     #[arg(long, value_name = "FILE", help_heading = "Pool")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// This process's own pod: its name in the lease.
+    /// This process's own pod: its name in the lease and, with --endpoint-selector, the pool's.
     #[arg(long, value_name = "NAME", env = "POD_NAME", hide = true)]
     pub(crate) pod_name: Option<String>,
     /// The endpoints as a file, instead of the configuration's dataLayer.discovery; read again when it changes.
@@ -206,15 +207,16 @@ pub(crate) struct Args {
     /// Time between two readings of an endpoint's metrics, at least 50ms.
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = time, help_heading = "Metrics")]
     pub(crate) refresh_metrics_interval: Duration,
-    /// Taken: the pool's metrics are as fresh as the readings.
+    /// Taken: the pool's metrics are worked out whenever they are read.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time, help_heading = "Metrics")]
     pub(crate) refresh_prometheus_metrics_interval: Duration,
-    /// Taken: readings are never too old for the pool's metrics; the configuration's `staleness` is for decisions.
+    /// Readings that are older do not count in the pool's metrics; the configuration's `staleness` is for decisions.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time, help_heading = "Metrics")]
     pub(crate) metrics_staleness_threshold: Duration,
     #[command(flatten)]
     pub(crate) metric_names: MetricNames,
-    /// Taken: nobody is asked who may read the metrics; restrict the port by other means.
+    /// Ask the API server, by the token that a reader shows, who may read the metrics port (get /metrics); without effect
+    /// where endpoints come from a file.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Metrics")]
     pub(crate) metrics_endpoint_auth: bool,
     /// Folder with tls.crt and tls.key of the metrics port, which speaks TLS then; followed.
@@ -342,4 +344,88 @@ pub(crate) enum Encoder {
     Console,
     /// For machines.
     Json,
+}
+
+impl Args {
+    /// The pool's namespace.
+    pub(crate) fn namespace(&self) -> String {
+        let or = |text: String| Some(text).filter(|text| !text.is_empty());
+        or(self.pool_namespace.clone())
+            .or_else(|| std::env::var("NAMESPACE").ok().and_then(or))
+            .unwrap_or_else(|| "default".to_owned())
+    }
+
+    /// What the pool is called in metrics and in the lease: by its name; where its pods are found by labels, like the
+    /// Deployment of the picker's own pod, so that all its replicas say the same.
+    pub(crate) fn pool(&self) -> &str {
+        let of_deployment = || {
+            let pod = self
+                .pod_name
+                .as_deref()
+                .filter(|_| !self.endpoint_selector.is_empty());
+            pod.and_then(deployment)
+        };
+        Some(self.pool_name.as_str())
+            .filter(|name| !name.is_empty())
+            .or_else(of_deployment)
+            .unwrap_or("epp")
+    }
+}
+
+/// The name of the Deployment that a pod belongs to: the pod's without its last two parts.
+fn deployment(pod: &str) -> Option<&str> {
+    let is_part = |part: &str| {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        !part.is_empty() && part.chars().all(fits)
+    };
+    let (rest, last) = pod.rsplit_once('-')?;
+    let (name, hash) = rest.rsplit_once('-')?;
+    (!name.is_empty() && is_part(last) && is_part(hash)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn read(flags: &[&str]) -> Args {
+        Line::try_parse_from([&["epp"], flags].concat())
+            .unwrap()
+            .args
+    }
+
+    #[test]
+    fn of_a_flag_that_is_given_twice_the_last_one_counts_and_lists_grow() {
+        let args = read(&[
+            "--grpc-port=1",
+            "--grpc-port=2",
+            "--secure-serving",
+            "--secure-serving=false",
+            "--endpoint-target-ports=1,2",
+            "--endpoint-target-ports=3",
+        ]);
+        assert_eq!((args.grpc_port, args.secure_serving), (2, false));
+        assert_eq!(args.endpoint_target_ports, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_pool_without_a_name_is_called_like_the_picker_s_deployment() {
+        let selector = "--endpoint-selector=app=x";
+        let pod = "--pod-name=my-epp-7d4b9c8f6-x2x9k";
+        assert_eq!(read(&[selector, pod]).pool(), "my-epp");
+        assert_eq!(read(&["--pool-name=p", pod]).pool(), "p");
+        assert_eq!(read(&[pod]).pool(), "epp");
+        for odd in ["one", "a-b", "-a-b", "a-B-c", "a--c"] {
+            assert_eq!(deployment(odd), None, "{odd}");
+        }
+        assert_eq!(read(&["--pool-namespace="]).namespace(), "default");
+        assert_eq!(read(&["--pool-namespace=n"]).namespace(), "n");
+    }
 }

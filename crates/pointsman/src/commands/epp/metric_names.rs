@@ -20,7 +20,7 @@ pub(crate) struct MetricNames {
     /// Share of the KV cache in use.
     #[arg(long, value_name = "METRIC")]
     kv_cache_usage_percentage_metric: Option<String>,
-    /// Taken: adapters are not read yet.
+    /// The series whose labels list LoRA adapters.
     #[arg(long, value_name = "METRIC")]
     lora_info_metric: Option<String>,
     /// The series whose labels hold the cache's sizes.
@@ -117,6 +117,7 @@ impl MetricNames {
             &self.total_queued_requests_metric,
             &self.total_running_requests_metric,
             &self.kv_cache_usage_percentage_metric,
+            &self.lora_info_metric,
             &self.cache_info_metric,
         ];
         if named.iter().all(|name| name.is_none()) {
@@ -133,6 +134,7 @@ impl MetricNames {
             &mut engine.waiting,
             &mut engine.running,
             &mut engine.kv_usage,
+            &mut engine.lora,
             &mut engine.cache_info,
         ];
         for (place, name) in places.into_iter().zip(named) {
@@ -155,6 +157,7 @@ mod tests {
         let names = MetricNames {
             kv_cache_usage_percentage_metric: Some("mine:kv{a=b}".to_owned()),
             total_queued_requests_metric: Some(String::new()),
+            lora_info_metric: Some("mine:adapters".to_owned()),
             ..MetricNames::default()
         };
         let mut engines = EngineMetrics::default();
@@ -163,6 +166,7 @@ mod tests {
         assert_eq!(engine.name, "vllm");
         assert_eq!(engine.kv_usage.as_ref().unwrap().name, "mine:kv");
         assert_eq!(engine.waiting, None);
+        assert_eq!(engine.lora.as_ref().unwrap().name, "mine:adapters");
         assert_eq!(engine.running, Dialect::Vllm.spec().running);
         assert_eq!(names.given(), Some("--total-queued-requests-metric"));
         assert_eq!(MetricNames::default().given(), None);

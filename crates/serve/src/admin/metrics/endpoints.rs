@@ -16,9 +16,6 @@ use crate::metrics::catalogue::own as own_family;
 use crate::metrics::names::DEFAULT_FLOW;
 use crate::router::Router;
 
-/// What counts as fresh in the pool's averages.
-const FRESH: Span = Span::from_millis(2000);
-
 /// Who counts requests in flight, in the reference's words.
 const COUNTED_BY: &str = "inflight-load-producer";
 
@@ -30,7 +27,7 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
         router.clock.now(),
     );
     let pool = router.pool_name();
-    averages(&snapshot, slots, now, pool, page);
+    averages(&snapshot, slots, (now, router.fresh_for()), pool, page);
     in_flight(router, plan, &snapshot, page);
     let mut rows: [Vec<Row>; 3] = Default::default();
     for endpoint in &snapshot.endpoints {
@@ -108,12 +105,18 @@ fn in_flight(router: &Router, plan: &Plan, snapshot: &Snapshot, page: &mut Page)
     page.add(&family::INFLIGHT_TOKENS, tokens);
 }
 
-fn averages(snapshot: &Snapshot, slots: &Slots, now: Tick, pool: &str, page: &mut Page) {
+fn averages(
+    snapshot: &Snapshot,
+    slots: &Slots,
+    (now, fresh_for): (Tick, Span),
+    pool: &str,
+    page: &mut Page,
+) {
     let fresh: Vec<Slot> = snapshot
         .slots()
         .iter()
         .copied()
-        .filter(|&slot| last_taken(slots, slot).is_some_and(|taken| now.since(taken) < FRESH))
+        .filter(|&slot| last_taken(slots, slot).is_some_and(|taken| now.since(taken) < fresh_for))
         .collect();
     let named = |value: f64| vec![(vec![pool.to_owned()], Value::Number(value))];
     for (reading, average, deviation) in [

@@ -70,6 +70,7 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
         &lane.cells.response_processing
     });
     models.pd(page, plan);
+    rewrites(page, &lanes);
     producers(page, &lanes);
     let directions: [(&str, Of<Lane>); 2] = [
         ("late", |lane| &lane.cells.late),
@@ -209,6 +210,20 @@ fn plugins(page: &mut Page, lanes: &[Arc<Lane>]) {
         }
     }
     page.add(&family::PLUGIN_DURATION, rows);
+}
+
+fn rewrites(page: &mut Page, lanes: &[Arc<Lane>]) {
+    let mut sums: BTreeMap<[Arc<str>; 3], u64> = BTreeMap::new();
+    for lane in lanes {
+        for (key, count) in &lane.cells.tables.lock().rewrites {
+            *sums.entry(key.clone()).or_default() += count;
+        }
+    }
+    let row = |(key, count): ([Arc<str>; 3], u64)| {
+        let labels = key.iter().map(ToString::to_string).collect();
+        (labels, Value::Number(count as f64))
+    };
+    page.add(&family::REWRITES, sums.into_iter().map(row).collect());
 }
 
 fn producers(page: &mut Page, lanes: &[Arc<Lane>]) {

@@ -125,7 +125,7 @@ pub struct Conversation {
     rendered: Option<Option<Rendered>>,
     /// The call over gRPC that the request is.
     call: Option<Call>,
-    /// The model that the cluster's rules put in place of the one named, once they have been asked.
+    /// The model that rules put in place of the one named, once they have been asked.
     decreed: Option<Option<String>>,
     /// What plugins put on the client's answer.
     marks: Vec<(String, String)>,
@@ -247,6 +247,7 @@ impl Conversation {
         self.waiting = None;
         self.arrived = false;
         self.rendered = None;
+        self.decreed = None;
         self.call = None;
         self.marks = Vec::new();
         let read = RequestHead::of(head.headers);
@@ -442,6 +443,14 @@ impl Conversation {
             return Turn::Close;
         }
         Turn::GoOn
+    }
+
+    /// The talk ends in an error, for the gateway said what cannot be understood.
+    pub fn give_up(&mut self, reject: &Reject) {
+        if let Some(mut exchange) = self.exchange.take() {
+            let refused = reference_error(reject, exchange.plan().compat);
+            exchange.give_up(reject, refused.status);
+        }
     }
 
     fn refuse(&mut self, reject: &Reject, out: &mut Outbox) -> Turn {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use hyper::body::Incoming;
+use pointsman_core::model::reject::Reject;
 use pointsman_core::time::Tick;
 use pointsman_http::BodyError;
 use pointsman_wire::extproc::frame_fault::Code;
@@ -76,14 +77,19 @@ impl Stream {
             let message = match self.deframer.take() {
                 Ok(Some(message)) => message,
                 Ok(None) => return,
-                Err(fault) => return self.finish(fault.code(), fault.to_string()),
+                Err(fault) => {
+                    let limit = self.settings.max_message;
+                    let too_large = fault.code() == Code::ResourceExhausted;
+                    let reject = too_large.then_some(Reject::BodyTooLarge { limit });
+                    return self.break_off(fault.code(), fault.to_string(), reject);
+                }
             };
             let Some(conversation) = &mut self.conversation else {
                 return;
             };
             let message = match ProcessingRequest::decode(message) {
                 Ok(message) => message,
-                Err(fault) => return self.finish(Code::Internal, fault.to_string()),
+                Err(fault) => return self.break_off(Code::Internal, fault.to_string(), None),
             };
             if matches!(message.request, Some(Request::ResponseHeaders(_))) {
                 // The client must not see the end of its answer before the log has the decision.
@@ -94,6 +100,15 @@ impl Stream {
                 Turn::Close => self.finish(Code::Ok, String::new()),
             }
         }
+    }
+
+    /// What came is no conversation, so the stream ends in an error; it is our end, and not one of the client.
+    fn break_off(&mut self, code: Code, why: String, reject: Option<Reject>) {
+        if let Some(conversation) = &mut self.conversation {
+            let reject = reject.unwrap_or_else(|| Reject::Malformed(why.clone()));
+            conversation.give_up(&reject);
+        }
+        self.finish(code, why);
     }
 
     /// What is in the outbox still goes out; then the stream ends.
@@ -152,7 +167,8 @@ impl http_body::Body for Stream {
                 Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Peer(error)))),
                 // The gateway has said all it will.
                 None if this.deframer.is_amid() => {
-                    this.finish(Code::Internal, "the stream ended amid a message".to_owned());
+                    let why = "the stream ended amid a message".to_owned();
+                    this.break_off(Code::Internal, why, None);
                 }
                 None => this.finish(Code::Ok, String::new()),
             }

@@ -27,6 +27,9 @@ impl Conversation {
                 self.marks.push(told);
             }
             exchange.head(read.status);
+        } else if read.status >= 400 && self.reply.is_none() {
+            // An answer to a request that no decision was made for.
+            self.lane.cells.failed_unasked();
         }
         let reply = self.reply_of(&read, mode);
         let id = self

@@ -7,6 +7,7 @@ use pointsman_core::model::headers::Headers;
 use pointsman_core::model::prompt::Prompt;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
+use pointsman_core::schedule::plan::Plan;
 use pointsman_http::Frames;
 use pointsman_wire::extproc::answer::Route;
 use pointsman_wire::extproc::body::{Claim, NO_MODEL, claim, kind_without_path, read};
@@ -19,6 +20,7 @@ use crate::admission::claims::Claims;
 use crate::door::extproc::routing::{self, route};
 use crate::door::render;
 use crate::exchange::Asking;
+use crate::rewriting::decreed;
 
 impl Conversation {
     /// Reads the body and chooses; `None` where the request has to wait to be let in.
@@ -62,7 +64,7 @@ impl Conversation {
             }
             Err(why) => return Err(Reject::Malformed(why)),
         };
-        let decreed = self.decreed(&facts.model);
+        let decreed = self.decreed(&plan, &facts.model);
         let model = decreed
             .as_deref()
             .or_else(|| head.rewrite())
@@ -139,19 +141,12 @@ impl Conversation {
         }))
     }
 
-    /// What the cluster's rules put in place of a model; a request that had to wait keeps what was drawn for it.
-    fn decreed(&mut self, model: &str) -> Option<String> {
-        if self.decreed.is_none() {
-            let directives = self.lane.router.directives.load();
-            let target = if directives.rewrites.is_empty() {
-                None
-            } else {
-                let draw = self.lane.scratch.lock().rng.next_u64();
-                directives.rewrites.target(model, draw)
-            };
-            self.decreed = Some(target.map(ToOwned::to_owned));
-        }
-        self.decreed.clone().flatten()
+    /// What rules put in place of a model; a request that had to wait keeps what was drawn for it.
+    fn decreed(&mut self, plan: &Plan, model: &str) -> Option<String> {
+        let lane = &self.lane;
+        self.decreed
+            .get_or_insert_with(|| decreed(lane, plan, model))
+            .clone()
     }
 
     /// Asks the picker; `None` where the request has to wait to be let in.
