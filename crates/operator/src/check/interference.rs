@@ -80,7 +80,7 @@ fn names_ext_proc(value: &Value) -> bool {
 }
 
 /// Whether some patch of the filter that asks the picker keeps the request's headers from it.
-fn skips_headers(filter: &Value) -> bool {
+pub fn skips_headers(filter: &Value) -> bool {
     let patches = items(&filter["spec"]["configPatches"]).iter();
     patches
         .filter(|patch| names_ext_proc(patch))

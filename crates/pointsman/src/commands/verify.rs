@@ -12,7 +12,7 @@ use crate::commands::gateway::random_seed;
 use crate::console::{complain, say, stdout_has_colour};
 use crate::place::Place;
 use crate::serving::runtime;
-use crate::verify::check::{Check, POOL};
+use crate::verify::check::{CLUSTER, Check, POOL};
 use crate::verify::judge::{all_good, judge};
 use crate::verify::kube;
 use crate::verify::kube::reach::Reach;
@@ -190,7 +190,8 @@ async fn look_at_cluster(
     let session = match session::open(&scope, tell).await {
         Ok(session) => session,
         Err(check) => {
-            seen.views = Some(Err(check.cause.clone().unwrap_or_default()));
+            seen.views = Some(Err("the cluster was not read".to_owned()));
+            seen.obstacle = check.cause.clone().map(|cause| (CLUSTER, cause));
             checks.push(check);
             return;
         }
@@ -206,6 +207,8 @@ async fn look_at_cluster(
             ),
         });
         seen.views = Some(Err("there is no one pool to look at".to_owned()));
+        let cause = checks.last().and_then(|check| check.cause.clone());
+        seen.obstacle = cause.map(|cause| (POOL, cause));
         return;
     };
     checks.extend(session.judged(pool));

@@ -51,9 +51,10 @@ pub(crate) fn text(checks: &[Check], ok: bool, colour: bool) -> String {
         }
     }
     let failed = checks.iter().filter(|check| !check.ok).count();
-    let _ = match ok {
-        true => writeln!(out, "\nAll {} checks hold.", checks.len()),
-        false => writeln!(out, "\n{failed} of {} checks do not hold.", checks.len()),
+    let _ = match (ok, checks.len()) {
+        (true, 1) => writeln!(out, "\nThe check holds."),
+        (true, all) => writeln!(out, "\nAll {all} checks hold."),
+        (false, all) => writeln!(out, "\n{failed} of {all} checks do not hold."),
     };
     out
 }

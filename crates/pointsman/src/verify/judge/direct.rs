@@ -5,10 +5,16 @@ use crate::verify::judge::roots::Roots;
 use crate::verify::seen::{Direct, Failure, Seen, pair_of, short};
 
 /// The two addresses answer.
-pub(crate) fn reached(seen: &Seen) -> Check {
+pub(crate) fn reached(seen: &Seen, roots: &Roots) -> Check {
     let (target, admin) = (&seen.target, &seen.admin);
     match (&seen.views, &seen.reached) {
         (None, _) => REACHED.not_reached(),
+        (Some(Err(why)), _) if roots.obstacle.is_some() => {
+            let detail = format!("not run: {why}");
+            roots
+                .obstructed(REACHED, &detail)
+                .unwrap_or_else(|| REACHED.not_reached())
+        }
         (Some(Err(why)), _) => REACHED.bad(
             format!("the admin port {admin} gives no answer"),
             format!("admin port {admin}: {why}"),

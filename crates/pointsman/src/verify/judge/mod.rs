@@ -14,7 +14,7 @@ use crate::verify::seen::Seen;
 pub(crate) fn judge(seen: &Seen) -> Vec<Check> {
     let roots = roots::Roots::of(seen);
     vec![
-        direct::reached(seen),
+        direct::reached(seen, &roots),
         direct::pairs(seen, &roots),
         routes::ordinary(seen, &roots),
         plan::plan(seen, &roots),

@@ -6,7 +6,7 @@ use pointsman_wire::receipt::Receipt;
 use serde_json::{Value, json};
 
 use super::{all_good, judge};
-use crate::verify::check::Check;
+use crate::verify::check::{Check, EXT_PROC};
 use crate::verify::seen::{
     Answer, Bursts, Counters, Direct, Failure, HeaderProbe, Load, Probe, Seen, Views,
 };
@@ -392,4 +392,47 @@ fn a_plan_that_predicts_may_use_the_loaded_one_where_it_expects_no_delay() {
     };
     assert!(all_good(&judge(&with(45.0))));
     fails(&with(80.0), &["load"], &["does not spare"]);
+}
+
+#[test]
+fn a_gateway_that_keeps_heads_from_the_picker_is_told_from_one_that_asks_it_nothing() {
+    let mut seen = good();
+    for probe in probes(&mut seen) {
+        probe.receipt = None;
+    }
+    seen.load.as_mut().unwrap().not_tried = Some(crate::verify::seen::NotTried::NoReceipts);
+    let ids = ["receipts", "chosen-served", "load"];
+    let words = ["20 decisions", "keeps their headers"];
+    let checks = fails(&seen, &ids, &words);
+    let served = checks.iter().find(|c| c.id == "chosen-served").unwrap();
+    assert!(served.fix.is_some());
+    // What the cluster's objects say explains it.
+    seen.obstacle = Some((EXT_PROC, "EnvoyFilter s/f".to_owned()));
+    let checks = fails(&seen, &ids, &words);
+    let served = checks.iter().find(|c| c.id == "chosen-served").unwrap();
+    let cause = served.cause.as_deref().unwrap();
+    assert_eq!(cause, "follows from 'ext-proc': EnvoyFilter s/f");
+}
+
+#[test]
+fn who_served_counts_under_load_and_not_who_was_picked() {
+    let mut seen = good();
+    for probe in &mut seen.load.as_mut().unwrap().probes[..12] {
+        // By turns: the receipt says the idle one, the answer's id the busy one.
+        probe.answer = answered(NAMES[0]).answer;
+    }
+    fails(&seen, &["load"], &["does not spare"]);
+}
+
+#[test]
+fn what_cannot_be_reached_follows_from_what_the_cluster_says() {
+    let mut seen = good();
+    seen.views = Some(Err("no picker is ready".to_owned()));
+    seen.obstacle = Some((EXT_PROC, "cause".to_owned()));
+    let checks = judge(&seen);
+    assert_eq!(
+        checks[0].cause.as_deref(),
+        Some("follows from 'ext-proc': cause")
+    );
+    assert!(checks[0].detail.contains("no picker is ready"));
 }

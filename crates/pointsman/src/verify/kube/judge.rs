@@ -185,3 +185,69 @@ pub(crate) fn read_config(text: &str, place: &str) -> Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use pointsman_operator::check::facts::Refused;
+    use serde_json::json;
+
+    #[test]
+    fn what_may_not_be_listed_comes_with_its_rule() {
+        let mut facts = Facts::default();
+        facts.refused.push(Refused {
+            group: String::new(),
+            plural: "pods".to_owned(),
+            namespace: Some("m".to_owned()),
+            forbidden: true,
+            message: "pods is forbidden".to_owned(),
+        });
+        facts.unknown.insert(DEFINITIONS[0].0.to_owned());
+        let found = cluster(&facts);
+        let (cause, fix) = (found.cause.unwrap(), found.fix.unwrap());
+        assert!(cause.contains("knows no InferencePool") && cause.contains("pods in m"));
+        assert!(
+            fix.contains("resources: [pods], verbs: [get, list]"),
+            "{fix}"
+        );
+        assert!(fix.contains("kubectl apply -f https://"));
+    }
+
+    #[test]
+    fn the_likeliest_cause_explains_the_rest() {
+        let checks = [
+            PODS.bad("", "pods", ""),
+            EXT_PROC.bad("", "filter", ""),
+            PICKER.good(""),
+        ];
+        assert_eq!(obstacle(&checks), Some((EXT_PROC, "filter".to_owned())));
+        assert_eq!(obstacle(&checks[2..]), None);
+    }
+
+    #[test]
+    fn a_configuration_that_is_refused_says_where() {
+        let mut facts = Facts::default();
+        facts.keep(&POOL, vec![json!({"metadata": {"name": "p", "namespace": "m"}, "spec": {"endpointPickerRef": {"name": "epp"}}})]);
+        let pod = json!({
+            "metadata": {"name": "epp", "namespace": "m"},
+            "spec": {"volumes": [{"configMap": {"name": "c"}}], "containers": [{"args": ["--pool-name=p"]}]},
+        });
+        facts.keep(&pointsman_operator::check::facts::POD, vec![pod]);
+        let map = |data| json!({"metadata": {"name": "c", "namespace": "m"}, "data": data});
+        let kind = &pointsman_operator::kinds::CONFIG_MAP;
+        let text = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: max-score-pikcer\n";
+        facts.keep(kind, vec![map(json!({"epp-config.yaml": text}))]);
+        let refused = config(&Installation::of(&facts, &facts.all(&POOL)[0]));
+        assert!(
+            refused.troubles[0].cause.contains("ConfigMap m/c:4:"),
+            "{refused:?}"
+        );
+        assert!(refused.troubles[0].fix.contains("pointsman validate"));
+        facts
+            .objects
+            .insert(kind.full_name(), vec![map(json!({"other": text}))]);
+        let empty = config(&Installation::of(&facts, &facts.all(&POOL)[0]));
+        assert!(empty.troubles[0].cause.contains("no key"), "{empty:?}");
+    }
+}
