@@ -7,6 +7,7 @@ mod commands;
 mod console;
 mod explain;
 mod findings;
+mod fleet;
 mod lab;
 mod place;
 mod planning;

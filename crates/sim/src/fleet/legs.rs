@@ -7,6 +7,7 @@ use crate::engine::request::{EngineEvent, EngineRequest, EventKind, Refusal, Sum
 use crate::fleet::Fleet;
 use crate::fleet::arrival::Arrival;
 use crate::fleet::flight::{Flight, Pick, Stage};
+use crate::fleet::report::EndpointReport;
 
 /// Status of an answer that an engine completes.
 const OK: u16 = 200;
@@ -234,7 +235,7 @@ impl Fleet {
     }
 }
 
-fn note_prompt(tally: &mut crate::fleet::report::EndpointReport, summary: &Summary) {
+fn note_prompt(tally: &mut EndpointReport, summary: &Summary) {
     tally.prompt_tokens += u64::from(summary.prompt_tokens);
     tally.cached_tokens += u64::from(summary.cached_tokens);
 }
