@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p pointsman --bench ranking                    # two workloads, three policies, about six minutes
-//! cargo bench -p pointsman --bench ranking -- --requests 800 --speed 4
+//! cargo bench -p pointsman --bench ranking -- --requests 500
 //! ```
 //!
 //! Both sides play the same traces on as many engines of the same kind: `pointsman fleet` in virtual time, and
@@ -27,8 +27,6 @@ const BYTES: (f64, f64) = (4.0, 6.5);
 const ENGINES: u16 = 8;
 const SLOTS: u32 = 6;
 const PREFILL_MS: f64 = 0.25;
-/// Blocks of 16 tokens: a third of the shared prompts; and room for a few conversations of the trace.
-const BLOCKS: [(&str, u32); 2] = [("shared", 1253), ("conversation", 6000)];
 /// Below this ratio two policies count as equal.
 const APART: f64 = 1.25;
 
@@ -39,23 +37,26 @@ const APART: f64 = 1.25;
 )]
 struct Args {
     /// Requests of each run
-    #[arg(long, default_value_t = 1200)]
+    #[arg(long, default_value_t = 1000)]
     requests: usize,
-    /// How much faster than modelled the real processes run
-    #[arg(long, default_value_t = 4.0)]
-    speed: f64,
-    /// Load of the shared prompts, in hundredths of what the fleet bears
-    #[arg(long, default_value_t = 70.0)]
-    load: f64,
-    /// How much faster than recorded the conversations are played, before the speed of the processes
-    #[arg(long, default_value_t = 0.25)]
-    trace_speed: f64,
     /// Seconds after the last arrival for what is under way
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 15)]
     grace: u64,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// One traffic on one kind of engines.
+struct Workload {
+    name: &'static str,
+    trace: PathBuf,
+    /// How fast the trace is played in the time of the engines.
+    trace_speed: f64,
+    /// Blocks of 16 tokens in each KV cache.
+    blocks: u32,
+    /// How much faster than modelled the real processes run: as much as they can without being busy themselves.
+    speed: f64,
 }
 
 fn main() -> ExitCode {
@@ -92,7 +93,24 @@ fn start() -> anyhow::Result<bool> {
     std::fs::create_dir_all(&scratch)?;
     let shared = scratch.join("shared.jsonl");
     saved(&args, &shared)?;
-    let recorded = root.join("docs/fleet/conversation_trace_1000.jsonl");
+    let workloads = [
+        // Room for a third of the shared prompts.
+        Workload {
+            name: "shared",
+            trace: shared,
+            trace_speed: 0.9,
+            blocks: 1253,
+            speed: 4.0,
+        },
+        Workload {
+            name: "conversation",
+            trace: root.join("docs/fleet/conversation_trace_1000.jsonl"),
+            trace_speed: 0.35,
+            blocks: 9000,
+            speed: 16.0,
+        },
+    ];
+    let policies = policies(&root);
     let mut table = Table::new([
         "traffic",
         "policy",
@@ -103,27 +121,20 @@ fn start() -> anyhow::Result<bool> {
         "real errors",
     ]);
     let mut alike = true;
-    for ((name, blocks), (trace, speed)) in BLOCKS
-        .into_iter()
-        .zip([(&shared, 1.0), (&recorded, args.trace_speed)])
-    {
-        let policies = policies(&root);
-        let expected = in_virtual_time(&args, trace, speed, blocks, &policies)?;
+    for workload in &workloads {
+        let expected = in_virtual_time(&args, workload, &policies)?;
         let mut found = Vec::new();
         for (policy, flags) in &policies {
-            eprintln!("{name}: {policy}");
-            let run = on_processes(&args, &scratch, trace, speed, blocks, flags);
-            found.push(run.with_context(|| format!("{name}, {policy}"))?);
+            eprintln!("{}: {policy}", workload.name);
+            let run = on_processes(&args, &scratch, workload, flags);
+            found.push(run.with_context(|| format!("{}, {policy}", workload.name))?);
         }
         let real: Vec<f64> = found.iter().map(|run| run.0).collect();
         for (at, (policy, _)) in policies.iter().enumerate() {
-            let short = Path::new(policy)
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy();
+            let short = Path::new(policy).file_stem().unwrap_or_default();
             table.row([
-                name.to_owned(),
-                short.into_owned(),
+                workload.name.to_owned(),
+                short.to_string_lossy().into_owned(),
                 format!("{:.0}", expected[at]),
                 rank(&expected, at).to_string(),
                 format!("{:.0}", real[at]),
@@ -176,8 +187,7 @@ fn words(text: &str) -> Vec<String> {
 /// Writes the trace of shared prompts.
 fn saved(args: &Args, path: &PathBuf) -> anyhow::Result<()> {
     let text = format!(
-        "fleet --scenario shared --load {} --requests {} --repeat 1 --policy random --save-trace {}",
-        args.load,
+        "fleet --scenario shared --load 70 --requests {} --repeat 1 --policy random --save-trace {}",
         args.requests,
         path.display()
     );
@@ -187,18 +197,18 @@ fn saved(args: &Args, path: &PathBuf) -> anyhow::Result<()> {
 /// The time to first token of each policy, 95 of 100 within it, in milliseconds.
 fn in_virtual_time(
     args: &Args,
-    trace: &Path,
-    speed: f64,
-    blocks: u32,
+    workload: &Workload,
     policies: &[(String, Vec<String>)],
 ) -> anyhow::Result<Vec<f64>> {
     let names: Vec<&str> = policies.iter().map(|policy| policy.0.as_str()).collect();
     let text = format!(
-        "fleet --trace {} --trace-speed {speed} --requests {} --repeat 1 --policy {} -o json \
-         --engine {ENGINES}xreference-8b-h100:slots={SLOTS}:blocks={blocks}",
-        trace.display(),
+        "fleet --trace {} --trace-speed {} --requests {} --repeat 1 --policy {} -o json \
+         --engine {ENGINES}xreference-8b-h100:slots={SLOTS}:blocks={}",
+        workload.trace.display(),
+        workload.trace_speed,
         args.requests,
-        names.join(",")
+        names.join(","),
+        workload.blocks
     );
     let document: Value = serde_json::from_slice(&pointsman(&words(&text))?)?;
     let cells = document["cells"].as_array().context("no cells")?;
@@ -210,23 +220,21 @@ fn in_virtual_time(
 fn on_processes(
     args: &Args,
     scratch: &Path,
-    trace: &Path,
-    speed: f64,
-    blocks: u32,
+    workload: &Workload,
     gateway: &[String],
 ) -> anyhow::Result<(f64, u64)> {
+    let (speed, trace_speed) = (workload.speed, workload.trace_speed * workload.speed);
     let first = free_ports(ENGINES + 2)?;
     let ratio = BYTES.1 / BYTES.0;
-    let blocks = (f64::from(blocks) / ratio) as u32;
+    let blocks = (f64::from(workload.blocks) / ratio) as u32;
     let mut children = Vec::new();
     let mut pool = String::from("endpoints:\n");
     for number in 0..ENGINES {
         let port = first + number;
         let text = format!(
             "sim --model m --port {port} --preset reference-8b-h100 --max-num-seqs {SLOTS} --kv-cache-size {blocks} \
-             --prefill-time-per-token {}ms --max-model-len 200000 --speed {} --seed {number}",
-            PREFILL_MS * ratio,
-            args.speed
+             --prefill-time-per-token {}ms --max-model-len 200000 --speed {speed} --seed {number}",
+            PREFILL_MS * ratio
         );
         children.push(launched(&format!("sim-{number}"), &words(&text))?);
         pool.push_str(&format!(
@@ -247,20 +255,19 @@ fn on_processes(
     let target = ([127, 0, 0, 1], listen).into();
     runtime.block_on(door.ready(target, "m", Duration::from_secs(60)))?;
     let played = scratch.join("played.jsonl");
-    let last = beginning(trace, &played, args.requests)?;
-    let seconds = (last / 1e3 / speed / args.speed) as u64 + args.grace;
+    let last = beginning(&workload.trace, &played, args.requests)?;
+    let seconds = (last / 1e3 / trace_speed) as u64 + args.grace;
     let text = format!(
-        "bench sweep --target http://127.0.0.1:{listen} --model m --trace {} --trace-speed {} --duration {seconds}s \
-         --warmup 0 --timeout {seconds}s --max-in-flight 4000 -o json",
-        played.display(),
-        speed * args.speed
+        "bench sweep --target http://127.0.0.1:{listen} --model m --trace {} --trace-speed {trace_speed} \
+         --duration {seconds}s --warmup 0 --timeout {seconds}s --max-in-flight 120 -o json",
+        played.display()
     );
     let document: Value = serde_json::from_slice(&pointsman(&words(&text))?)?;
     let run = &document["runs"][0];
     let errors = run["errors"].as_object().context("no errors")?;
     let errors = errors.values().filter_map(Value::as_u64).sum();
     let p95 = run["ttftMs"]["p95"].as_f64().context("no p95")?;
-    Ok((p95 * args.speed, errors))
+    Ok((p95 * speed, errors))
 }
 
 /// Writes the first lines of `trace` to `to`; gives the time of the last one in milliseconds.

@@ -15,14 +15,15 @@ pub(crate) struct Point {
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 150.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 46.0;
-/// Least distance of two names, one below the other.
+/// Height of a name, and width of one of its letters, about.
 const LINE: f64 = 14.0;
+const LETTER: f64 = 6.6;
 
 /// Styles of a picture that stands alone; inside a page those of the page apply.
-const STYLE: &str = "<style>svg{background:#fff;font-family:system-ui,sans-serif}text{font-size:12px;fill:#1b1f24}\
+const STYLE: &str = "<style>svg{background:#fff;font-family:system-ui,sans-serif}text{font-size:12px;fill:#1b1f24;paint-order:stroke;stroke:#fff;stroke-width:3px}\
 .grid{stroke:#d5dae0}polyline.ink{fill:none;stroke-width:2}</style>";
 
 /// Where a value stands: from its least to its greatest, on a logarithmic scale where they are far apart.
@@ -138,37 +139,98 @@ fn inside(points: &[Point], x: &str, y: &str, title: &str) -> String {
     out
 }
 
-/// Dots and names; a name that would lie on another one goes below it.
+/// What is taken: left, right, top and bottom.
+type Box = [f64; 4];
+
+fn overlap(a: &Box, b: &Box) -> bool {
+    a[0] < b[1] && b[0] < a[1] && a[2] < b[3] && b[2] < a[3]
+}
+
+/// Dots and names. A name stands beside its dot, or as near as there is room, with a line to its dot.
 fn names(out: &mut String, points: &[Point], across: &Scale, up: &Scale) {
-    let mut taken: Vec<(f64, f64)> = Vec::new();
-    for (at, point) in points.iter().enumerate() {
-        let (px, py) = (across.at(point.x), up.at(point.y));
+    let places: Vec<(f64, f64)> = points
+        .iter()
+        .map(|point| (across.at(point.x), up.at(point.y)))
+        .collect();
+    let dot = |&(x, y): &(f64, f64)| [x - 7.0, x + 7.0, y - 7.0, y + 7.0];
+    let mut taken: Vec<Box> = places.iter().map(dot).collect();
+    for (at, (point, &(px, py))) in points.iter().zip(&places).enumerate() {
         let colour = COLOURS[at % COLOURS.len()];
         let ring = if point.on_front {
             "stroke=\"#1b1f24\" stroke-width=\"2\" r=\"6\""
         } else {
             "r=\"4\""
         };
-        let mut height = py + 4.0;
-        while taken
-            .iter()
-            .any(|(x, y)| (x - px).abs() < RIGHT && (y - height).abs() < LINE)
-        {
-            height += LINE;
-        }
-        taken.push((px, height));
         let _ = writeln!(
             out,
-            "<circle class=\"ink\" fill=\"{colour}\" cx=\"{px:.1}\" cy=\"{py:.1}\" {ring}/><text x=\"{:.1}\" y=\"{height:.1}\">{}</text>",
-            px + 10.0,
+            "<circle class=\"ink\" fill=\"{colour}\" cx=\"{px:.1}\" cy=\"{py:.1}\" {ring}/>"
+        );
+        let wide = point.name.chars().count() as f64 * LETTER;
+        let (left, middle) = place(&taken, px, py, wide);
+        taken.push([left, left + wide, middle - LINE / 2.0, middle + LINE / 2.0]);
+        if (middle - py).abs() > 1.0 {
+            let end = if left > px {
+                left - 2.0
+            } else {
+                left + wide + 2.0
+            };
+            let _ = writeln!(
+                out,
+                "<line class=\"grid\" x1=\"{px:.1}\" y1=\"{py:.1}\" x2=\"{end:.1}\" y2=\"{middle:.1}\"/>"
+            );
+        }
+        let _ = writeln!(
+            out,
+            "<text x=\"{left:.1}\" y=\"{:.1}\">{}</text>",
+            middle + 4.0,
             escaped(&point.name)
         );
     }
 }
 
+/// Left end and middle height of a name of this width for a dot: the nearest place inside that nothing covers; where
+/// there is none, beside the dot.
+fn place(taken: &[Box], px: f64, py: f64, wide: f64) -> (f64, f64) {
+    let beside = [px + 10.0, px - 10.0 - wide];
+    let inside = |left: f64| left >= LEFT && left + wide <= WIDTH;
+    for step in 0..40 {
+        let way = if step % 2 == 0 { 1.0 } else { -1.0 };
+        let middle = py + way * f64::from((step + 1) / 2) * LINE;
+        if !(TOP - LINE..HEIGHT - BOTTOM + 4.0).contains(&middle) {
+            continue;
+        }
+        for left in beside.into_iter().filter(|&left| inside(left)) {
+            let wanted = [left, left + wide, middle - LINE / 2.0, middle + LINE / 2.0];
+            if !taken.iter().any(|other| overlap(&wanted, other)) {
+                return (left, middle);
+            }
+        }
+    }
+    (
+        if inside(beside[0]) {
+            beside[0]
+        } else {
+            beside[1]
+        },
+        py,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_dots_in_one_place_do_not_cover_each_other() {
+        let mut taken: Vec<Box> = Vec::new();
+        for _ in 0..12 {
+            let (left, middle) = place(&taken, WIDTH - 40.0, 60.0, 180.0);
+            let wanted = [left, left + 180.0, middle - LINE / 2.0, middle + LINE / 2.0];
+            assert!(left >= LEFT && left + 180.0 <= WIDTH);
+            assert!(!taken.iter().any(|other| overlap(&wanted, other)));
+            taken.push(wanted);
+        }
+    }
 
     #[test]
     fn every_point_lies_inside_whatever_the_numbers() {

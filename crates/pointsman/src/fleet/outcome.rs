@@ -178,12 +178,11 @@ fn cell(heading: &str, policy: &str, rate: f64, played: &[Played]) -> Cell {
         }
     }
     if let Some(first) = played.first() {
-        let record =
-            |(at, ttft): &(pointsman_core::time::Tick, pointsman_core::time::Span)| Record {
-                at_s: at.0 as f64 / 1e9,
-                ttft_ms: ttft.as_millis_f64(),
-                total_ms: 0.0,
-            };
+        let record = |(at, ttft): &(Tick, Span)| Record {
+            at_s: at.0 as f64 / 1e9,
+            ttft_ms: ttft.as_millis_f64(),
+            total_ms: 0.0,
+        };
         let records: Vec<Record> = first.samples.iter().map(record).collect();
         let end = records.iter().map(|record| record.at_s).fold(0.0, f64::max);
         cell.ttft_over_time = over_time(&records, end);

@@ -1,6 +1,6 @@
 //! `--policy`: named profiles, configuration files and built-in rules, as makers of routers that have learned nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -41,14 +41,22 @@ pub(crate) struct Policy {
     pub(crate) source: Source,
 }
 
-/// The policies of these names. A faulty file is refused with all its faults; warnings are told once.
+/// The policies of these names; a file's is called by its name without its folder. A faulty file is refused with all
+/// its faults; warnings are told once.
 pub(crate) fn policies(names: &[String]) -> anyhow::Result<Vec<Policy>> {
-    names.iter().map(|name| policy(name)).collect()
+    let policies = names.iter().map(|name| policy(name));
+    let policies: Vec<Policy> = policies.collect::<anyhow::Result<_>>()?;
+    for (at, policy) in policies.iter().enumerate() {
+        if policies[..at].iter().any(|other| other.name == policy.name) {
+            bail!("--policy: two are called {}; name each once", policy.name);
+        }
+    }
+    Ok(policies)
 }
 
 fn policy(name: &str) -> anyhow::Result<Policy> {
     let named = |source| Policy {
-        name: name.to_owned(),
+        name: short(name),
         source,
     };
     if let Some(rule) = BuiltIn::ALL.into_iter().find(|rule| rule.name() == name) {
@@ -69,6 +77,17 @@ fn policy(name: &str) -> anyhow::Result<Policy> {
     });
     policy.router()?;
     Ok(policy)
+}
+
+/// The name without the folder that a file is in.
+fn short(name: &str) -> String {
+    let (rules, source) = match name.split_once(':') {
+        Some((rules @ ("g1" | "g2"), source)) => (format!("{rules}:"), source),
+        _ => (String::new(), name),
+    };
+    let file = Path::new(source).file_name();
+    let file = file.map_or_else(|| source.into(), |file| file.to_string_lossy());
+    format!("{rules}{file}")
 }
 
 fn read(source: &str, rules: Rules) -> anyhow::Result<Written> {
@@ -128,6 +147,10 @@ mod tests {
         for policy in &found {
             assert!(policy.router().is_ok());
         }
+        assert_eq!(short("g1:some/folder/mine.yaml"), "g1:mine.yaml");
+        let twice = ["random", "random"].map(str::to_owned);
+        let error = policies(&twice).unwrap_err().to_string();
+        assert!(error.contains("two are called random"), "{error}");
         let error = policies(&["balancd".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("did you mean 'balanced'?"), "{error}");
     }

@@ -172,13 +172,8 @@ fn by_load(base: &Load, load: &[f64], rates: &[f64], sample: &Trace) -> anyhow::
 /// that comes free, and the oracle picks; on large fleets, and where prefill and decode are apart, whoever has least
 /// to do.
 fn capacity(members: &[Member], sample: &Trace) -> f64 {
-    let apart = members.iter().any(|member| {
-        member.prefill.is_some()
-            || !member
-                .labels
-                .iter()
-                .all(|(key, _)| key != pointsman_sim::fleet::host::ROLE)
-    });
+    let apart = |member: &Member| member.prefill.is_some() || member.labels.get(ROLE).is_some();
+    let apart = members.iter().any(apart);
     let rule = match apart || members.len() > ORACLES {
         true => BuiltIn::LeastInFlight,
         false => BuiltIn::Oracle,
