@@ -2,7 +2,9 @@
 
 pub mod compare;
 pub mod page;
+mod pareto;
 mod plot;
+pub mod study;
 pub mod text;
 
 use std::collections::BTreeMap;
@@ -288,7 +290,8 @@ pub(crate) fn label(scenario: &str, concurrency: Option<usize>, rate: Option<f64
 /// Parts of the window for a picture over time.
 const PARTS: usize = 30;
 
-fn over_time(records: &[Record], seconds: f64) -> Vec<(f64, f64, f64)> {
+/// Median and 95 of 100 of the time to the first byte in equal parts of `seconds`.
+pub fn over_time(records: &[Record], seconds: f64) -> Vec<(f64, f64, f64)> {
     let mut parts: Vec<Vec<f64>> = vec![Vec::new(); PARTS];
     let width = (seconds / PARTS as f64).max(f64::MIN_POSITIVE);
     for record in records {

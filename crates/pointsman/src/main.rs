@@ -8,6 +8,7 @@ mod console;
 mod doctor;
 mod explain;
 mod findings;
+mod fleet;
 mod lab;
 mod place;
 mod planning;

@@ -1,38 +1,59 @@
 //! Many engines and the whole router in virtual time, from one seed.
 //!
 //! ```text
-//!  arrival ─► Life(Ready) ─► pick ─► Engine::submit ··► FirstToken ─► Life(Head) ··► Finished ─► Life(End)
+//!  arrival ─► Life(Ready) ─► pick ─┬─► Engine::submit ··► FirstToken ─► Life(Head) ··► Finished ─► Life(End)
+//!                ▲                 └─► prefill engine ··► Finished ─► decode engine, KV on its way ··►
+//!                └── Life(AttemptFailed) ◄── the engine is dead, or dies
 //! ```
 //! Requests come from a shape ([`workload`], drawn as it goes) or from a [`trace`] (fixed beforehand, for
 //! comparisons of policies). The router sees the text of a prompt and its engines' gauges; lengths of answers,
 //! speeds and caches only as answers show them. A built-in rule may pick instead of the plan.
-//! Time to first token is queueing and prefill, both on the engine as it is loaded; the network costs nothing.
+//! Time to first token is queueing, prefill and the way of the KV cache, on engines as they are loaded; the network
+//! costs nothing else.
+//!
+//! An endpoint is an engine or a pair of them behind a P/D proxy; or the plan picks who prefills and who decodes.
+//! If no prefill engine takes a prompt, the decode engine computes it itself.
+//! Engines die, return cold and slow down as [`fault`]s say. What a dead engine had before its first token is
+//! decided again, by the life of the request; what had begun to be answered breaks off. The router hears of a
+//! death by refused connections at once, and by its membership when the fault says so.
 //!
 //! The decision table, the plan, the life of a request and the in-flight counts are the server's own
 //! code; only sockets and clocks are replaced: by [`Engine`]s, and by a clock that jumps to whatever is
-//! next: an engine's event, the reading of an engine's gauges, an arrival (of equal times in this
+//! next: an engine's event, a fault, the reading of an engine's gauges, an arrival (of equal times in this
 //! order). Equal configurations give equal reports, to the byte.
 //!
-//! Checked as it goes, by panic: every pick is a row that the filters left; the router's count of an
-//! engine's requests is the engine's own; every request ends exactly once; in the end nothing is in flight.
+//! Checked as it goes, by panic: see the child `checks`.
 //!
-//! Not modelled: the network, failures of engines, clients that leave, and prefill and decode on
-//! different engines. Files: [`config`], [`workload`], [`trace`], [`traffic`] (the traces), [`prompt`] (their
-//! text), [`scenario`] (fleet and traffic), [`comparison`] (policies against each other), [`router`] and
-//! [`oracle`] (who picks), [`capacity`] (what 100 % load is), [`agenda`] (whose turn it is), [`host`] (an
-//! engine and its tally), [`totals`], [`quantiles`], [`report`]; how requests arrive is in the child `arrivals`.
+//! Not modelled: the network, clients that leave, engines that hang, admission queues, bounds on retries by budget.
+//! Files: [`config`], [`workload`], [`trace`], [`traffic`] (the traces), [`arrival`] and [`prompt`] (a request and
+//! its text), [`scenario`] (fleet and traffic), [`comparison`] (policies against each other), [`router`] and
+//! [`oracle`] (who picks), [`capacity`] (what 100 % load is), [`agenda`] (whose turn it is), [`fault`], [`host`] (an
+//! engine, an endpoint), [`flight`] (a request under way), [`totals`], [`quantiles`], [`report`]. Children with parts
+//! of the fleet: `arrivals`, `deciding`, `legs` (from engine to engine), `striking` (faults), `checks`.
 
 pub mod agenda;
+
+pub mod arrival;
 
 mod arrivals;
 
 pub mod capacity;
 
+mod checks;
+
 pub mod comparison;
 
 pub mod config;
 
+mod deciding;
+
+pub mod fault;
+
+pub mod flight;
+
 pub mod host;
+
+mod legs;
 
 pub mod oracle;
 
@@ -46,6 +67,8 @@ pub mod router;
 
 pub mod scenario;
 
+mod striking;
+
 pub mod totals;
 
 pub mod trace;
@@ -54,23 +77,25 @@ pub mod traffic;
 
 pub mod workload;
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use pointsman_core::contract::table::Table;
-use pointsman_core::exchange::event::{Effect, End, Event, Outcome, Usage};
-use pointsman_core::exchange::life::Life;
 use pointsman_core::model::endpoint::Endpoint;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::slots::{CacheConfig, Reading, ScrapeState, Slot, Slots};
 use pointsman_core::rng::Seeds;
 use pointsman_core::time::{Span, Tick};
 
+use crate::engine::config::EngineConfig;
 use crate::engine::front::Engine;
-use crate::engine::request::{EngineEvent, EngineRequest, EventKind, Refusal, Summary};
+use crate::engine::request::EngineEvent;
 use crate::fleet::agenda::Agenda;
 use crate::fleet::config::{FleetConfig, Member};
-use crate::fleet::host::Host;
+use crate::fleet::fault::{Fault, Part, Timeline};
+use crate::fleet::flight::Flight;
+use crate::fleet::host::{Host, Post};
 use crate::fleet::quantiles::Durations;
 use crate::fleet::report::{EndpointReport, Report};
 use crate::fleet::router::{Chooser, Router};
@@ -81,23 +106,28 @@ use crate::fleet::workload::Stream;
 /// How often a plan's producers and learners put their house in order, at most.
 const UPKEEP: Span = Span::from_millis(1000);
 
-/// Status of an answer that an engine completes.
-const OK: u16 = 200;
-
 /// Engines behind a router, in virtual time.
 pub struct Fleet {
     seed: u64,
     router: Router,
     chooser: Chooser,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     slots: Arc<Slots>,
     table: Table,
     decisions: Seeds,
     hosts: Vec<Host>,
+    posts: Vec<Post>,
     agenda: Agenda,
+    timeline: Timeline,
+    rebirths: Seeds,
     /// Requests under way by key; ended ones wait in `spare` for their row to be used again.
-    lives: Vec<Life>,
+    flights: Vec<Flight>,
     spare: Vec<u32>,
+    /// Requests whose prompt is computed and whose decode engine gets them now.
+    due: VecDeque<u32>,
+    /// Whether what a request asks is kept beyond its arrival.
+    keeps: bool,
+    arrived: u64,
     stream: Stream,
     block_size: u32,
     next_upkeep: Tick,
@@ -109,72 +139,79 @@ pub struct Fleet {
     told: Vec<EngineEvent>,
 }
 
+/// What happens next.
+enum Turn {
+    Engine(Tick, usize),
+    Fault(Tick),
+    Scrape(Tick, Span),
+}
+
 impl Fleet {
     /// An idle fleet at time zero.
     ///
     /// # Panics
     /// The engines' block sizes differ: ids of blocks would mean different text.
     pub fn new(config: FleetConfig) -> Self {
-        let mut engine_seeds = Seeds::new(config.seed, 1);
-        let mut told = Vec::new();
-        let (mut hosts, mut endpoints) = (Vec::<Host>::new(), Vec::new());
-        for (row, member) in config.members.into_iter().enumerate() {
-            let Member {
-                name,
-                labels,
-                engine,
-                slow,
-            } = member;
-            let mut engine = Engine::new(engine, engine_seeds.next_seed());
-            engine.set_slow(Tick(0), slow, &mut told);
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let slot = Slot(row as u32);
-            endpoints.push(Endpoint::new(&name, address, labels, slot));
-            let tally = EndpointReport {
-                name,
-                ..EndpointReport::default()
+        let mut seeds = Seeds::new(config.seed, 1);
+        let (mut hosts, mut posts) = (Vec::<Host>::new(), Vec::<Post>::new());
+        let pairs = config.members.iter().any(|member| member.prefill.is_some());
+        for (number, member) in config.members.into_iter().enumerate() {
+            let mut start = |engine: EngineConfig| {
+                hosts.push(started(engine, member.slow, seeds.next_seed(), number));
+                hosts.len() - 1
             };
-            hosts.push(Host { engine, tally });
+            let decode = start(member.engine.clone());
+            let prefill = member.prefill.clone().map(&mut start);
+            posts.push(post(&member, number, prefill, decode));
         }
-        let engines = hosts.len();
-        let slots = Slots::new(engines);
-        let sizes = |host: &Host| host.engine.config().block_size;
-        let block_size = hosts.first().map_or(BLOCK_TOKENS, sizes);
-        for (row, host) in hosts.iter().enumerate() {
-            assert_eq!(
-                sizes(host),
-                block_size,
-                "engines of one fleet have blocks of one size"
-            );
-            let blocks = host.engine.config().kv_blocks;
-            slots.set_cache_config(Slot(row as u32), CacheConfig { block_size, blocks });
-        }
-        Self {
+        let size = |host: &Host| host.engine.config().block_size;
+        let block_size = hosts.first().map_or(BLOCK_TOKENS, size);
+        let alike = hosts.iter().all(|host| size(host) == block_size);
+        assert!(alike, "engines of one fleet have blocks of one size");
+        let timeline = Timeline::new(&config.faults, |fault| struck(&posts, fault));
+        let (engines, endpoints) = (hosts.len(), posts.len());
+        let mut fleet = Self {
             seed: config.seed,
             router: config.router,
             chooser: Chooser::new(config.seed),
-            snapshot: Snapshot::new(1, endpoints),
-            slots: Arc::new(slots),
+            snapshot: Arc::new(Snapshot::default()),
+            slots: Arc::new(Slots::new(endpoints)),
             table: Table::default(),
             decisions: Seeds::new(config.seed, 2),
+            keeps: pairs
+                || timeline.next().is_some()
+                || posts.iter().any(Post::prefills_for_others),
             hosts,
+            posts,
             agenda: Agenda::new(engines),
-            lives: Vec::new(),
+            timeline,
+            rebirths: Seeds::new(config.seed, 5),
+            flights: Vec::new(),
             spare: Vec::new(),
+            due: VecDeque::new(),
+            arrived: 0,
             stream: Stream::new(config.seed),
             block_size,
             next_upkeep: Tick(0),
-            // One engine at a time, so that each is read once per interval.
+            // One endpoint at a time, so that each is read once per interval.
             scrape: config
                 .scrape
-                .filter(|_| engines > 0)
-                .map(|every| Span((every.0 / engines as u64).max(1))),
+                .filter(|_| endpoints > 0)
+                .map(|every| Span((every.0 / endpoints as u64).max(1))),
             next_scrape: Tick(0),
             scraped: 0,
             now: Tick(0),
-            totals: Totals::default(),
-            told,
+            totals: Totals {
+                samples: config.samples.then(Vec::new),
+                ..Totals::default()
+            },
+            told: Vec::new(),
+        };
+        for number in 0..endpoints {
+            fleet.tell_cache(number);
         }
+        fleet.list();
+        fleet
     }
 
     /// Times to first token of the last run.
@@ -182,103 +219,105 @@ impl Fleet {
         &self.totals.ttft
     }
 
+    /// What the last run came to, request by request.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
     /// Live readings, as the router sees them.
     pub fn slots(&self) -> &Slots {
         &self.slots
     }
 
-    /// Engine events and scrapes up to `until`, and no further than there is anything to do.
+    /// Makes the membership anew of the endpoints that are listed.
+    fn list(&mut self) {
+        let listed = self.posts.iter().filter(|post| post.listed);
+        let endpoints = listed.map(|post| post.endpoint.clone()).collect();
+        self.snapshot = Arc::new(Snapshot::new(self.snapshot.generation + 1, endpoints));
+    }
+
+    /// The router learns how large the prefix cache of an endpoint is: that of whoever computes its prompts.
+    fn tell_cache(&mut self, number: usize) {
+        let post = &self.posts[number];
+        let config = self.hosts[post.prefill.unwrap_or(post.decode)]
+            .engine
+            .config();
+        let cache = CacheConfig {
+            block_size: config.block_size,
+            blocks: config.kv_blocks,
+        };
+        self.slots.set_cache_config(post.endpoint.slot, cache);
+    }
+
+    /// Engine events, faults and scrapes up to `until`, and no further than there is anything to do.
     fn let_pass(&mut self, until: Tick) {
         loop {
             let first = self.agenda.first();
-            if let Some((at, row)) = first
-                && at <= until
-                && (self.scrape.is_none() || at <= self.next_scrape)
+            // The clock stands until everybody who is due now has had his turn.
+            if first.is_none_or(|(at, _)| at > self.now)
+                && let Some(key) = self.due.pop_front()
             {
-                self.now = at;
-                self.advance(row);
-            } else if let Some(every) = self.scrape
-                && self.next_scrape <= until
-                && (first.is_some() || until != Tick(u64::MAX))
-            {
-                if first.is_none() {
-                    self.skip_idle_scrapes(every, until);
+                self.hand_over(key);
+                continue;
+            }
+            match self.turn(first, until) {
+                Some(Turn::Engine(at, host)) => {
+                    self.now = at;
+                    self.advance(host);
                 }
-                self.now = self.next_scrape;
-                self.read_gauges();
-                self.next_scrape = self.next_scrape + every;
-            } else {
-                return;
+                Some(Turn::Fault(at)) => {
+                    self.now = at;
+                    if let Some((_, change)) = self.timeline.pop() {
+                        self.strike(change);
+                    }
+                }
+                Some(Turn::Scrape(at, every)) => {
+                    self.now = at;
+                    self.read_gauges();
+                    self.next_scrape = at + every;
+                }
+                None => return,
             }
         }
     }
 
-    /// Lets the engine of `row` come to now and passes on what it tells.
-    fn advance(&mut self, row: usize) {
+    /// Whose turn it is, if anybody's until `until`. When no request is to come and none is under way, faults and
+    /// scrapes wait for the next run.
+    fn turn(&mut self, first: Option<(Tick, usize)>, until: Tick) -> Option<Turn> {
+        let idle = first.is_none() && until == Tick(u64::MAX);
+        let fault = self.timeline.next().filter(|&at| at <= until && !idle);
+        let limit = fault.map_or(until, |at| at.min(until));
+        let scrape = self.scrape.filter(|_| self.next_scrape <= limit && !idle);
+        if let Some((at, host)) = first
+            && at <= limit
+            && (scrape.is_none() || at <= self.next_scrape)
+        {
+            return Some(Turn::Engine(at, host));
+        }
+        if let Some(at) = fault
+            && (scrape.is_none() || at <= self.next_scrape)
+        {
+            return Some(Turn::Fault(at));
+        }
+        let every = scrape?;
+        if first.is_none() {
+            self.skip_idle_scrapes(every, limit);
+        }
+        Some(Turn::Scrape(self.next_scrape, every))
+    }
+
+    /// Lets the engine `host` come to now and passes on what it tells.
+    fn advance(&mut self, host: usize) {
         let mut told = std::mem::take(&mut self.told);
-        let engine = &mut self.hosts[row].engine;
+        let engine = &mut self.hosts[host].engine;
         engine.advance(self.now, &mut told);
-        self.agenda.set(row, engine.next_event());
+        self.agenda.set(host, engine.next_event());
         for event in told.drain(..) {
             debug_assert_eq!(event.at, self.now, "an engine's event out of its time");
-            self.hear(row, &event);
+            self.hear(host, &event);
         }
         self.told = told;
-    }
-
-    fn hear(&mut self, row: usize, event: &EngineEvent) {
-        let key = event.key as u32;
-        let life = &mut self.lives[key as usize];
-        match event.kind {
-            EventKind::FirstToken => {
-                let effect = life.on(Event::Head { status: OK }, event.at);
-                assert_eq!(effect, Effect::Nothing, "a head had an effect");
-            }
-            EventKind::Token(_) => {}
-            EventKind::Finished(summary) => {
-                let usage = Some(Usage {
-                    prompt_tokens: summary.prompt_tokens,
-                    completion_tokens: summary.output_tokens,
-                    cached_tokens: Some(summary.cached_tokens),
-                });
-                let effect = life.on(Event::End { usage }, event.at);
-                self.note_served(row, key, effect, &summary);
-            }
-        }
-    }
-
-    fn note_served(&mut self, row: usize, key: u32, effect: Effect, summary: &Summary) {
-        let outcome = self.close(key, effect);
-        assert_eq!(
-            (outcome.end, outcome.served),
-            (End::Served, Some(row as u32)),
-            "an engine ended a request that another one has"
-        );
-        let first_byte = outcome.first_byte.unwrap_or_default();
-        self.totals.add_served(first_byte, outcome.total);
-        let tally = &mut self.hosts[row].tally;
-        tally.served += 1;
-        tally.prompt_tokens += u64::from(summary.prompt_tokens);
-        tally.cached_tokens += u64::from(summary.cached_tokens);
-        tally.output_tokens += u64::from(summary.output_tokens);
-        tally.preemptions += u64::from(summary.preemptions);
-    }
-
-    /// Takes the outcome of a request that has ended; its row is free again.
-    fn close(&mut self, key: u32, effect: Effect) -> Outcome {
-        let Effect::Note(outcome) = effect else {
-            panic!("request {key} ended twice or before it began: {effect:?}");
-        };
-        self.spare.push(key);
-        outcome
-    }
-
-    /// The router answers the request itself.
-    fn note_rejected(&mut self, key: u32) {
-        self.totals.rejected += 1;
-        let effect = self.lives[key as usize].on(Event::End { usage: None }, self.now);
-        let outcome = self.close(key, effect);
-        assert_eq!(outcome.end, End::Rejected, "a rejected request ended so");
+        self.check_host(host);
     }
 
     /// Lets the plan's producers and learners put their house in order. Nobody notices between decisions.
@@ -300,54 +339,25 @@ impl Fleet {
         }
     }
 
-    /// A row of `lives` with a request that arrives now.
-    fn begin(&mut self) -> u32 {
-        let life = Life::begin(self.now);
-        if let Some(key) = self.spare.pop() {
-            self.lives[key as usize] = life;
-            return key;
-        }
-        self.lives.push(life);
-        (self.lives.len() - 1) as u32
-    }
-
-    fn forward(&mut self, key: u32, row: usize, request: &EngineRequest<'_>) {
-        let in_flight = self.slots.in_flight(self.snapshot.slots()[row]);
-        let host = &mut self.hosts[row];
-        host.tally.picked += 1;
-        host.tally.most_in_flight = host.tally.most_in_flight.max(in_flight);
-        match host.engine.submit(self.now, request, &mut self.told) {
-            Ok(_) => self.agenda.set(row, host.engine.next_event()),
-            Err(refusal) => self.note_refused(key, &refusal),
-        }
-        assert!(self.told.is_empty(), "an engine was behind the clock");
-    }
-
-    /// The engine answers with an error; to the router that is an answer like any other.
-    fn note_refused(&mut self, key: u32, refusal: &Refusal) {
-        self.totals.refused += 1;
-        let status = match refusal {
-            Refusal::NeverFits { .. } => 400,
-            Refusal::QueueFull { .. } => 429,
-        };
-        let life = &mut self.lives[key as usize];
-        let _ = life.on(Event::Head { status }, self.now);
-        let effect = life.on(Event::End { usage: None }, self.now);
-        let outcome = self.close(key, effect);
-        assert_eq!(outcome.status, Some(status), "a refused request ended so");
-    }
-
-    /// Writes the gauges of the engine whose turn it is where the scrape task writes them.
+    /// Writes the gauges of the endpoint whose turn it is where the scrape task writes them. A pair shows those of
+    /// its decode engine, as its proxy does.
     fn read_gauges(&mut self) {
-        let row = self.scraped;
-        self.scraped = (row + 1) % self.hosts.len();
-        let gauges = self.hosts[row].engine.gauges(self.now);
-        let slot = self.snapshot.slots()[row];
-        assert_eq!(
-            self.slots.in_flight(slot),
-            gauges.running + gauges.waiting,
-            "the router and the engine of row {row} count differently"
-        );
+        let number = self.scraped;
+        self.scraped = (number + 1) % self.posts.len();
+        self.check_post(number);
+        let post = &mut self.posts[number];
+        if !post.listed {
+            return;
+        }
+        let (slot, host) = (post.endpoint.slot, &self.hosts[post.decode]);
+        if !host.up {
+            self.slots.set_scrape_state(slot, ScrapeState::Unreachable);
+            return;
+        }
+        if std::mem::take(&mut post.restarted) {
+            self.slots.restarted(slot);
+        }
+        let gauges = host.engine.gauges(self.now);
         for (reading, value) in [
             (Reading::Waiting, f64::from(gauges.waiting)),
             (Reading::Running, f64::from(gauges.running)),
@@ -360,32 +370,15 @@ impl Fleet {
 
     /// With nothing under way every reading is the same: only the last ones before `until` are taken.
     fn skip_idle_scrapes(&mut self, every: Span, until: Tick) {
-        let round = every.0.saturating_mul(self.hosts.len() as u64);
+        let round = every.0.saturating_mul(self.posts.len() as u64);
         let rounds = until.since(self.next_scrape).0 / round;
         self.next_scrape = self.next_scrape + Span(rounds.saturating_sub(1) * round);
     }
 
-    fn check_nothing_left(&self, requests: u64) {
-        assert_eq!(
-            self.totals.ended(),
-            requests,
-            "a request was lost or ended twice"
-        );
-        assert_eq!(self.spare.len(), self.lives.len(), "a request has no end");
-        assert_eq!(self.slots.total_in_flight(), 0, "something stays in flight");
-        for (row, host) in self.hosts.iter().enumerate() {
-            let gauges = host.engine.gauges(self.now);
-            assert_eq!(
-                (gauges.running, gauges.waiting, gauges.used_blocks),
-                (0, 0, 0),
-                "the engine of row {row} still holds something"
-            );
-        }
-    }
-
     fn clear_totals(&mut self) {
         self.totals.clear();
-        for Host { tally, .. } in &mut self.hosts {
+        self.arrived = 0;
+        for Post { tally, .. } in &mut self.posts {
             *tally = EndpointReport {
                 name: std::mem::take(&mut tally.name),
                 ..EndpointReport::default()
@@ -401,6 +394,8 @@ impl Fleet {
             served: self.totals.served,
             refused: self.totals.refused,
             rejected: self.totals.rejected,
+            broken: self.totals.broken,
+            failed_attempts: self.totals.failed_attempts,
             within_half_second: self.totals.within_half_second,
             virtual_seconds: seconds,
             served_per_second: if took.0 > 0 {
@@ -410,7 +405,46 @@ impl Fleet {
             },
             ttft: self.totals.ttft.quantiles(),
             e2e: self.totals.e2e.quantiles(),
-            endpoints: self.hosts.iter().map(|host| host.tally.clone()).collect(),
+            tpot: self.totals.tpot.quantiles(),
+            endpoints: self.posts.iter().map(|post| post.tally.clone()).collect(),
         }
+    }
+}
+
+/// A running engine.
+fn started(config: EngineConfig, slow: f64, seed: u64, post: usize) -> Host {
+    let mut engine = Engine::new(config, seed);
+    engine.set_slow(Tick(0), slow, &mut Vec::new());
+    Host::new(engine, slow, post)
+}
+
+/// The endpoint number `number`, in the membership from the beginning.
+fn post(member: &Member, number: usize, prefill: Option<usize>, decode: usize) -> Post {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let slot = Slot(number as u32);
+    Post {
+        endpoint: Endpoint::new(&member.name, address, member.labels.clone(), slot),
+        prefill,
+        decode,
+        held: 0,
+        listed: true,
+        restarted: false,
+        tally: EndpointReport {
+            name: member.name.clone(),
+            ..EndpointReport::default()
+        },
+    }
+}
+
+/// The engines that a fault is about, and the endpoint that is gone with them.
+fn struck(posts: &[Post], fault: &Fault) -> (Vec<usize>, Option<usize>) {
+    let Some(post) = posts.get(fault.member) else {
+        return (Vec::new(), None);
+    };
+    let prefill = post.prefill.into_iter();
+    match fault.part {
+        Part::Prefill => (prefill.collect(), None),
+        Part::Decode => (vec![post.decode], Some(fault.member)),
+        Part::Whole => (prefill.chain([post.decode]).collect(), Some(fault.member)),
     }
 }

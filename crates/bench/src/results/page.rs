@@ -9,8 +9,6 @@ use crate::results::{Results, Run};
 pub fn page(results: &Results) -> String {
     let plots: String = plots(results).iter().map(Plot::html).collect();
     let document = serde_json::to_string(results).unwrap_or_else(|_| "null".to_owned());
-    // Inside a script nothing may look like its end.
-    let document = document.replace('<', "\\u003c");
     let partial = results.runs.iter().filter_map(|run| {
         let why = run.partial.as_ref()?;
         Some(format!(
@@ -20,17 +18,28 @@ pub fn page(results: &Results) -> String {
             escaped(why)
         ))
     });
+    let title = format!("Benchmark of {}", results.target);
+    let body = format!(
+        "<h1>{}</h1>\n{}{plots}<h2>Figures</h2>\n<pre>{}</pre>",
+        escaped(&title),
+        partial.collect::<String>(),
+        escaped(&text(results)),
+    );
+    shell(&title, &body, &document)
+}
+
+/// A page around `body`, with the document inside.
+pub(crate) fn shell(title: &str, body: &str, document: &str) -> String {
+    // Inside a script nothing may look like its end.
+    let document = document.replace('<', "\\u003c");
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <link rel=\"icon\" href=\"data:,\">\n\
-         <title>pointsman bench: {target}</title>\n<style>{STYLE}</style></head>\n<body><main>\n\
-         <h1>Benchmark of {target}</h1>\n{partial}{plots}<h2>Figures</h2>\n<pre>{text}</pre>\n</main>\n\
+         <title>{}</title>\n<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main>\n\
          <script type=\"application/json\" id=\"results\">{document}</script>\n</body></html>\n",
-        target = escaped(&results.target),
-        partial = partial.collect::<String>(),
-        text = escaped(&text(results)),
+        escaped(title),
     )
 }
 
@@ -63,8 +72,8 @@ fn lines(results: &Results, points: impl Fn(&Run) -> Vec<(f64, f64)>) -> Vec<Lin
 }
 
 fn plots(results: &Results) -> Vec<Plot> {
-    let plot = |id, title, x, y, lines| Plot {
-        id,
+    let plot = |id: &str, title, x, y, lines| Plot {
+        id: id.to_owned(),
         title,
         x,
         y,
@@ -160,7 +169,7 @@ fn endpoints(results: &Results) -> Plot {
         heights.collect()
     });
     Plot {
-        id: "endpoints",
+        id: "endpoints".to_owned(),
         title: "Answers by endpoint",
         x: "endpoint",
         y: "answers",

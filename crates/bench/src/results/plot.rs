@@ -10,7 +10,7 @@ pub(crate) struct Line {
 
 /// A plot: lines over an axis, or bars by name where `bars` is set.
 pub(crate) struct Plot {
-    pub(crate) id: &'static str,
+    pub(crate) id: String,
     pub(crate) title: &'static str,
     pub(crate) x: &'static str,
     pub(crate) y: &'static str,
@@ -29,7 +29,7 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = 46.0;
 
 /// Colours that people with every kind of sight tell apart, on white and on black.
-const COLOURS: [&str; 8] = [
+pub(crate) const COLOURS: [&str; 8] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#7a5195", "#6b7580",
 ];
 
@@ -215,7 +215,7 @@ fn draw_line(
     }
 }
 
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),

@@ -6,6 +6,7 @@ mod dashes;
 mod doctor;
 mod epp;
 mod explain;
+mod fleet;
 mod gateway;
 mod operator;
 mod proxy;
@@ -43,7 +44,8 @@ Examples:
   pointsman explain                                     why the latest request went where it went
   pointsman replay receipts.json --config-file new.yaml what another configuration would have picked
   pointsman scan                                        GPUs, links and networks, and where prefill and decode belong
-  pointsman bench throughput --concurrency 1,8,32       load on a gateway, and what it did with it";
+  pointsman bench throughput --concurrency 1,8,32       load on a gateway, and what it did with it
+  pointsman fleet --policy mine.yaml,balanced           which policy is best, in virtual time";
 
 /// Performance-aware router for disaggregated (prefill/decode) LLM serving.
 ///
@@ -90,6 +92,8 @@ enum Command {
     Scan(scan::Args),
     /// Put load on a gateway, measure it, and compare measurements.
     Bench(bench::Args),
+    /// Play policies against each other on simulated engines in virtual time.
+    Fleet(fleet::Args),
 }
 
 /// Parses the arguments, runs the command and gives the process's exit code.
@@ -130,6 +134,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Replay(args) => replay::run(args).map(good),
         Command::Scan(args) => scan::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Fleet(args) => fleet::run(args),
     };
     match result {
         Ok(code) => code,

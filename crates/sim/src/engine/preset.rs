@@ -25,12 +25,13 @@ pub struct Preset {
 }
 
 /// Names of all presets, in the order of the manual.
-pub const PRESET_NAMES: [&str; 9] = [
+pub const PRESET_NAMES: [&str; 10] = [
     "lab",
     "qwen3-coder-30b-h100-nvl",
     "qwen3-coder-30b-h100",
     "roofline-8b-h100",
     "roofline-8b-a100",
+    "roofline-8b-l40s",
     "roofline-70b-h100-tp8",
     "reference-8b-h100",
     "reference-70b-h100-tp8",
@@ -45,6 +46,7 @@ impl Preset {
             "lab" | "qwen3-coder-30b-h100-nvl" => roofline(name, &QWEN3_CODER_30B, &H100_NVL, 1.0),
             "qwen3-coder-30b-h100" => roofline(name, &QWEN3_CODER_30B, &H100_SXM, 1.0),
             "roofline-8b-a100" => roofline(name, &LLAMA_8B, &A100, 1.0),
+            "roofline-8b-l40s" => roofline(name, &LLAMA_8B, &L40S, 1.0),
             "roofline-70b-h100-tp8" => roofline(name, &LLAMA_70B, &H100_SXM, 8.0),
             "reference-8b-h100" => reference(
                 name,

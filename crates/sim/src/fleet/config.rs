@@ -4,17 +4,20 @@ use pointsman_core::model::endpoint::Labels;
 use pointsman_core::time::Span;
 
 use crate::engine::config::EngineConfig;
+use crate::fleet::fault::Fault;
 use crate::fleet::router::Router;
 
-/// One engine of a fleet, with the endpoint that the router sees.
+/// One engine of a fleet, or a pair of them behind a P/D proxy, with the endpoint that the router sees.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// Full name of the endpoint, as in logs.
     pub name: String,
     /// Labels of the endpoint.
     pub labels: Labels,
-    /// The engine.
+    /// The engine; of a pair the one that decodes, and its `transfer` is how the keys and values come to it.
     pub engine: EngineConfig,
+    /// The engine that computes the prompts, in a pair.
+    pub prefill: Option<EngineConfig>,
     /// Factor on all its step times; 1 = as modelled.
     pub slow: f64,
 }
@@ -26,6 +29,7 @@ impl Member {
             name: name.to_owned(),
             labels: Labels::default(),
             engine: engine.clone(),
+            prefill: None,
             slow: 1.0,
         }
     }
@@ -42,6 +46,10 @@ pub struct FleetConfig {
     pub seed: u64,
     /// How often each engine's gauges are read, spread evenly over the engines; `None`: never.
     pub scrape: Option<Span>,
+    /// What goes wrong, and when.
+    pub faults: Vec<Fault>,
+    /// Whether the time to first token of each request is kept, for pictures over time.
+    pub samples: bool,
 }
 
 impl FleetConfig {
@@ -58,6 +66,8 @@ impl FleetConfig {
             router: router.into(),
             seed,
             scrape: Some(Span::from_millis(200)),
+            faults: Vec::new(),
+            samples: false,
         }
     }
 }

@@ -9,10 +9,35 @@ use pointsman_core::rng::Rng;
 use pointsman_core::time::Tick;
 
 use crate::engine::request::{EngineEvent, EngineRequest, EventKind};
-use crate::fleet::host::Host;
+use crate::fleet::host::{Host, Post};
 
 /// The name of the request in a copy of an engine; no fleet has as many under way.
 const TRIAL: u64 = u64::MAX;
+
+/// What built-in rules see: everything.
+pub struct Field<'a> {
+    /// The engines.
+    pub hosts: &'a [Host],
+    /// The endpoints before them.
+    pub posts: &'a [Post],
+    /// The time.
+    pub now: Tick,
+}
+
+impl Field<'_> {
+    /// The engine of an endpoint that answers.
+    pub fn host(&self, post: usize) -> &Host {
+        &self.hosts[self.posts[post].decode]
+    }
+
+    /// Requests that the engines of an endpoint have, running or waiting.
+    pub fn load(&self, post: usize) -> u32 {
+        let prefill = self.posts[post]
+            .prefill
+            .map(|at| self.hosts[at].load(self.now));
+        self.host(post).load(self.now) + prefill.unwrap_or(0)
+    }
+}
 
 /// Memory of the oracle between its choices.
 #[derive(Debug, Default)]
@@ -23,31 +48,36 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// The row that answers `request`, which arrives `now`, first; `None` if no engine takes it.
+    /// The one of `candidates` that answers `request`, which arrives now, first; `None` if no engine takes it. Of a
+    /// pair it looks only at the engine that answers, as if that computed the prompt.
     pub fn choose(
         &mut self,
-        hosts: &[Host],
-        now: Tick,
+        field: &Field<'_>,
+        candidates: &[usize],
         request: &EngineRequest<'_>,
         chance: &mut Rng,
     ) -> Option<usize> {
         self.order.clear();
-        self.order.extend(0..hosts.len());
+        self.order.extend_from_slice(candidates);
         // Likely winners first: the others then run no longer than the best so far.
-        self.order.sort_by_key(|&row| hosts[row].load(now));
+        self.order.sort_by_key(|&post| field.load(post));
         self.best.clear();
         let (mut first, mut load) = (Tick(u64::MAX), u32::MAX);
-        for &row in &self.order {
-            let Some(at) = first_token(&hosts[row], now, request, first, &mut self.told) else {
+        for &post in &self.order {
+            let host = field.host(post);
+            if !host.up {
+                continue;
+            }
+            let Some(at) = first_token(host, field.now, request, first, &mut self.told) else {
                 continue;
             };
-            let busy = hosts[row].load(now);
+            let busy = field.load(post);
             if (at, busy) < (first, load) {
                 self.best.clear();
                 (first, load) = (at, busy);
             }
             if (at, busy) == (first, load) {
-                self.best.push(row);
+                self.best.push(post);
             }
         }
         match self.best.as_slice() {
@@ -91,6 +121,8 @@ mod tests {
     use crate::engine::config::{EngineConfig, ReferenceTiming, Timing};
     use crate::engine::front::Engine;
     use crate::fleet::report::EndpointReport;
+    use pointsman_core::model::endpoint::{Endpoint, Labels};
+    use pointsman_core::model::slots::Slot;
     use pointsman_core::time::Span;
 
     /// Chained hashes of a prompt.
@@ -129,10 +161,7 @@ mod tests {
             max_running: 1,
             ..EngineConfig::new(Timing::Reference(timing), 1.0, 1_000)
         };
-        let host = |seed| Host {
-            engine: Engine::new(config.clone(), seed),
-            tally: EndpointReport::default(),
-        };
+        let host = |at: usize| Host::new(Engine::new(config.clone(), at as u64), 1.0, at);
         let mut hosts: Vec<Host> = (0..3).map(host).collect();
         let mut told = Vec::new();
         let warm = request(1, &WARM, 1);
@@ -150,12 +179,31 @@ mod tests {
         hosts
     }
 
+    fn choose(hosts: &[Host], request: &EngineRequest<'_>, chance: &mut Rng) -> Option<usize> {
+        let post = |at: usize| Post {
+            endpoint: Endpoint::new("a", ([127, 0, 0, 1], 0).into(), Labels::default(), Slot(0)),
+            prefill: None,
+            decode: at,
+            held: 0,
+            listed: true,
+            restarted: false,
+            tally: EndpointReport::default(),
+        };
+        let posts: Vec<Post> = (0..hosts.len()).map(post).collect();
+        let field = Field {
+            hosts,
+            posts: &posts,
+            now: NOW,
+        };
+        Oracle::default().choose(&field, &[0, 1, 2], request, chance)
+    }
+
     #[track_caller]
     fn check(busy: u32, blocks: &[u64], expected: &[usize]) {
-        let (mut oracle, mut chance) = (Oracle::default(), Rng::from_seed(1));
+        let mut chance = Rng::from_seed(1);
         let hosts = hosts(busy);
         for _ in 0..20 {
-            let row = oracle.choose(&hosts, NOW, &request(3, blocks, 4), &mut chance);
+            let row = choose(&hosts, &request(3, blocks, 4), &mut chance);
             assert!(row.is_some_and(|row| expected.contains(&row)), "{row:?}");
         }
         assert_eq!(hosts[1].load(NOW), 0, "a trial left something behind");
@@ -174,8 +222,7 @@ mod tests {
     #[test]
     fn a_request_that_fits_nowhere_has_no_engine() {
         let blocks: Vec<u64> = (0..2_000).collect();
-        let (mut oracle, mut chance) = (Oracle::default(), Rng::from_seed(1));
-        let row = oracle.choose(&hosts(0), NOW, &request(3, &blocks, 4), &mut chance);
+        let row = choose(&hosts(0), &request(3, &blocks, 4), &mut Rng::from_seed(1));
         assert_eq!(row, None);
     }
 }

@@ -37,6 +37,8 @@ pub struct Quantiles {
     pub p95_ms: f64,
     /// 99 of 100 are at most this.
     pub p99_ms: f64,
+    /// 999 of 1,000 are at most this.
+    pub p999_ms: f64,
     /// The largest.
     pub max_ms: f64,
 }
@@ -85,17 +87,40 @@ impl Durations {
         Quantiles {
             count: self.count,
             mean_ms: self.sum as f64 / self.count as f64 / 1e6,
-            p50_ms: self.at_share(50),
-            p90_ms: self.at_share(90),
-            p95_ms: self.at_share(95),
-            p99_ms: self.at_share(99),
+            p50_ms: self.at_share(500),
+            p90_ms: self.at_share(900),
+            p95_ms: self.at_share(950),
+            p99_ms: self.at_share(990),
+            p999_ms: self.at_share(999),
             max_ms: Span(self.largest).as_millis_f64(),
         }
     }
 
-    /// The upper end of the bucket that `percent` of all durations do not exceed.
-    fn at_share(&self, percent: u64) -> f64 {
-        let rank = (self.count * percent).div_ceil(100).max(1);
+    /// Milliseconds, and the share of all durations that do not exceed them: at most `points` points, the last one
+    /// being the largest duration.
+    pub fn curve(&self, points: usize) -> Vec<(f64, f64)> {
+        let mut curve = Vec::new();
+        let (mut below, mut told) = (0_u64, 0);
+        for (at, &count) in self
+            .counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+        {
+            below += count;
+            let step = (below as u128 * points as u128 / u128::from(self.count)) as usize;
+            if step > told {
+                told = step;
+                let value = Span(upper(at).min(self.largest)).as_millis_f64();
+                curve.push((value, below as f64 / self.count as f64));
+            }
+        }
+        curve
+    }
+
+    /// The upper end of the bucket that `share` of 1,000 durations do not exceed.
+    fn at_share(&self, share: u64) -> f64 {
+        let rank = (self.count * share).div_ceil(1_000).max(1);
         let mut below = 0;
         for (at, &count) in self.counts.iter().enumerate() {
             below += count;
@@ -155,6 +180,11 @@ mod tests {
             assert!((exact..exact * 1.008).contains(&got), "{got} for {exact}");
         }
         assert!((q.mean_ms - 500.5).abs() < 1e-9 && (q.max_ms - 1000.0).abs() < 1e-9);
+        let curve = durations.curve(10);
+        assert_eq!(curve.len(), 10);
+        assert!(curve.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1));
+        assert_eq!(curve[9], (1000.0, 1.0));
+        assert!((0.5..0.52).contains(&curve[4].1) && (500.0..520.0).contains(&curve[4].0));
         let mut twice = durations.clone();
         twice.merge(&durations);
         assert_eq!(

@@ -20,6 +20,10 @@ pub struct Report {
     pub refused: u64,
     /// Requests that the router turned away, because the plan left no engine.
     pub rejected: u64,
+    /// Requests whose answer broke off because its engine died.
+    pub broken: u64,
+    /// Attempts at engines that failed; the router asked another one or gave up.
+    pub failed_attempts: u64,
     /// Requests whose first token came within half a second.
     pub within_half_second: u64,
     /// Virtual time from the beginning to the last ending.
@@ -30,11 +34,13 @@ pub struct Report {
     pub ttft: Quantiles,
     /// Time to last token, as the router saw it.
     pub e2e: Quantiles,
-    /// By engine, in row order.
+    /// Time per token behind the first.
+    pub tpot: Quantiles,
+    /// By endpoint, in row order.
     pub endpoints: Vec<EndpointReport>,
 }
 
-/// One engine's part.
+/// One endpoint's part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointReport {
@@ -44,6 +50,8 @@ pub struct EndpointReport {
     pub picked: u64,
     /// Requests it answered.
     pub served: u64,
+    /// Prompts it computed for others, or one engine of a pair for the other.
+    pub prefilled: u64,
     /// Prompt tokens it was asked to compute.
     pub prompt_tokens: u64,
     /// Prompt tokens that it reused instead.
@@ -61,13 +69,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} requests in {:.1} s: {} served ({:.1}/s), {} refused, {} rejected",
+            "{} requests in {:.1} s: {} served ({:.1}/s), {} refused, {} rejected, {} broken",
             self.requests,
             self.virtual_seconds,
             self.served,
             self.served_per_second,
             self.refused,
-            self.rejected
+            self.rejected,
+            self.broken
         )?;
         for (name, q) in [("ttft", &self.ttft), ("e2e", &self.e2e)] {
             writeln!(

@@ -1,17 +1,16 @@
 //! Who picks: the router's own plan, or one of a few built-in rules to compare it with.
 //!
-//! Built-in rules bypass the plan; their requests are counted in flight all the same.
+//! Built-in rules bypass the plan; their requests are counted in flight all the same. Where engines have roles, the
+//! rule picks who prefills, too.
 
 use std::fmt;
 use std::sync::Arc;
 
 use pointsman_core::rng::{Rng, Seeds};
 use pointsman_core::schedule::plan::Plan;
-use pointsman_core::time::Tick;
 
 use crate::engine::request::EngineRequest;
-use crate::fleet::host::Host;
-use crate::fleet::oracle::Oracle;
+use crate::fleet::oracle::{Field, Oracle};
 
 /// A rule that needs no plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +60,12 @@ impl From<Arc<Plan>> for Router {
     }
 }
 
+impl From<BuiltIn> for Router {
+    fn from(rule: BuiltIn) -> Self {
+        Self::BuiltIn(rule)
+    }
+}
+
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -75,6 +80,7 @@ impl fmt::Debug for Router {
 pub struct Chooser {
     chance: Rng,
     turn: usize,
+    candidates: Vec<usize>,
     best: Vec<usize>,
     oracle: Oracle,
 }
@@ -85,38 +91,40 @@ impl Chooser {
         Self {
             chance: Rng::from_seed(Seeds::new(seed, 4).next_seed()),
             turn: 0,
+            candidates: Vec::new(),
             best: Vec::new(),
             oracle: Oracle::default(),
         }
     }
 
-    /// The row that `rule` picks; `None` without engines.
+    /// The endpoint that `rule` picks among `candidates`; `None` without any.
     pub fn choose(
         &mut self,
         rule: BuiltIn,
-        hosts: &[Host],
-        now: Tick,
+        field: &Field<'_>,
+        candidates: impl Iterator<Item = usize>,
         request: &EngineRequest<'_>,
     ) -> Option<usize> {
-        if hosts.is_empty() {
-            return None;
-        }
+        self.candidates.clear();
+        self.candidates.extend(candidates);
+        let &first = self.candidates.first()?;
         match rule {
             BuiltIn::Oracle => self
                 .oracle
-                .choose(hosts, now, request, &mut self.chance)
+                .choose(field, &self.candidates, request, &mut self.chance)
                 // Nobody takes it: whoever refuses it will do.
-                .or(Some(0)),
+                .or(Some(first)),
             BuiltIn::RoundRobin => {
-                self.turn = (self.turn + 1) % hosts.len();
-                Some(self.turn)
+                self.turn += 1;
+                Some(self.candidates[self.turn % self.candidates.len()])
             }
-            BuiltIn::Random => Some(self.chance.below(hosts.len())),
+            BuiltIn::Random => Some(self.candidates[self.chance.below(self.candidates.len())]),
             BuiltIn::LeastInFlight => {
-                let least = hosts.iter().map(|host| host.load(now)).min()?;
+                let least = self.candidates.iter().map(|&at| field.load(at)).min()?;
                 self.best.clear();
+                let of_those = self.candidates.iter().copied();
                 self.best
-                    .extend((0..hosts.len()).filter(|&row| hosts[row].load(now) == least));
+                    .extend(of_those.filter(|&at| field.load(at) == least));
                 Some(self.best[self.chance.below(self.best.len())])
             }
         }
