@@ -25,3 +25,5 @@ pub mod tracing;
 pub mod upkeep;
 
 pub mod idle;
+
+pub mod what_ifs;

@@ -9,3 +9,4 @@ pub mod plan;
 pub mod prefixes;
 pub mod routes;
 pub mod server;
+pub mod whatif;
