@@ -30,6 +30,8 @@ pub mod cluster;
 
 pub mod browser;
 
+pub mod live;
+
 pub mod burst;
 
 pub mod answer;

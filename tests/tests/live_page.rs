@@ -3,24 +3,21 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 
 use pointsman_tests::answer::{MODEL, chat, chat_body};
-use pointsman_tests::backend::{Backend, Received, Reply};
+use pointsman_tests::backend::Backend;
 use pointsman_tests::binary::workspace;
 use pointsman_tests::browser::{Browser, keep};
 use pointsman_tests::burst::burst;
 use pointsman_tests::http::Request;
+use pointsman_tests::live::{
+    DESK, IS_OPEN, PHONE, Traffic, answer, check_calm, check_contrast, check_width, number,
+    opened_receipt, page,
+};
 use pointsman_tests::patience::until;
 use pointsman_tests::scratch::Scratch;
 use pointsman_tests::server::{Gateway, endpoints_file};
 use serde_json::{Value, json};
-
-/// A desk and a telephone.
-const DESK: (u32, u32) = (1280, 800);
-const PHONE: (u32, u32) = (390, 844);
 
 /// What an opened decision's tables say, cell by cell.
 const TABLES: &str = "[...document.querySelectorAll('#decision table[data-profile]')].map(t => ({
@@ -32,52 +29,6 @@ const TABLES: &str = "[...document.querySelectorAll('#decision table[data-profil
         ages: Object.fromEntries([...r.cells].filter(c => c.querySelector('.age')).map(c => [c.dataset.c, c.querySelector('.age').textContent])),
         raws: Object.fromEntries([...r.cells].filter(c => c.querySelector('.raw')).map(c => [c.dataset.c, c.querySelector('.raw').textContent])),
     }))}))";
-
-/// The page of a gateway, loaded and answered for the first time.
-fn page(gateway: &Gateway, (width, height): (u32, u32)) -> Browser {
-    let mut browser = Browser::start(width, height);
-    browser.prefers("light");
-    browser.visit(&format!("http://{}/", gateway.admin));
-    browser.until(
-        "the first answer",
-        "document.getElementById('pulse-pool').textContent !== '–'",
-    );
-    browser
-}
-
-/// Nothing was asked of anybody else, and the browser has nothing to complain of.
-#[track_caller]
-fn check_calm(browser: &mut Browser, gateway: &Gateway) {
-    let origin = format!("http://{}/", gateway.admin);
-    let requests = browser.events("Network.requestWillBeSent");
-    assert!(requests.len() > 8, "the page and its files: {requests:?}");
-    for request in &requests {
-        let url = request["request"]["url"].as_str().unwrap();
-        assert!(
-            url.starts_with(&origin) || url.starts_with("data:image/svg+xml"),
-            "the page asked {url}"
-        );
-    }
-    for name in [
-        "Runtime.exceptionThrown",
-        "Runtime.consoleAPICalled",
-        "Log.entryAdded",
-        "Network.loadingFailed",
-        "Network.webSocketCreated",
-    ] {
-        let said = browser.events(name);
-        assert!(said.is_empty(), "{name}: {said:?}");
-    }
-}
-
-/// A number as the page writes it.
-#[track_caller]
-fn number(text: &str) -> f64 {
-    let plain = text.replace(',', "");
-    plain
-        .parse()
-        .unwrap_or_else(|_| panic!("{text:?} is no number"))
-}
 
 #[track_caller]
 fn check_near(shown: &str, told: &Value, within: f64, what: &str) {
@@ -163,16 +114,6 @@ fn check_readings(row: &Value, told: &Value) {
         }
     }
 }
-
-/// The receipt of the opened decision.
-fn opened_receipt(browser: &mut Browser, gateway: &Gateway) -> Value {
-    let id = browser.eval("document.querySelector('#decision [data-c=id]').textContent");
-    let key = browser.eval("document.getElementById('decision').dataset.key");
-    let (id, key) = (id.as_str().unwrap(), key.as_str().unwrap());
-    gateway.admin_json(&format!("/debug/decisions/{id}?key={key}"))
-}
-
-const IS_OPEN: &str = "document.getElementById('decision').dataset.key && document.getElementById('decision').ariaBusy === 'false'";
 
 #[test]
 fn a_decision_opened_by_keyboard_shows_its_receipt() {
@@ -349,62 +290,6 @@ fn foreign_names_are_text() {
     check_calm(&mut browser, &gateway);
 }
 
-/// A model server with a page of metrics that changes with every look.
-fn answer(request: &Received, reply: &mut Reply) {
-    static LOOKS: AtomicUsize = AtomicUsize::new(0);
-    if request.path == "/metrics" {
-        // Relaxed: any order of looks will do.
-        let look = LOOKS.fetch_add(1, Ordering::Relaxed);
-        let kv = (look * 37 % 100) as f64 / 130.0;
-        let page = format!(
-            "vllm:num_requests_waiting {}\nvllm:num_requests_running {}\nvllm:kv_cache_usage_perc {kv}\n",
-            (look * 13 % 17).saturating_sub(9),
-            look * 7 % 12
-        );
-        return reply.whole(200, "text/plain", page.as_bytes());
-    }
-    if !request.path.starts_with("/v1/") {
-        return reply.whole(404, "text/plain", b"");
-    }
-    let usage = json!({"prompt_tokens": 12, "completion_tokens": 1});
-    reply.json(
-        200,
-        &json!({"id": "x", "object": "chat.completion", "choices": [], "usage": usage}),
-    );
-}
-
-/// Requests one after the other until dropped.
-struct Traffic {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Traffic {
-    fn at(address: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let _ = chat("Hello", 1).send(address);
-                std::thread::sleep(std::time::Duration::from_millis(4));
-            }
-        });
-        Self {
-            stop,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Traffic {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// A plan that looks at its thousand endpoints rarely.
 const RARELY: &str = "\
 apiVersion: inference.networking.x-k8s.io/v1alpha1
@@ -424,15 +309,23 @@ schedulingProfiles:
   - pluginRef: max-score-picker
 ";
 
-/// Makes `window.best(key, done)`: milliseconds from the press of a key to the frame after `done` holds.
-const STOPWATCH: &str = "(() => {
-    let began = 0;
-    addEventListener('keydown', () => { began = performance.now(); }, true);
+/// Makes `window.ready(done)`: waits for the frame after `done` holds.
+const READY: &str = "(() => {
     window.ready = (done) => new Promise((resolve) => {
-        const look = () => done() ? requestAnimationFrame(() => resolve(performance.now() - began)) : requestAnimationFrame(look);
+        const look = () => done() ? requestAnimationFrame(() => resolve(true)) : requestAnimationFrame(look);
         look();
     });
 })()";
+
+/// Milliseconds that the page's thread has worked so far.
+fn worked(browser: &mut Browser) -> f64 {
+    let answer = browser.call("Performance.getMetrics", json!({}));
+    let metrics = answer["metrics"].as_array().unwrap().iter();
+    let tasks = metrics
+        .filter(|metric| metric["name"] == "TaskDuration")
+        .find_map(|metric| metric["value"].as_f64());
+    tasks.unwrap() * 1000.0
+}
 
 #[test]
 fn a_thousand_endpoints_stay_quick_and_bounded() {
@@ -449,18 +342,19 @@ fn a_thousand_endpoints_stay_quick_and_bounded() {
     assert_eq!(gateway.endpoints().len(), 1000);
     let _traffic = Traffic::at(gateway.address);
     let mut browser = page(&gateway, DESK);
-    browser.eval(STOPWATCH);
+    browser.eval(READY);
     browser.until(
         "a full stream",
         "document.querySelectorAll('#stream tr').length >= 100",
     );
 
+    // Work of the page's thread, not time that passes: a busy machine makes everything late.
+    browser.call("Performance.enable", json!({"timeDomain": "threadTicks"}));
     let mut timed = |press: &str, done: &str| -> f64 {
+        let before = worked(&mut browser);
         browser.press(press);
-        browser
-            .eval(&format!("ready(() => {done})"))
-            .as_f64()
-            .unwrap()
+        browser.eval(&format!("ready(() => {done})"));
+        worked(&mut browser) - before
     };
     let mut best = std::collections::BTreeMap::<&str, f64>::new();
     for _ in 0..10 {
@@ -488,7 +382,7 @@ fn a_thousand_endpoints_stay_quick_and_bounded() {
             *least = least.min(took);
         }
     }
-    println!("best of ten, milliseconds: {best:?}");
+    println!("best of ten, milliseconds of work: {best:?}");
     assert!(best.values().all(|took| *took < 200.0), "{best:?}");
 
     let nodes = |browser: &mut Browser| {
@@ -531,19 +425,6 @@ fn a_thousand_endpoints_stay_quick_and_bounded() {
     );
     check_calm(&mut browser, &gateway);
 }
-
-/// The contrast of text against what lies behind it, after WCAG 2, least first.
-const CONTRAST: &str = "(() => {
-    const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-    const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
-    const part = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
-    const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
-    const behind = (node) => { for (let n = node; n; n = n.parentElement) { const c = getComputedStyle(n).backgroundColor; if (rgb(c)[3] === 255) return c; } return 'white'; };
-    return [...document.querySelectorAll('body *')]
-        .filter((n) => n.checkVisibility() && [...n.childNodes].some((c) => c.nodeType === 3 && c.data.trim()))
-        .map((n) => { const [a, b] = [light(rgb(getComputedStyle(n).color)), light(rgb(behind(n)))]; return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), n.className || n.tagName, n.textContent.slice(0, 30)]; })
-        .sort((a, b) => a[0] - b[0]);
-})()";
 
 #[test]
 fn light_dark_and_a_phone_are_readable() {
@@ -632,31 +513,6 @@ fn light_dark_and_a_phone_are_readable() {
     check_width(&mut browser, "decision");
     keep("phone-decision", &browser.screenshot());
     check_calm(&mut browser, &lab);
-}
-
-#[track_caller]
-fn check_contrast(browser: &mut Browser, scheme: &str) {
-    let found = browser.eval(CONTRAST);
-    let found = found.as_array().unwrap();
-    assert!(
-        found.len() > 30,
-        "{scheme}: only {} texts were seen",
-        found.len()
-    );
-    assert!(
-        found[0][0].as_f64().unwrap() >= 4.5,
-        "{scheme}: {:?}",
-        &found[..5]
-    );
-}
-
-#[track_caller]
-fn check_width(browser: &mut Browser, view: &str) {
-    let wide = browser.eval("document.documentElement.scrollWidth");
-    assert!(
-        wide.as_u64().unwrap() <= u64::from(PHONE.0),
-        "{view} is {wide} wide"
-    );
 }
 
 #[test]

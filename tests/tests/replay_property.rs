@@ -22,7 +22,7 @@ use pointsman_core::time::{Span, Tick};
 use pointsman_feeds::plan::{Terms, from_text};
 use pointsman_wire::receipt::replay::Replay;
 use pointsman_wire::receipt::writing::receipt;
-use pointsman_wire::receipt::{Meta, Receipt};
+use pointsman_wire::receipt::{Meta, ProfileFacts, Receipt};
 use proptest::prelude::*;
 
 /// Plans beside the named profiles: chance alone, chance by weight, filters, prefill and decode in both generations.
@@ -77,6 +77,14 @@ fn row() -> impl Strategy<Value = Row> {
 
 fn policies() -> impl Strategy<Value = Policy> {
     prop::sample::select(Policy::ALL.map(|(policy, _)| policy).to_vec())
+}
+
+/// What a reader sees of profiles; a scorer that is stood in for shows no terms.
+fn shown(profiles: &[ProfileFacts]) -> Vec<ProfileFacts> {
+    let mut profiles = profiles.to_vec();
+    let candidates = profiles.iter_mut().flat_map(|run| &mut run.candidates);
+    candidates.for_each(|candidate| candidate.terms.clear());
+    profiles
 }
 
 proptest! {
@@ -149,6 +157,10 @@ proptest! {
             let picked: Vec<(String, Vec<String>)> = receipt.profiles.iter().map(|p| (p.name.clone(), p.picked.clone())).collect();
             prop_assert_eq!(&again.runs, &picked, "{}", json);
             prop_assert!(again.unknown.is_empty(), "{:?}", again.unknown);
+            // Told in full, it is the same table.
+            let full = Replay::new(make()).in_full(&receipt).unwrap();
+            prop_assert_eq!(&full.again, &again);
+            prop_assert_eq!(shown(&full.profiles), shown(&receipt.profiles), "{}", json);
         }
     }
 }

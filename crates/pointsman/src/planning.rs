@@ -14,6 +14,7 @@ use pointsman_feeds::plan::watch::{Change, Pace, watch};
 use pointsman_feeds::plan::{Terms, from_preset, from_text, text_of};
 use pointsman_serve::reloads::Reload;
 use pointsman_serve::router::Router;
+use pointsman_serve::what_ifs::Planner;
 
 use crate::console::{complain, refused};
 use crate::findings::{line_of, refusal};
@@ -68,6 +69,8 @@ pub(crate) struct Chosen {
     pub(crate) plan: Plan,
     /// Its file, if it has one.
     pub(crate) followed: Option<Followed>,
+    /// How it was made, and how others are.
+    pub(crate) manner: Manner,
 }
 
 /// A configuration file that is followed.
@@ -146,6 +149,20 @@ impl Manner {
                 text,
                 manner: self.clone(),
             }),
+            manner: self.clone(),
+        })
+    }
+}
+
+impl Manner {
+    /// Makes plans beside the one in force: what would be if.
+    pub(crate) fn planner(self) -> Planner {
+        Box::new(move |text, source| {
+            let registry = registry();
+            from_text(text, source, &self.terms(&registry))
+                .and_then(|resolved| self.adjusted(resolved))
+                .map(|resolved| resolved.plan)
+                .map_err(|faults| errors(source, &faults))
         })
     }
 }
@@ -163,6 +180,7 @@ impl PlanArgs {
         Ok(Chosen {
             plan: resolved.plan,
             followed: None,
+            manner,
         })
     }
 }

@@ -28,6 +28,18 @@ impl AdminArgs {
     /// # Errors
     /// A sentence that says what to do about it.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(path, None).await
+    }
+
+    /// Hands the admin port a JSON document and takes its answer.
+    ///
+    /// # Errors
+    /// A sentence that says what to do about it.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.ask(path, Some(body)).await
+    }
+
+    async fn ask(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let authority = &self.admin.authority;
         let unasked = |why: String| {
             anyhow!(
@@ -49,7 +61,7 @@ impl AdminArgs {
             authority,
             path,
             headers: &headers,
-            body: None,
+            body: body.map(Value::to_string),
         };
         let page = Client::new().page(call, PATIENCE).await;
         let page = page.map_err(|failure| unasked(failure.to_string()))?;

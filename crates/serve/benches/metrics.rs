@@ -66,6 +66,7 @@ fn counting(criterion: &mut Criterion) {
             completion_tokens: 128,
             cached_tokens: Some(512),
         }),
+        prefill: None,
         first_byte: Some(Span::from_millis(40)),
         total: Span::from_millis(900),
         at: NOW + Span::from_millis(900),

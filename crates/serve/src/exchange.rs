@@ -61,6 +61,8 @@ pub struct Exchange {
     asked: Tick,
     /// How long it has waited to be let in.
     queued: Span,
+    /// How long another endpoint computed its prompt, if that was told.
+    prefilled: Option<Span>,
     /// Its place in a trace, if it is traced.
     trace: Option<Box<Traced>>,
 }
@@ -95,6 +97,7 @@ impl Exchange {
             narrowed: false,
             asked: Tick(0),
             queued: Span(0),
+            prefilled: None,
             trace: None,
             lane: Arc::clone(lane),
         }
@@ -405,6 +408,11 @@ impl Exchange {
         self.life.on(Event::Head { status }, now);
     }
 
+    /// The answer tells how long its prefill took; `None` where it says nothing of one.
+    pub fn prefilled(&mut self, took: Option<Span>) {
+        self.prefilled = took;
+    }
+
     /// A part of the answer's body passes to the client.
     pub fn passed(&mut self, bytes: usize) {
         let now = self.meter.wants_time().then(|| self.now());
@@ -563,9 +571,10 @@ impl Exchange {
     }
 
     fn write_down(&mut self, effect: Effect, reply_id: Option<&str>) {
-        let Effect::Note(outcome) = effect else {
+        let Effect::Note(mut outcome) = effect else {
             return;
         };
+        outcome.prefill = self.prefilled;
         self.meter.ended(&self.lane.cells, &self.snapshot, &outcome);
         self.trace_end(&outcome);
         let router = &self.lane.router;

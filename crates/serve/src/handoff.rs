@@ -18,6 +18,7 @@ pub mod glance;
 pub mod leg;
 pub mod target;
 pub mod through;
+pub mod timing;
 pub mod unique;
 
 use std::time::Duration;

@@ -29,3 +29,5 @@ pub mod tracing;
 pub mod upkeep;
 
 pub mod idle;
+
+pub mod what_ifs;

@@ -31,6 +31,7 @@ use crate::record::ring::{Recorded, Ring};
 use crate::reloads::Reloads;
 use crate::resolved::Resolved;
 use crate::tracing::tracer::Tracer;
+use crate::what_ifs::WhatIfs;
 
 /// What all workers share.
 pub struct Router {
@@ -48,6 +49,8 @@ pub struct Router {
     pub routes: Routes,
     /// What became of the configuration since the start.
     pub reloads: Reloads,
+    /// What answers how a decision would have gone otherwise.
+    pub what_ifs: WhatIfs,
     /// Where decisions are written.
     pub log: Log,
     /// Who is let in.
@@ -140,6 +143,7 @@ impl Router {
             watches: Arc::default(),
             routes,
             reloads: Reloads::default(),
+            what_ifs: WhatIfs::default(),
             log,
             admission: Front::default(),
             counts: Counts::default(),

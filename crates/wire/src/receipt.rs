@@ -266,6 +266,8 @@ pub struct UsageFacts {
 pub struct Times {
     pub queue: f64,
     pub pick: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -38,4 +38,6 @@ pub mod resolved;
 
 pub mod presets;
 
+pub mod reweighed;
+
 pub mod page;

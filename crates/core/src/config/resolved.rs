@@ -69,6 +69,7 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
         generation: basis.previous.map_or(1, |plan| plan.generation + 1),
         compat: basis.compat,
         compat_reason: basis.compat_reason.to_owned(),
+        written: Arc::new(written.clone()),
         hash: fingerprint(written),
         profiles: built.into_iter().flatten().collect(),
         handler,

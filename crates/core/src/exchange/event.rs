@@ -219,6 +219,8 @@ pub struct Outcome {
     pub attempts: Attempts,
     /// What the engine reported.
     pub usage: Option<Usage>,
+    /// How long another endpoint computed the prompt, where whoever carried the request told.
+    pub prefill: Option<Span>,
     /// Time from arrival to the head of the answer.
     pub first_byte: Option<Span>,
     /// Time from arrival to the end.

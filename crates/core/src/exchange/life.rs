@@ -403,6 +403,7 @@ impl Life {
             served: self.attempts.last().filter(|_| answered).map(|a| a.row),
             attempts: std::mem::take(&mut self.attempts),
             usage,
+            prefill: None,
             first_byte: self.first_byte.map(|at| at.since(self.arrived)),
             total: now.since(self.arrived),
             at: now,

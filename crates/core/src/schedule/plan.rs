@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::admission::rules::Admission;
 use crate::config::own::OwnSettings;
+use crate::config::written::Written;
 use crate::contract::data_layer::{
     EngineMetrics, FileDiscovery, MetricsSource, Parser, RenderServer,
 };
@@ -59,7 +60,9 @@ pub struct Plan {
     pub compat: Generation,
     /// Why they do, in a few words.
     pub compat_reason: String,
-    /// Fingerprint of the configuration as written.
+    /// The configuration as written.
+    pub written: Arc<Written>,
+    /// Its fingerprint.
     pub hash: u64,
     /// The profiles.
     pub profiles: Vec<Profile>,

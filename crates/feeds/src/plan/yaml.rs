@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use granit_parser::{ErrorKind, Event, Marker, Options, Parser, ScalarStyle, ScanError, Tag};
 use pointsman_core::config::fault::{Fault, Place};
 use pointsman_core::config::tree::{Entry, Node, Scalar, Tree};
+use pointsman_core::config::written::Written;
 
 /// Largest text that is read, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -52,6 +53,15 @@ pub fn parse(text: &str) -> Result<Tree, Vec<Fault>> {
         let place = Place { line: 1, column: 1 };
         vec![Fault::error("", "the file is empty; write a configuration").at(place)]
     })
+}
+
+/// Writes a configuration as YAML.
+///
+/// # Errors
+/// Something in it has no form in YAML.
+pub fn write(written: &Written) -> Result<String, Fault> {
+    serde_saphyr::to_string(written)
+        .map_err(|why| Fault::error("", format!("the configuration cannot be written: {why}")))
 }
 
 fn syntax(error: &ScanError) -> Fault {

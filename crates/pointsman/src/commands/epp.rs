@@ -129,6 +129,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         control.serve_health(health);
         let admin_tls = metrics_tls.as_ref().map(|(tls, _)| tls);
         control.serve_admin_over(&router, admin, admin_tls, ties.guard);
+        router.what_ifs.plan_with(chosen.manner.planner());
         follow(&router, chosen.followed);
         if let (Some(folder), Some(tls)) = (certificate, tls) {
             let telling = tell.clone();
@@ -256,6 +257,7 @@ fn chosen(args: &Args) -> anyhow::Result<Chosen> {
     Ok(Chosen {
         plan: manner.plan_of(text, source)?,
         followed: None,
+        manner,
     })
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::console::{complain, say, stdout_has_colour};
 use crate::explain::from_log::receipt_of;
 use crate::explain::story::story;
+use crate::explain::what_if::{WhatIfArgs, told};
 use crate::receipts::Found;
 use crate::remote::{AdminArgs, in_path};
 use crate::serving::runtime;
@@ -21,6 +22,8 @@ Examples:
   pointsman explain 0b9c6f1e-…                        by x-request-id, or by the id of the answer
   pointsman explain 0b9c6f1e-… --from decisions.log   from a decision log or a file of receipts
   kubectl logs deploy/epp | pointsman explain --from -
+  pointsman explain 0b9c6f1e-… --weight queue-scorer=3          and how it would have gone with that weight
+  pointsman explain 0b9c6f1e-… --under default                  or under another profile
 
 Exit code: 0 found, 1 not found, 2 wrong usage.";
 
@@ -36,7 +39,9 @@ pub(crate) struct Args {
     /// Receipts or a decision log instead of a running pointsman; - is the standard input.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// How it is shown; json is the receipt itself.
+    #[command(flatten)]
+    what_if: WhatIfArgs,
+    /// How it is shown; json is the receipt itself, or the answer to what would be.
     #[arg(short = 'o', long, value_enum, default_value = "table")]
     output: Output,
 }
@@ -53,6 +58,9 @@ enum Output {
 /// Finds the decision and shows it.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let id = args.id.as_deref();
+    if args.what_if.is_asked() {
+        return runtime()?.block_on(what_if(&args, id));
+    }
     let receipt = match &args.from {
         Some(path) => from_file(path, id)?,
         None => runtime()?.block_on(from_admin(&args.admin, id))?,
@@ -60,6 +68,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     say(&match args.output {
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&receipt)?),
         Output::Table => story(&receipt, stdout_has_colour()),
+    });
+    Ok(())
+}
+
+/// Shows the decision and how it would have gone otherwise.
+async fn what_if(args: &Args, id: Option<&str>) -> anyhow::Result<()> {
+    let receipt = from_admin(&args.admin, id).await?;
+    let answer = args.what_if.ask(&args.admin, &receipt).await?;
+    let colour = stdout_has_colour();
+    say(&match args.output {
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&answer)?),
+        Output::Table => format!("{}{}", story(&receipt, colour), told(&answer, colour)?),
     });
     Ok(())
 }

@@ -158,6 +158,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let control = Control::new(rest_drain);
         let admin_shown = admin.local_addr();
         control.serve_admin(&router, admin);
+        router.what_ifs.plan_with(chosen.manner.planner());
         follow(&router, chosen.followed);
         let told = Arc::clone(&router);
         let tell = move |text: &str| told.log.remark(told.clock.unix_ns(told.clock.now()), text);

@@ -177,6 +177,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let control = Control::new(rest_drain);
         control.serve_admin(&router, admin);
+        router.what_ifs.plan_with(chosen.manner.planner());
         follow(&router, chosen.followed);
         let followed = Arc::clone(&router);
         let scraping = Scraping {

@@ -299,6 +299,7 @@ fn ending(receipt: &Receipt, out: &mut String) {
             format!("queue {} ms", number(times.queue)),
             format!("pick {} ms", number(times.pick)),
         ];
+        parts.extend(times.prefill.map(|t| format!("prefill {} ms", number(t))));
         parts.extend(
             times
                 .first_byte

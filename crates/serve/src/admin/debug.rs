@@ -43,11 +43,15 @@ struct Decisions {
 /// one that `/debug/live` listed under that key.
 pub fn decision(router: &Router, id: &str, query: &str) -> Option<String> {
     let key = query.split('&').find_map(|pair| pair.strip_prefix("key="));
-    let recorded = match key {
-        None => router.find(id)?,
-        Some(key) => by_key(router, key).filter(|found| found.meta.request_id == id)?,
-    };
-    serde_json::to_string(&written(&recorded)).ok()
+    serde_json::to_string(&written(&recorded(router, id, key)?)).ok()
+}
+
+/// The record of this request id, or the one of it under this key.
+pub fn recorded(router: &Router, id: &str, key: Option<&str>) -> Option<Recorded> {
+    match key {
+        None => router.find(id),
+        Some(key) => by_key(router, key).filter(|found| found.meta.request_id == id),
+    }
 }
 
 fn by_key(router: &Router, key: &str) -> Option<Recorded> {
@@ -56,7 +60,8 @@ fn by_key(router: &Router, key: &str) -> Option<Recorded> {
     lanes.get(key.lane)?.ring.lock().numbered(key.number)
 }
 
-fn written(recorded: &Recorded) -> Receipt {
+/// The receipt of a record.
+pub fn written(recorded: &Recorded) -> Receipt {
     receipt(
         &recorded.decision,
         &recorded.meta,

@@ -12,7 +12,9 @@
 //!   still that one.
 //!
 //! `endpoints` holds one array per number, parallel to `names`: `inFlight`, `waiting`, `running`, `kvUsage`, `ageMs` (of
-//! the oldest of those three; null: never scraped), `scrape` (index into `scrapeWords`) and `picks` (since the start).
+//! the oldest of those three; null: never scraped), `scrape` (index into `scrapeWords`), `picks` (since the start), and
+//! `hitPredicted` and `hitActual` (shares of the last minute's prompt tokens that were cached; empty where nobody
+//! answered).
 //! `counts` are totals since the start. Times are in milliseconds. No table of a decision is copied for this.
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use pointsman_core::schedule::plan::Plan;
 use pointsman_wire::receipt::{FULL, SCHEMA_VERSION, STALE, TRIED};
 use serde::Serialize;
 
+use crate::metrics::windows::{Hits, Window};
 use crate::record::ring::glance::Glance;
 use crate::router::Router;
 
@@ -88,6 +91,10 @@ struct Endpoints {
     age_ms: Vec<Option<u64>>,
     scrape: Vec<u8>,
     picks: Vec<u64>,
+    /// Share of the prompt tokens of the last minute's answers that were believed to be cached; `None` without answers.
+    hit_predicted: Vec<Option<f64>>,
+    /// The share that was, as the engines say.
+    hit_actual: Vec<Option<f64>>,
 }
 
 /// One line of the stream.
@@ -348,7 +355,29 @@ fn endpoints(router: &Router, snapshot: &Snapshot) -> Endpoints {
         let word = SCRAPE_STATES.iter().position(|&known| known == state);
         all.scrape.push(word.unwrap_or(0) as u8);
     }
+    hits(router, snapshot, &mut all);
     all
+}
+
+/// Cache hits of the last minute, as believed and as they were; left out where nobody answered anything.
+fn hits(router: &Router, snapshot: &Snapshot, all: &mut Endpoints) {
+    let windows = router.hits.lock();
+    let found = snapshot.slots().iter();
+    let found: Vec<Hits> = found
+        .map(|&slot| windows.within(Window::Minute, slot))
+        .collect();
+    drop(windows);
+    if found.iter().all(|hits| hits.prompt == 0) {
+        return;
+    }
+    for hits in found {
+        let share = |part: u64| {
+            let share = part as f64 / hits.prompt as f64;
+            (hits.prompt > 0).then(|| (share * 1e4).round() / 1e4)
+        };
+        all.hit_predicted.push(share(hits.predicted));
+        all.hit_actual.push(share(hits.actual));
+    }
 }
 
 /// Picks since the start, by row.

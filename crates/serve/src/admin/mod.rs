@@ -11,3 +11,4 @@ pub mod plugins;
 pub mod prefixes;
 pub mod routes;
 pub mod server;
+pub mod whatif;

@@ -21,6 +21,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/dom.js", SCRIPT, include_str!("page/dom.js")),
     ("/stream.js", SCRIPT, include_str!("page/stream.js")),
     ("/decision.js", SCRIPT, include_str!("page/decision.js")),
+    ("/matrix.js", SCRIPT, include_str!("page/matrix.js")),
+    ("/whatif.js", SCRIPT, include_str!("page/whatif.js")),
     ("/load.js", SCRIPT, include_str!("page/load.js")),
     ("/plan.js", SCRIPT, include_str!("page/plan.js")),
     ("/warnings.js", SCRIPT, include_str!("page/warnings.js")),

@@ -1,16 +1,19 @@
 //! Which admin path is answered by what.
 
+use std::pin::Pin;
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use pointsman_http::{Body, collect};
+use pointsman_http::collect::gather;
+use pointsman_http::{Body, CollectError, collect, discard};
 use pointsman_wire::status::error_body;
 
 use crate::admin::guard::Guard;
-use crate::admin::{debug, discovery, guard, live, metrics, page, plan, plugins, prefixes, routes};
+use crate::admin::{
+    debug, discovery, guard, live, metrics, page, plan, plugins, prefixes, routes, whatif,
+};
 use crate::readiness::Readiness;
 use crate::router::Router;
 
@@ -25,10 +28,16 @@ pub struct Admin {
     pub guard: Option<Guard>,
 }
 
-const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/discovery, /debug/prefixes, /debug/learned, /debug/plugins/state";
+const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/discovery, /debug/prefixes, /debug/learned, /debug/plugins/state, and by POST /debug/prefixes/explain, /debug/whatif";
 
 /// Where a request is explained, by POST.
 const EXPLAIN: &str = "/debug/prefixes/explain";
+
+/// Where a decision is made again, by POST.
+const WHAT_IF: &str = "/debug/whatif";
+
+/// As much of a question that is too large is read and dropped.
+const REST_BYTES: usize = 4 << 20;
 
 /// Largest request that is explained, and how long it may take to arrive.
 const EXPLAIN_BYTES: usize = 4 << 20;
@@ -42,15 +51,52 @@ pub async fn handle(admin: Admin, request: Request<Incoming>) -> Response<Body> 
             return refused;
         }
     }
-    if request.uri().path() == EXPLAIN {
-        return explain(&admin, request).await;
+    match request.uri().path() {
+        EXPLAIN => explain(&admin, request).await,
+        WHAT_IF => what_if(admin, request).await,
+        path => answer(
+            &admin,
+            request.method(),
+            path,
+            request.uri().query().unwrap_or(""),
+        ),
     }
-    answer(
-        &admin,
-        request.method(),
-        request.uri().path(),
-        request.uri().query().unwrap_or(""),
-    )
+}
+
+/// Answers how a recorded decision would go with other weights or under another plan.
+async fn what_if(admin: Admin, request: Request<Incoming>) -> Response<Body> {
+    if request.method() != Method::POST {
+        return problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "POST {\"id\": \"…\", \"weights\": {\"profile\": {\"scorer\": 2}}} here",
+        );
+    }
+    // A page of another origin cannot send this type without being asked whether it may.
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
+        return problem(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body must be JSON, with content-type: application/json",
+        );
+    }
+    let mut incoming = request.into_body();
+    let body = gather(
+        Pin::new(&mut incoming),
+        whatif::MOST_BYTES,
+        whatif::PATIENCE,
+    );
+    match body.await {
+        Err(error @ CollectError::TooLarge { .. }) => {
+            // Whoever writes all of it first is to see the answer.
+            tokio::spawn(discard(incoming, REST_BYTES, whatif::PATIENCE));
+            problem(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+        }
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        Ok(body) => match whatif::answer(admin.router, body.joined().into_owned()).await {
+            Ok(found) => json(found),
+            Err(refused) => problem(refused.status, &refused.why),
+        },
+    }
 }
 
 /// Answers for the body of a request: which endpoints are believed to hold which of its blocks.

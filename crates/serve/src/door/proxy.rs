@@ -50,6 +50,7 @@ use crate::door::proxy::station::Stage;
 use crate::door::proxy::tally::{Outcome, Tally, Ticket};
 use crate::handoff::leg::{LegFailure, bounded, send};
 use crate::handoff::target::TargetError;
+use crate::handoff::timing;
 use crate::handoff::unique::Unique;
 use crate::handoff::{Carried, HandoffFailure, Leg, Limits, Order};
 
@@ -248,6 +249,9 @@ impl Inner {
         watch: DecodeWatch,
     ) -> Response<Body> {
         let mut answer = self.finish(carried.answer, client_id, peer, form, watch);
+        if let Some(took) = carried.prefill {
+            timing::tell(answer.headers_mut(), took);
+        }
         if let Some(mishap) = carried.local {
             let why = HeaderValue::from_static(mishap.word());
             answer.headers_mut().insert(PREFILL_FALLBACK, why);

@@ -28,6 +28,7 @@ use crate::door::renamed::renamed;
 use crate::exchange::Exchange;
 use crate::handoff::leg::{Engine, LegFailure, Place, persistently};
 use crate::handoff::through::{Prefilling, through};
+use crate::handoff::timing;
 use crate::handoff::unique::Unique;
 use crate::handoff::{HandoffFailure, Limits, Order};
 use crate::router::Lane;
@@ -293,6 +294,7 @@ impl Sending<'_> {
         rows: &Rows,
     ) -> Served {
         exchange.head(response.status().as_u16());
+        exchange.prefilled(timing::told(response.headers()));
         if !self.plan.announcers.is_empty() {
             self.announce(response.headers_mut(), exchange.snapshot(), rows);
         }
@@ -406,7 +408,12 @@ impl Sending<'_> {
             failed: &mut |_, _| (),
         };
         match through(&order, prefill.into_iter(), decode, prefilling).await {
-            Ok(carried) => Ok(carried.answer),
+            Ok(mut carried) => {
+                if let Some(took) = carried.prefill {
+                    timing::tell(carried.answer.headers_mut(), took);
+                }
+                Ok(carried.answer)
+            }
             Err(HandoffFailure::Decode(failure) | HandoffFailure::Prefill(failure)) => {
                 Err(Failed::Endpoint(failure.cause()))
             }

@@ -28,6 +28,8 @@ use pointsman_core::time::Tick;
 
 use crate::receipt::{FULL, ProfileFacts, Receipt, STALE, TRIED, Value};
 
+pub mod full;
+
 /// The moment of a repeated decision; ages are counted back from here.
 const NOW: Tick = Tick(1 << 62);
 
@@ -102,6 +104,11 @@ impl Replay {
         let Some(first) = receipt.profiles.first().filter(|_| receipt.replayable) else {
             return Err(NotReplayable::NoPick);
         };
+        Ok(self.run(receipt, first).0)
+    }
+
+    /// Decides again over the pool that the `first` profile's rows show; the table says how.
+    fn run(&mut self, receipt: &Receipt, first: &ProfileFacts) -> (Again, Pool) {
         let pool = Pool::of(first);
         let mut again = Again::default();
         self.stand_in(receipt, &pool, &mut again);
@@ -133,7 +140,7 @@ impl Replay {
                 picks.collect(),
             ));
         }
-        Ok(again)
+        (again, pool)
     }
 
     /// Puts recorded stand-ins in the place of plugins that cannot be run again.
@@ -149,8 +156,9 @@ impl Replay {
             let then = receipt.profiles.iter().find(|p| p.name == profile.name);
             for (filter, own) in profile.filters.iter_mut().zip(&self.filters[at]) {
                 let recorded = then.filter(|p| p.has_filter(&filter.name, filter.kind));
+                let stays = recorded.is_some() && receipt.truncated;
                 filter.plugin = match recorded {
-                    _ if own.is_repeatable() => Arc::clone(own),
+                    _ if own.is_repeatable() && !stays => Arc::clone(own),
                     Some(then) => {
                         again.recorded.insert(filter.name.to_string());
                         Arc::new(Removed(pool.removed_by(then, &filter.name)))
@@ -164,8 +172,9 @@ impl Replay {
             for (weighted, own) in profile.scorers.iter_mut().zip(&self.scorers[at]) {
                 let scorer = &mut weighted.scorer;
                 let recorded = then.filter(|p| p.has_scorer(&scorer.name, scorer.kind));
+                let stays = recorded.is_some() && receipt.truncated;
                 scorer.plugin = match recorded {
-                    _ if own.is_repeatable() => Arc::clone(own),
+                    _ if own.is_repeatable() && !stays => Arc::clone(own),
                     Some(then) => {
                         again.recorded.insert(scorer.name.to_string());
                         Arc::new(Scored(pool.scores_of(then, &scorer.name)))

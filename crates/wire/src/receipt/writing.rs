@@ -68,6 +68,7 @@ pub fn receipt(decision: &Decision, meta: &Meta, outcome: Option<&Outcome>) -> R
         times_ms: Times {
             queue: meta.queue_ns as f64 / 1e6,
             pick: meta.pick_ns as f64 / 1e6,
+            prefill: outcome.and_then(|o| o.prefill).map(|s| s.as_millis_f64()),
             first_byte: outcome
                 .and_then(|o| o.first_byte)
                 .map(|s| s.as_millis_f64()),
@@ -167,7 +168,7 @@ fn plugin_facts<T: ?Sized>(plugin: &Named<T>) -> PluginFacts {
     }
 }
 
-fn profile_facts(decision: &Decision, run: &FrozenRun) -> ProfileFacts {
+pub(super) fn profile_facts(decision: &Decision, run: &FrozenRun) -> ProfileFacts {
     let profile = &decision.plan.profiles[run.profile];
     let endpoint = |at: usize| decision.name(decision.rows[at]).to_owned();
     let listed = 0..decision.rows.len();

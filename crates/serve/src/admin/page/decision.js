@@ -1,11 +1,9 @@
 // One decision, opened: the table as it was, and what came of it.
 
-import { age, ask, bar, byId, clock, el, many, millis, named, number, score } from "./dom.js";
+import { ask, byId, clock, el, many, millis, named, number } from "./dom.js";
+import { profileCard } from "./matrix.js";
 import { status } from "./stream.js";
-
-// Candidates in the document before somebody asks for all.
-const ROWS = 100;
-const READINGS = { inFlight: "in flight", waiting: "queue", running: "running", kvUsage: "KV use", prefixBlocks: "prefix blocks" };
+import * as whatif from "./whatif.js";
 
 const panel = byId("decision");
 let key = null;
@@ -41,9 +39,12 @@ export async function open(one, focus) {
   }
   if (key !== one.key) return;
   const head = heading(one, receipt);
-  panel.replaceChildren(head, ...(receipt ? told(receipt) : [el("p", { class: "empty" }, problem)]));
+  const focused = document.activeElement;
+  panel.replaceChildren(head, ...(receipt ? told(one, receipt) : [el("p", { class: "empty" }, problem)]));
   panel.dataset.key = one.key;
   panel.setAttribute("aria-busy", "false");
+  // What was typed into goes on being typed into when the rest is written anew.
+  if (!focus && focused !== document.activeElement && panel.contains(focused)) focused.focus({ preventScroll: true });
   if (focus) { panel.focus({ preventScroll: true }); panel.scrollTop = 0; }
   if (receipt && !receipt.outcome) lookAgain(one);
 }
@@ -66,12 +67,14 @@ function heading(one, receipt) {
       el("h2", { class: "mono", "data-c": "id" }, one.id),
       el("p", { class: "muted" }, clock(one.atMs), " · ", el("span", { "data-c": "model" }, one.model || "no model"), receipt && ` · prompt ${number(receipt.promptBytes)} bytes`)),
     status({ outcome: end ?? one.outcome }),
+    receipt?.profiles.length > 0 && el("button", { class: "wi-jump", title: "Try other weights (w)", onclick: whatif.begin }, "What if"),
     el("button", { class: "close", "aria-label": "Close the decision", title: "Close (Esc)", onclick: () => onClose() }, "×"));
 }
 
-function told(receipt) {
+function told(one, receipt) {
   return [
-    ...receipt.profiles.map((profile) => profileCard(profile, receipt)),
+    ...receipt.profiles.map((profile) => profileCard(profile, { size: receipt.pool.size, truncated: receipt.truncated })),
+    receipt.profiles.length > 0 && whatif.section(one, receipt),
     times(receipt),
     attempts(receipt),
     expected(receipt),
@@ -79,120 +82,28 @@ function told(receipt) {
   ].filter(Boolean);
 }
 
-/** The decision in a sentence. */
-function sentence(profile, receipt) {
-  const scored = profile.candidates.length;
-  const total = scored + profile.filtered.length;
-  const pool = receipt.truncated ? receipt.pool.size : total;
-  const parts = [];
-  if (profile.picked.length === 0) parts.push(`Nobody was picked of ${many(pool, "candidate")}.`);
-  else {
-    const best = profile.candidates.find((one) => one.endpoint === profile.picked[0]);
-    parts.push(el("strong", { "data-c": "picked" }, profile.picked.join(", ")), ` was picked of ${many(pool, "candidate")}`, best ? `, with a total of ${score(best.total)}.` : ".");
-  }
-  const by = new Map();
-  profile.filtered.forEach((gone) => by.set(gone.by, (by.get(gone.by) ?? 0) + 1));
-  for (const [name, n] of by) parts.push(" ", el("em", {}, name), ` removed ${n}.`);
-  if (profile.tie.length > 1) {
-    parts.push(` ${number(profile.tie.length)} shared the best total`, profile.draw.value === null ? "." : "; chance decided.");
-  }
-  return el("p", { class: "sentence" }, parts);
-}
-
-function profileCard(profile, receipt) {
-  const readings = columns(profile, "readings").sort((a, b) => Object.keys(READINGS).indexOf(a) - Object.keys(READINGS).indexOf(b));
-  const scorers = profile.scorers?.length ? profile.scorers : columns(profile, "scores").map((name) => ({ name, weight: null }));
-  const terms = columns(profile, "terms");
-  const picked = new Set(profile.picked);
-  const tied = new Set(profile.tie);
-  const best = Math.max(...profile.candidates.map((one) => one.total), 0);
-  const sorted = [...profile.candidates].sort((a, b) => picked.has(b.endpoint) - picked.has(a.endpoint) || b.total - a.total);
-  const shape = { readings, scorers, terms, best, picked, tied };
-  const body = el("tbody", {});
-  const fill = (limit) => {
-    const rows = [...sorted.map((one) => candidate(one, shape)), ...profile.filtered.map((gone) => removed(gone, shape))];
-    body.replaceChildren(...rows.slice(0, limit));
-    return rows.length;
-  };
-  const count = sorted.length + profile.filtered.length;
-  fill(ROWS);
-  const weight = (scorer) => (scorer.weight === null || scorer.weight === undefined ? null : el("small", {}, `×${number(scorer.weight)}`));
-  const head = el("tr", {},
-    el("th", { scope: "col" }, "Endpoint"),
-    readings.map((name) => el("th", { scope: "col", class: "num" }, READINGS[name] ?? name)),
-    scorers.map((scorer) => el("th", { scope: "col", class: "num score", title: scorer.name }, scorer.name.replace(/-scorer$/, ""), " ", weight(scorer))),
-    terms.map((name) => el("th", { scope: "col", class: "num" }, name)),
-    el("th", { scope: "col", class: "num total" }, "Total"));
-  return el("section", { class: "profile" },
-    el("h3", {}, "Profile ", el("span", { class: "mono" }, profile.name), profile.picker?.name && el("small", {}, ` ${profile.picker.name}`)),
-    sentence(profile, receipt),
-    el("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": `Decision table of ${profile.name}` },
-      el("table", { class: "table", "data-profile": profile.name }, el("thead", {}, head), body)),
-    count > ROWS && el("button", { class: "more", onclick: (event) => { fill(count); event.target.remove(); } }, `Show all ${count}`),
-    el("p", { class: "muted small" },
-      profile.tie.length > 1 ? el("span", { "data-c": "tie" }, `Tie: ${profile.tie.length > 8 ? many(profile.tie.length, "endpoint") : profile.tie.join(", ")}. `) : null,
-      el("span", { "data-c": "draw" }, profile.draw.value === null ? `No draw; seed ${profile.draw.seed}.` : `Drew ${profile.draw.value} with seed ${profile.draw.seed}.`),
-      receipt.truncated && ` The pool has ${number(receipt.pool.size)}; the best ${profile.candidates.length} were kept.`));
-}
-
-/** The names that some row has under `part`. */
-function columns(profile, part) {
-  const names = new Set();
-  for (const row of [...profile.candidates, ...profile.filtered]) Object.keys(row[part] ?? {}).forEach((name) => names.add(name));
-  return [...names];
-}
-
-function endpoint(row, mark) {
-  const labels = Object.entries(row.labels ?? {}).map(([key, value]) => `${key}=${value}`);
-  return el("th", { scope: "row", "data-c": "endpoint", title: [row.address, ...labels].filter(Boolean).join("\n") || null }, named(row.endpoint), mark);
-}
-
-function reading(row, name) {
-  const one = row.readings?.[name];
-  if (!one) return el("td", { class: "num muted", "data-c": `reading:${name}` }, "–");
-  const old = name !== "inFlight" && name !== "prefixBlocks";
-  return el("td", { class: "num", "data-c": `reading:${name}` }, el("span", { class: "v" }, number(one.value)), old && el("small", { class: "age" }, one.ageMs === null ? "never" : age(one.ageMs)));
-}
-
-function candidate(one, shape) {
-  const is = shape.picked.has(one.endpoint);
-  const mark = is ? el("span", { class: "chip good" }, "picked") : shape.tied.has(one.endpoint) ? el("span", { class: "chip soft" }, "tied") : null;
-  const scores = shape.scorers.map(({ name, weight }) => {
-    const raw = one.scores[name];
-    const weighs = weight !== null && weight !== undefined;
-    return el("td", { class: "num score", "data-c": `score:${name}` }, el("span", { class: "v" }, score(weighs ? raw * weight : raw)), weighs && weight !== 1 && el("small", { class: "raw" }, `${score(raw)} raw`));
-  });
-  const row = el("tr", { class: is ? "picked" : null },
-    endpoint(one, mark),
-    shape.readings.map((name) => reading(one, name)), scores,
-    shape.terms.map((name) => el("td", { class: "num", "data-c": `term:${name}` }, number(one.terms?.[name]))),
-    el("td", { class: "num total", "data-c": "total" }, el("span", { class: "v" }, score(one.total)), bar(shape.best > 0 ? one.total / shape.best : 0, is ? "strong" : "")));
-  row.dataset.endpoint = one.endpoint;
-  return row;
-}
-
-function removed(gone, shape) {
-  const row = el("tr", { class: "gone" },
-    endpoint(gone, null),
-    shape.readings.map((name) => reading(gone, name)),
-    el("td", { class: "num", colspan: shape.scorers.length + shape.terms.length + 1, "data-c": "by" }, "removed by ", el("em", {}, gone.by)));
-  row.dataset.endpoint = gone.endpoint;
-  return row;
-}
-
-/** Where the time went, on one line of time. */
+/** The request's way in time: what came after what, and how long each took. */
 function times(receipt) {
   const t = receipt.timesMs;
-  const first = t.firstByte ?? t.total;
   if (t.total === undefined || t.total === null) return el("section", {}, el("h3", {}, "Time"), el("p", { class: "muted" }, `Decided in ${millis(t.pick)}; the answer is under way.`));
-  const parts = [["queue", t.queue, "a"], ["pick", t.pick, "b"], ["to the first byte", Math.max(0, first - t.queue - t.pick), "c"], ["answer", Math.max(0, t.total - first), "d"]];
-  const line = el("div", { class: "line", "aria-hidden": "true" }, parts.map(([, ms, kind]) => {
+  const first = t.firstByte ?? t.total;
+  const failed = receipt.attempts.filter((one) => one.cause).reduce((sum, one) => sum + one.ms, 0);
+  const computed = t.prefill !== undefined;
+  const parts = [["queue", t.queue, "a"], ["pick", t.pick, "b"]];
+  if (failed > 0) parts.push(["failed attempts", failed, "f"]);
+  if (computed) parts.push(["prefill", t.prefill, "c"]);
+  const before = parts.reduce((sum, [, ms]) => sum + ms, 0);
+  parts.push([computed ? "transfer, first token" : "prefill, first token", Math.max(0, first - before), computed ? "e" : "c"]);
+  parts.push(["decode", Math.max(0, t.total - first), "d"]);
+  let at = 0;
+  const rows = parts.map(([name, ms, kind]) => {
     const piece = el("i", { class: kind });
-    piece.style.flexGrow = String(ms / Math.max(t.total, 1e-6));
-    return piece;
-  }));
-  return el("section", {}, el("h3", {}, "Time ", el("small", {}, millis(t.total))), line,
-    el("ul", { class: "legend" }, parts.map(([name, ms, kind]) => el("li", {}, el("i", { class: kind }), `${name} `, el("b", { class: "num" }, millis(ms))))));
+    piece.style.marginLeft = `${Math.min(99, (100 * at) / Math.max(t.total, 1e-6))}%`;
+    piece.style.width = `${Math.min(100, (100 * ms) / Math.max(t.total, 1e-6))}%`;
+    at += ms;
+    return el("li", { "data-part": name }, el("span", { class: "part" }, name), el("span", { class: "track", "aria-hidden": "true" }, piece), el("b", { class: "num" }, millis(ms)));
+  });
+  return el("section", {}, el("h3", {}, "Way in time ", el("small", {}, millis(t.total))), el("ol", { class: "way" }, rows));
 }
 
 function attempts(receipt) {

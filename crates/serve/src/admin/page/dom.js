@@ -94,8 +94,13 @@ export function parse(text) {
 }
 
 /** Asks this page's own server; an error says what it answered. */
-export async function ask(path) {
-  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(10_000) });
+export const ask = (path) => answered(path, { cache: "no-store" });
+
+/** Hands it JSON. */
+export const send = (path, body) => answered(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+
+async function answered(path, options) {
+  const response = await fetch(path, { ...options, signal: AbortSignal.timeout(10_000) });
   const text = await response.text();
   if (!response.ok) {
     let said = text;

@@ -8,11 +8,14 @@ const TOP = 50;
 const SMALL = 12;
 
 const percent = (value) => `${number(Math.round(value * 1000) / 10)} %`;
+const share = (value) => (value === null || value === undefined ? "–" : percent(value));
 const METRICS = [
   { name: "inFlight", head: "In flight", shown: number },
   { name: "waiting", head: "Queue", shown: number },
   { name: "running", head: "Running", shown: number },
   { name: "kvUsage", head: "KV use", shown: percent, top: 1 },
+  { name: "hitPredicted", head: "Hit, predicted", shown: share, top: 1 },
+  { name: "hitActual", head: "Hit, actual", shown: share, top: 1 },
   { name: "rate", head: "Picks/s", shown: (value) => number(Math.round(value * 10) / 10) },
   { name: "ageMs", head: "Age", shown: age },
 ];

@@ -5,6 +5,7 @@ import * as stream from "./stream.js";
 import * as decision from "./decision.js";
 import * as load from "./load.js";
 import * as plan from "./plan.js";
+import * as whatif from "./whatif.js";
 import * as warnings from "./warnings.js";
 
 const EVERY = 1000;
@@ -111,13 +112,14 @@ const KEYS = {
   "/": () => field().focus(),
   "?": () => byId("help").showModal(),
   t: nextTheme,
+  w: () => { if (view === "decisions") whatif.begin(); },
   1: () => switchTo("decisions"), 2: () => switchTo("load"), 3: () => switchTo("plan"),
 };
 
 function key(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
   const target = event.target;
-  const typing = target.matches("input, select");
+  const typing = target.matches("input, select, textarea");
   if (event.key === "Escape") {
     if (typing) target.blur();
     else if (view === "decisions" && decision.isOpen()) close();

@@ -168,7 +168,7 @@ function cells(one) {
 function why(one) {
   const removed = Object.values(one.removed).reduce((sum, n) => sum + n, 0);
   const parts = [];
-  if (one.picks.length === 0) parts.push("all removed");
+  if (one.picks.length === 0) parts.push(removed > 0 ? "all removed" : "not decided");
   else if (one.scored === 1) parts.push("only one left");
   else if (one.best > 1) parts.push(`tie of ${one.best}`);
   else parts.push(`best of ${number(one.truncated ? one.pool : one.scored)}`);

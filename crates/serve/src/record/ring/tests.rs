@@ -72,6 +72,7 @@ fn outcome(row: u32) -> Outcome {
         served: Some(row),
         attempts: Attempts::new(),
         usage: None,
+        prefill: None,
         first_byte: Some(Span(1)),
         total: Span(2),
         at: NOW,
