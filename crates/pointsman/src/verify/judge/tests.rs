@@ -106,6 +106,7 @@ fn good() -> Seen {
         views: Some(Ok(read(&views()))),
         reached: Some(Ok(())),
         direct: Some(NAMES.map(direct).to_vec()),
+        obstacle: None,
         not_asked: 0,
         headers: Some(vec![header(0), header(1)]),
         bursts: Some(Bursts {
