@@ -91,19 +91,24 @@ mod tests {
 
     const PORT: u16 = 8000;
 
+    /// What kubelets speak when ports are forwarded.
+    const PROTOCOL: &str = "v4.channel.k8s.io";
+
     /// An API server that knows nothing but the forwarding of one port, behind which everything is said back in capitals.
     async fn api_server(listener: TcpListener) {
         while let Ok((connection, _)) = listener.accept().await {
             tokio::spawn(async move {
                 #[allow(clippy::result_large_err)] // the library's own type
                 let agree = |request: &Request, mut response: Response| {
-                    let path = request.uri().to_string();
-                    assert_eq!(path, "/api/v1/namespaces/n/pods/p/portforward?ports=8000");
-                    let offered = request.headers()["sec-websocket-protocol"].clone();
-                    assert_eq!(offered, "v4.channel.k8s.io");
+                    let (path, query) = (request.uri().path(), request.uri().query());
+                    assert_eq!(path, "/api/v1/namespaces/n/pods/p/portforward");
+                    assert!(query.unwrap().ends_with("ports=8000"));
+                    let offered = request.headers()["sec-websocket-protocol"].to_str();
+                    assert!(offered.unwrap().contains(PROTOCOL));
+                    let chosen = PROTOCOL.parse().unwrap();
                     response
                         .headers_mut()
-                        .insert("sec-websocket-protocol", offered);
+                        .insert("sec-websocket-protocol", chosen);
                     Ok(response)
                 };
                 let mut socket = accept_hdr_async(connection, agree).await.unwrap();

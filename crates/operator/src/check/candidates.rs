@@ -208,7 +208,9 @@ fn filters(installation: &Installation<'_>, verdict: &mut Verdict) {
         if wanted.is_empty() || !BY_LABELS.contains(&text(&plugin["type"])) {
             continue;
         }
-        let name = plugin["name"].as_str().unwrap_or(text(&plugin["type"]));
+        let name = plugin["name"]
+            .as_str()
+            .unwrap_or_else(|| text(&plugin["type"]));
         let (kept, struck): (Vec<&Value>, Vec<&Value>) = installation
             .candidates
             .iter()

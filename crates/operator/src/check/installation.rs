@@ -169,7 +169,7 @@ pub fn parents(route: &Value) -> impl Iterator<Item = (&str, &str)> {
         .map(move |parent| {
             let namespace = parent["namespace"].as_str();
             (
-                namespace.unwrap_or(namespace_of(route)),
+                namespace.unwrap_or_else(|| namespace_of(route)),
                 text(&parent["name"]),
             )
         })
@@ -288,7 +288,8 @@ fn pickers<'a>(facts: &'a Facts, pool: &Value, services: &[&'a Value]) -> Vec<&'
     let pods = facts.all(&POD).iter();
     pods.filter(|pod| {
         flag(pod, "pool-name") == Some(name_of(pool))
-            && flag(pod, "pool-namespace").unwrap_or(namespace_of(pod)) == namespace_of(pool)
+            && flag(pod, "pool-namespace").unwrap_or_else(|| namespace_of(pod))
+                == namespace_of(pool)
     })
     .collect()
 }

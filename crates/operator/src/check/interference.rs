@@ -65,7 +65,7 @@ fn mending(filter: &Value) -> String {
 fn touches_ext_proc(filter: &Value) -> bool {
     items(&filter["spec"]["configPatches"])
         .iter()
-        .any(|patch| names_ext_proc(patch))
+        .any(names_ext_proc)
 }
 
 fn names_ext_proc(value: &Value) -> bool {

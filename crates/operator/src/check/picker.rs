@@ -53,7 +53,7 @@ pub fn service(installation: &Installation<'_>) -> Verdict {
     let selects = !labels(&service["spec"]["selector"]).is_empty();
     let stale = addresses.iter().find(|address| {
         let of = |pod: &&Value| text(&pod["status"]["podIP"]) == **address;
-        !selects && !installation.pickers.iter().any(|pod| of(pod))
+        !selects && !installation.pickers.iter().any(of)
     });
     if let Some(address) = stale {
         verdict.add(
@@ -210,8 +210,8 @@ pub fn pods(installation: &Installation<'_>) -> Verdict {
                 fix,
             );
         }
-        let named = flag(pod, "pool-name").unwrap_or(name_of(pool));
-        let within = flag(pod, "pool-namespace").unwrap_or(namespace_of(pool));
+        let named = flag(pod, "pool-name").unwrap_or_else(|| name_of(pool));
+        let within = flag(pod, "pool-namespace").unwrap_or_else(|| namespace_of(pool));
         if named != name_of(pool) || within != namespace_of(pool) {
             verdict.add(
                 format!(

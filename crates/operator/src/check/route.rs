@@ -28,7 +28,7 @@ pub fn routes(installation: &Installation<'_>) -> Verdict {
         let mut own = parents(route);
         own.any(|parent| {
             let of = |gateway: &&Value| (namespace_of(gateway), name_of(gateway)) == parent;
-            installation.gateways.iter().any(|gateway| of(gateway))
+            installation.gateways.iter().any(of)
         })
     });
     for route in beside {
@@ -63,7 +63,9 @@ fn none(installation: &Installation<'_>) -> (String, String) {
     );
     let past = facts.all(&ROUTE).iter().find_map(|route| {
         let service = backends(route).find_map(|one| {
-            let namespace = one["namespace"].as_str().unwrap_or(namespace_of(route));
+            let namespace = one["namespace"]
+                .as_str()
+                .unwrap_or_else(|| namespace_of(route));
             let service = facts.get(&SERVICE, namespace, text(&one["name"]))?;
             let pods = pods_behind(facts, service);
             let shared = pods.iter().any(|pod| {

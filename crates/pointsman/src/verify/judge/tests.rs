@@ -124,6 +124,7 @@ fn good() -> Seen {
             probes: (0..24).map(|_| picked(NAMES[1])).collect(),
             ..Load::default()
         }),
+        obstacle: None,
     }
 }
 

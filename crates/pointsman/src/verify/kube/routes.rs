@@ -100,7 +100,7 @@ fn backends(found: &Installation<'_>, route: &Value, rule: &Value, pool: &Pool) 
             weight,
             endpoints: endpoints(
                 found.facts,
-                namespace.unwrap_or(namespace_of(route)),
+                namespace.unwrap_or_else(|| namespace_of(route)),
                 name,
                 pool,
             ),
