@@ -305,7 +305,7 @@ fn the_report_opens_by_itself_and_shows_what_the_document_says() {
         }
     }
     let first =
-        browser.eval("document.querySelector('[data-plot=\"front-1\"] tbody tr').innerText");
+        browser.eval("document.querySelector('[data-plot=\"front-1\"] tbody tr').textContent");
     assert!(
         first
             .as_str()
