@@ -185,7 +185,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// Writes the trace of shared prompts.
-fn saved(args: &Args, path: &PathBuf) -> anyhow::Result<()> {
+fn saved(args: &Args, path: &Path) -> anyhow::Result<()> {
     let text = format!(
         "fleet --scenario shared --load 70 --requests {} --repeat 1 --policy random --save-trace {}",
         args.requests,
