@@ -10,6 +10,7 @@ pub mod baseline;
 pub mod campaign;
 pub mod children;
 pub mod chunks;
+pub mod foreign;
 pub mod head;
 pub mod inputs;
 pub mod load;

@@ -24,6 +24,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct Results {
     /// Version of this document.
     pub schema_version: u32,
+    /// The tool that measured, where it was another one than `pointsman bench`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_by: Option<String>,
     /// Who was asked.
     pub target: String,
     /// For which model.
@@ -288,7 +291,8 @@ pub(crate) fn label(scenario: &str, concurrency: Option<usize>, rate: Option<f64
 /// Parts of the window for a picture over time.
 const PARTS: usize = 30;
 
-fn over_time(records: &[Record], seconds: f64) -> Vec<(f64, f64, f64)> {
+/// Median and 95 of 100 of the time to the first byte in equal parts of `seconds`.
+pub fn over_time(records: &[Record], seconds: f64) -> Vec<(f64, f64, f64)> {
     let mut parts: Vec<Vec<f64>> = vec![Vec::new(); PARTS];
     let width = (seconds / PARTS as f64).max(f64::MIN_POSITIVE);
     for record in records {
@@ -398,6 +402,7 @@ pub(crate) fn example() -> Results {
     let runs = vec![run(1, 1, 10.0), run(8, 1, 40.0), run(8, 2, 44.0)];
     Results {
         schema_version: SCHEMA_VERSION,
+        measured_by: None,
         target: "http://127.0.0.1:8080".to_owned(),
         model: "m".to_owned(),
         seed: 7,
