@@ -23,4 +23,5 @@ pub mod resources;
 pub mod results;
 pub mod roles;
 pub mod rounds;
+pub mod samples;
 pub mod scenario;

@@ -89,7 +89,7 @@ fn partial(report: &Value) -> Option<String> {
     })
 }
 
-/// Its export has no 99.9th percentile; the slowest stands for it when there are too few to tell the two apart.
+/// Its export has no 99.9th percentile; the slowest stands for it.
 fn times(metric: &Value) -> Times {
     let factor = match metric["unit"].as_str() {
         Some("s" | "sec") => 1e3,
