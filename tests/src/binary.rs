@@ -108,6 +108,25 @@ pub fn helm() -> PathBuf {
     })
 }
 
+/// The check of dashboards and alert rules.
+///
+/// # Panics
+/// When it has not been prepared.
+pub fn dashes() -> PathBuf {
+    prepared("POINTSMAN_DASHES", "dashes/dashes").unwrap_or_else(|| {
+        panic!("the schema check of dashboards is missing: run `cargo xtask setup` once")
+    })
+}
+
+/// GuideLLM.
+///
+/// # Panics
+/// When it has not been prepared.
+pub fn guidellm() -> PathBuf {
+    prepared("POINTSMAN_GUIDELLM", "guidellm/bin/guidellm")
+        .unwrap_or_else(|| panic!("GuideLLM is missing: run `cargo xtask setup` once"))
+}
+
 /// The folder with the programs of a Kubernetes control plane.
 ///
 /// # Panics

@@ -122,6 +122,95 @@ fn the_lab_is_measured_and_the_report_says_what_the_document_says() {
     check_page(&html, &found);
 }
 
+/// What somebody who reads the lab's scenarios asks of each: TTFT at 95 of 100, throughput, CPU and memory.
+#[test]
+fn the_three_scenarios_have_every_figure_of_the_lab() {
+    let gateway = Gateway::up(&["--speed", "20"]);
+    let target = format!("http://{}", gateway.address);
+    let watched = format!("gateway={}", gateway.process.id());
+    let scratch = Scratch::new("bench-slis");
+    let scenarios: [(&[&str], usize); 3] = [
+        (&["steady"], 1),
+        (&["throughput", "--concurrency", "1,8,32,128"], 4),
+        (&["sweep", "--rate", "15"], 1),
+    ];
+    for (scenario, levels) in scenarios {
+        let html = scratch
+            .path()
+            .join(format!("{}.html", scenario[0]))
+            .display()
+            .to_string();
+        let common = [
+            "--target",
+            &target,
+            "--duration",
+            "3s",
+            "--max-tokens",
+            "4",
+            "--process",
+            &watched,
+            "--html",
+            &html,
+        ];
+        let output = bench(&[scenario, &common[..], &["-o", "json"]].concat());
+        let found = document(&output);
+        let runs = found["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), levels, "{scenario:?}");
+        for run in runs {
+            assert_eq!(run["errors"], json!({}), "{run:#}");
+            for figure in [
+                &run["ttftMs"]["p95"],
+                &run["rps"],
+                &run["resources"][0]["cpuCores"],
+                &run["resources"][0]["rssMb"],
+            ] {
+                assert!(figure.as_f64().unwrap() > 0.0, "{run:#}");
+            }
+        }
+        let mut browser = Browser::start(1280, 900);
+        browser.visit(&format!("file://{html}"));
+        let inside = browser.eval("JSON.parse(document.getElementById('results').textContent)");
+        assert_eq!(floats(&inside), floats(&found), "{scenario:?}");
+        let plots = browser.eval("[...document.querySelectorAll('figure')].map(f => [f.id, f.querySelectorAll('svg .ink').length, f.querySelectorAll('tbody tr').length])");
+        let plots = plots.as_array().unwrap();
+        assert!(plots.len() >= 6, "{plots:?}");
+        assert!(
+            plots.iter().all(|plot| plot[1] != 0 && plot[2] != 0),
+            "{plots:?}"
+        );
+        let asked = browser.events("Network.requestWillBeSent");
+        assert!(
+            asked.iter().all(|event| !event["request"]["url"]
+                .as_str()
+                .unwrap_or_default()
+                .starts_with("http")),
+            "{asked:?}"
+        );
+    }
+    // The table for people has the same columns.
+    let output = bench(&[
+        "steady",
+        "--target",
+        &target,
+        "--duration",
+        "1s",
+        "--process",
+        &watched,
+    ]);
+    let table = text(&output.stdout);
+    for heading in [
+        "TTFT p50",
+        "p95",
+        "req/s",
+        "cores",
+        "RSS MB",
+        "steady x1",
+        "gateway",
+    ] {
+        assert!(table.contains(heading), "{heading}: {table}");
+    }
+}
+
 /// The report opens from the disk, asks nobody for anything, draws every plot, and its tables hold the document's numbers.
 #[track_caller]
 fn check_page(html: &str, found: &Value) {
@@ -483,6 +572,78 @@ fn a_target_that_dies_midway_leaves_partial_results() {
         "{run:#}"
     );
     assert!(run["ttftMs"]["count"].as_u64().unwrap() > 0, "{run:#}");
+}
+
+/// Constructed: what the metrics API of a cluster answers for two pods.
+const POD_METRICS: &str = include_str!("../../crates/cluster/tests/pod-metrics.json");
+
+#[test]
+fn pods_are_watched_by_the_metrics_api() {
+    let api = Backend::start(|received, reply| {
+        match received.path.as_str() {
+        "/apis/metrics.k8s.io/v1beta1/namespaces/llm-d/pods?&labelSelector=app%3Dpool-epp"
+        | "/apis/metrics.k8s.io/v1beta1/namespaces/llm-d/pods?labelSelector=app%3Dpool-epp" => {
+            reply.json(200, &serde_json::from_str(POD_METRICS).unwrap());
+        }
+        path if path.contains("/namespaces/empty/") => reply.json(200, &json!({"kind": "PodMetricsList", "items": []})),
+        _ => reply.json(404, &json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "the server could not find the requested resource"})),
+    }
+    });
+    let scratch = Scratch::new("bench-pods");
+    let kubeconfig = scratch.file(
+        "kubeconfig",
+        &format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: '{}'}}}}]\nusers: [{{name: u, user: {{}}}}]\n",
+            api.url()
+        ),
+    );
+    let backend = server(|_, reply| streams(reply));
+    let with = |pods: &str| {
+        bench(&[
+            "steady",
+            "--target",
+            &backend.url(),
+            "--duration",
+            "2s",
+            "--pods",
+            pods,
+            "--kubeconfig",
+            &kubeconfig,
+            "-o",
+            "json",
+        ])
+    };
+    let found = document(&with("picker=llm-d/app=pool-epp"));
+    let usage = &found["runs"][0]["resources"][0];
+    assert_eq!(
+        (&usage["name"], &usage["lost"]),
+        (&json!("picker"), &Value::Null),
+        "{usage:#}"
+    );
+    // Both pods together, as often as they were asked: 384 millicores and 117 MiB.
+    assert_eq!(
+        (&usage["cpuCores"], &usage["rssMb"]),
+        (&json!(0.384), &json!(117.082)),
+        "{usage:#}"
+    );
+
+    for (pods, sentence) in [
+        (
+            "picker=empty/app=pool-epp",
+            "--pods picker: the metrics API knows no pod with app=pool-epp in empty",
+        ),
+        (
+            "picker=other/app=pool-epp",
+            "--pods picker: the metrics API does not tell what pods in other use",
+        ),
+    ] {
+        let output = with(pods);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(sentence), "{said}");
+    }
+    assert_eq!(with("nonsense").status.code(), Some(2));
 }
 
 #[test]

@@ -34,6 +34,11 @@ impl Cache {
         Ok(Self { root })
     }
 
+    /// The root folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Cargo's target directory for everything that xtask builds.
     pub(crate) fn target(&self) -> PathBuf {
         self.root.join("target")

@@ -63,7 +63,7 @@ const STAGES: &[Stage] = &[
 ];
 
 /// Builds what the end-to-end tests start.
-const BUILD: &[&str] = &[
+pub(crate) const BUILD: &[&str] = &[
     "build",
     "--quiet",
     "--locked",

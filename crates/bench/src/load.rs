@@ -11,6 +11,7 @@ mod connection;
 mod live;
 mod plan;
 mod record;
+pub mod rows;
 mod tally;
 mod work;
 

@@ -26,6 +26,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct Results {
     /// Version of this document.
     pub schema_version: u32,
+    /// The tool that measured, where it was another one than `pointsman bench`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_by: Option<String>,
     /// Who was asked.
     pub target: String,
     /// For which model.
@@ -401,6 +404,7 @@ pub(crate) fn example() -> Results {
     let runs = vec![run(1, 1, 10.0), run(8, 1, 40.0), run(8, 2, 44.0)];
     Results {
         schema_version: SCHEMA_VERSION,
+        measured_by: None,
         target: "http://127.0.0.1:8080".to_owned(),
         model: "m".to_owned(),
         seed: 7,

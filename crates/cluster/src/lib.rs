@@ -3,6 +3,7 @@
 
 mod connect;
 mod nodes;
+mod usage;
 
 mod backoff;
 
@@ -22,3 +23,4 @@ pub use backoff::Backoff;
 pub use connect::{ConnectError, connect, connect_to};
 pub use kube::Client;
 pub use nodes::{NodesError, label_node, list_nodes};
+pub use usage::{PodUsage, UsageError, pod_usage};

@@ -1,8 +1,10 @@
 //! The counterparts that tests need, one file each, listed once in [`ALL`].
 
 mod chromium;
+mod dashes;
 mod envoy;
 mod go;
+mod guidellm;
 mod helm;
 pub(crate) mod istio;
 mod kubernetes;
@@ -31,6 +33,8 @@ pub(crate) const ALL: &[Counterpart] = &[
     envoy::COUNTERPART,
     helm::COUNTERPART,
     kubernetes::COUNTERPART,
+    dashes::COUNTERPART,
+    guidellm::COUNTERPART,
 ];
 
 /// Prepares all of them.

@@ -93,6 +93,14 @@ impl Writer {
         self.prompt = prompt;
     }
 
+    /// The next prompt of a connection as the inside of a JSON text, and the length of its answer.
+    pub(crate) fn ask(&mut self, connection: usize) -> (Vec<u8>, u32) {
+        self.number += 1;
+        let mut prompt = Vec::new();
+        let tokens = self.compose(&mut prompt, connection);
+        (prompt, tokens)
+    }
+
     /// Writes the prompt as the inside of a JSON text, and gives the length of its answer.
     fn compose(&mut self, prompt: &mut Vec<u8>, connection: usize) -> u32 {
         let Self {

@@ -111,13 +111,16 @@ fn plots(results: &Results) -> Vec<Plot> {
         }),
     );
     let mut all = vec![cdf, e2e, over_time, endpoints(results)];
-    all.push(plot(
-        "throughput",
-        "Throughput by concurrency",
-        "requests in flight",
-        "requests per second",
-        by_concurrency(results),
-    ));
+    // A sweep has no concurrency to draw over.
+    if results.runs.iter().any(|run| run.concurrency.is_some()) {
+        all.push(plot(
+            "throughput",
+            "Throughput by concurrency",
+            "requests in flight",
+            "requests per second",
+            by_concurrency(results),
+        ));
+    }
     let usage = |figure: fn(&(f64, f64, f64)) -> f64| {
         let mut lines = Vec::new();
         for run in &results.runs {

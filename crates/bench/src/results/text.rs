@@ -8,7 +8,9 @@ use crate::results::{Results, label};
 /// The whole report.
 #[must_use]
 pub fn text(results: &Results) -> String {
-    let mut out = format!("{}, model {}\n\n", results.target, results.model);
+    let by = results.measured_by.as_ref();
+    let by = by.map_or_else(String::new, |tool| format!(", measured by {tool}"));
+    let mut out = format!("{}, model {}{by}\n\n", results.target, results.model);
     let mut table = Table::new([
         "scenario", "run", "requests", "errors", "req/s", "tok/s", "TTFT p50", "p95", "p99",
         "ITL p50", "p95", "E2E p50", "p95",

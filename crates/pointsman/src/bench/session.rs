@@ -8,11 +8,12 @@ use pointsman_bench::campaign::{INTERRUPTED, measure};
 use pointsman_bench::inputs::Read;
 use pointsman_bench::load::{Pacing, Plan};
 use pointsman_bench::preflight;
-use pointsman_bench::processes::{Watched, find};
 use pointsman_bench::results::{Results, Run, SCHEMA_VERSION, repeated};
+use pointsman_bench::samples::now;
 use pointsman_bench::scenario::{Kind, Level};
 
 use crate::bench::load::{Load, plan};
+use crate::bench::watching::Watching;
 use crate::console::complain;
 use crate::place::Place;
 
@@ -26,18 +27,13 @@ pub(crate) struct Session<'a> {
     pub(crate) seed: u64,
     /// How often each run is made.
     pub(crate) repeat: u32,
-    /// Processes to watch.
-    pub(crate) processes: &'a [String],
     /// What is to be run.
     pub(crate) scenarios: Vec<(String, Kind, Load)>,
 }
 
 impl Session<'_> {
     /// Runs everything. Interrupted or left by its target, it keeps what it has.
-    pub(crate) async fn run(self) -> anyhow::Result<Results> {
-        let watched: Result<Vec<Watched>, String> =
-            self.processes.iter().map(|text| find(text)).collect();
-        let watched = watched.map_err(|why| anyhow!(why))?;
+    pub(crate) async fn run(self, watching: &Watching) -> anyhow::Result<Results> {
         let target = self.target.resolve().await.map_err(|why| anyhow!(why))?;
         let mut base = Plan::new(
             target,
@@ -70,8 +66,22 @@ impl Session<'_> {
                         std::future::pending::<()>().await;
                     }
                 };
-                let run = measure(level, repetition as usize, &watched, &tell, pressed).await;
-                let run = run.with_context(|| format!("{name} could not be held"))?;
+                let begin = now() + level.plan.warmup.as_secs_f64();
+                let load = measure(
+                    level,
+                    repetition as usize,
+                    watching.processes(),
+                    &tell,
+                    pressed,
+                );
+                let run = tokio::select! {
+                    run = load => run,
+                    never = watching.look_at_pods() => match never {},
+                };
+                watching.look_at_pods_once().await;
+                let mut run = run.with_context(|| format!("{name} could not be held"))?;
+                run.resources
+                    .extend(watching.pods_usage(begin, begin + run.seconds));
                 let partial = run.partial.clone();
                 runs.push(run);
                 if let Some(why) = partial {
@@ -84,6 +94,7 @@ impl Session<'_> {
         }
         Ok(Results {
             schema_version: SCHEMA_VERSION,
+            measured_by: None,
             target: format!("http://{}", self.target.authority),
             model,
             seed: self.seed,

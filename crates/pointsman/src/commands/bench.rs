@@ -9,8 +9,11 @@ use clap::{Subcommand, ValueEnum};
 use pointsman_bench::results::{Results, compare::compare, page::page, text::text};
 use pointsman_bench::scenario::Kind;
 
+use pointsman_bench::processes::find;
+
 use crate::bench::load::Load;
-use crate::bench::{file, session};
+use crate::bench::watching::{self, Pods, Watching};
+use crate::bench::{file, guidellm, import, session};
 use crate::console::complain;
 use crate::place::Place;
 use crate::serving::runtime;
@@ -24,6 +27,8 @@ Examples:
   pointsman bench steady --rate 10 --turns 6 --shared-prefix 2000
   pointsman bench run scenarios.yaml --repeat 3 -o json > b.json
   pointsman bench compare a.json b.json
+  pointsman bench guidellm throughput --concurrency 1,8 the same load by GuideLLM, in the same report
+  pointsman bench import benchmarks.json --html r.html  what GuideLLM or aiperf wrote, in our report
 
 Progress goes to the standard error.
 Exit code: 0 measured, 1 not or only in part, 2 wrong usage, 130 interrupted (what was measured is kept).";
@@ -48,6 +53,10 @@ enum What {
     Run(FromFile),
     /// Two results side by side.
     Compare(Compare),
+    /// One of the scenarios with GuideLLM as the client; it is installed if it is not there.
+    Guidellm(GuideLlm),
+    /// What GuideLLM (--output kind=json) or aiperf (profile_export_aiperf.json) wrote, as a result of ours.
+    Import(Import),
 }
 
 #[derive(clap::Args)]
@@ -77,6 +86,67 @@ struct Compare {
     output: Output,
 }
 
+#[derive(clap::Args)]
+struct GuideLlm {
+    /// The scenario.
+    #[arg(value_enum, required_unless_present = "install")]
+    scenario: Option<Named>,
+    #[command(flatten)]
+    load: Load,
+    #[command(flatten)]
+    common: Common,
+    /// GuideLLM's program [default: the one on the PATH, else one of our own in the user's cache].
+    #[arg(long, value_name = "PROGRAM")]
+    guidellm: Option<PathBuf>,
+    /// Keep the reports that GuideLLM writes in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+    /// Only install GuideLLM into the user's cache, and print where its program is.
+    #[arg(long)]
+    install: bool,
+}
+
+/// A scenario by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Named {
+    /// One request after another, or evenly at a rate.
+    Steady,
+    /// As many requests at once as each level says.
+    Throughput,
+    /// Irregular arrivals.
+    Sweep,
+}
+
+impl Named {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Steady => Kind::Steady,
+            Self::Throughput => Kind::Throughput,
+            Self::Sweep => Kind::Sweep,
+        }
+    }
+}
+
+#[derive(clap::Args)]
+struct Import {
+    /// Reports of GuideLLM or aiperf; several become one result, which all must have the same target.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// How results look.
+#[derive(clap::Args)]
+struct Form {
+    /// Write a report with plots into one HTML file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// How the results look.
+    #[arg(short = 'o', long, value_enum, default_value = "table")]
+    output: Output,
+}
+
 /// What all loads have in common.
 #[derive(clap::Args)]
 struct Common {
@@ -95,12 +165,14 @@ struct Common {
     /// Watch CPU and memory of a process of this machine; may be given several times.
     #[arg(long = "process", value_name = "NAME=PID|NAME")]
     processes: Vec<String>,
-    /// Write a report with plots into one HTML file.
+    /// Watch CPU and memory of pods by the cluster's metrics API; may be given several times.
+    #[arg(long, value_name = "NAME=NAMESPACE/SELECTOR", value_parser = watching::pods)]
+    pods: Vec<Pods>,
+    /// Kubeconfig for --pods [default: KUBECONFIG, ~/.kube/config, or the pod's service account].
     #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    /// How the results look.
-    #[arg(short = 'o', long, value_enum, default_value = "table")]
-    output: Output,
+    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// How results look.
@@ -133,26 +205,80 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             })?;
             Ok(ExitCode::SUCCESS)
         }
+        What::Guidellm(args) => guided(&args),
+        What::Import(args) => measured(&args.form, || import::read(&args.files)),
     }
 }
 
 fn load(scenarios: Vec<(String, Kind, Load)>, common: &Common) -> anyhow::Result<ExitCode> {
-    let report = common
+    measured(&common.form, || {
+        let session = session::Session {
+            target: &common.target,
+            model: common.model.as_deref(),
+            seed: common.seed,
+            repeat: common.repeat,
+            scenarios,
+        };
+        runtime()?.block_on(async {
+            let watching = watching(common).await?;
+            session.run(&watching).await
+        })
+    })
+}
+
+fn guided(args: &GuideLlm) -> anyhow::Result<ExitCode> {
+    let (false, Some(scenario)) = (args.install, args.scenario) else {
+        let program = guidellm::install()?;
+        session::print(&format!("{}\n", program.path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let common = &args.common;
+    measured(&common.form, || {
+        let program = guidellm::find(args.guidellm.as_deref())?;
+        complain(&format!(
+            "GuideLLM {}: {}\n",
+            program.version,
+            program.path.display()
+        ));
+        let session = guidellm::Session {
+            target: &common.target,
+            model: common.model.as_deref(),
+            seed: common.seed,
+            repeat: common.repeat,
+            kind: scenario.kind(),
+            load: &args.load,
+            program: &program.path,
+            keep: args.keep.as_deref(),
+        };
+        runtime()?.block_on(async {
+            let watching = watching(common).await?;
+            tokio::select! {
+                results = session.run(&watching) => results,
+                never = watching.look() => match never {},
+            }
+        })
+    })
+}
+
+async fn watching(common: &Common) -> anyhow::Result<Watching> {
+    let found: Result<_, String> = common.processes.iter().map(|text| find(text)).collect();
+    let processes = found.map_err(|why| anyhow::anyhow!(why))?;
+    Watching::new(processes, &common.pods, common.kubeconfig.as_deref()).await
+}
+
+/// Measures, and tells what was found in every form that is asked for.
+fn measured(
+    form: &Form,
+    measure: impl FnOnce() -> anyhow::Result<Results>,
+) -> anyhow::Result<ExitCode> {
+    let report = form
         .html
         .as_deref()
         .map(|path| Ok::<_, anyhow::Error>((path, session::opened(path)?)));
     let report = report.transpose()?;
-    let session = session::Session {
-        target: &common.target,
-        model: common.model.as_deref(),
-        seed: common.seed,
-        repeat: common.repeat,
-        processes: &common.processes,
-        scenarios,
-    };
-    let results = runtime()?.block_on(session.run())?;
+    let results = measure()?;
     // Printed first: what cannot be written to a file is still seen.
-    let printed = session::print(&match common.output {
+    let printed = session::print(&match form.output {
         Output::Table => text(&results),
         Output::Json => json(&results)?,
     });
