@@ -1,8 +1,7 @@
 //! Plays the kubelet for pods of pointsman's image: gives the pod's address to this host and starts the real binary there with
 //! the container's own arguments, environment, mounted ConfigMaps and ServiceAccount.
 //!
-//! What a container cannot have without a container stands in the environment (the address to listen at) or is written
-//! otherwise (paths of mounted files). It acts when asked ([`Kubelet::sync`]), so that tests have no thread to stop.
+//! What only a container has is written otherwise: the address to listen at, paths of mounted files. It acts when asked ([`Kubelet::sync`]), so that tests have no thread to stop.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -135,7 +134,10 @@ impl<'a> Kubelet<'a> {
             .for_each(|mount| self.refresh(namespace, mount));
         let listed = container["args"].as_array().into_iter().flatten();
         let arguments: Vec<String> = listed.map(|it| text(it).to_owned()).collect();
-        let here: Vec<String> = arguments.iter().map(|it| moved(it, &mounts)).collect();
+        let here: Vec<String> = arguments
+            .iter()
+            .map(|it| here(it, address, &mounts))
+            .collect();
         let mut command = plain(&here);
         for variable in container["env"].as_array().into_iter().flatten() {
             let value = match text(&variable["valueFrom"]["fieldRef"]["fieldPath"]) {
@@ -214,12 +216,19 @@ fn is_pointsman(pod: &Value) -> bool {
     name.split(':').next() == Some("pointsman") && pod["metadata"]["deletionTimestamp"].is_null()
 }
 
-/// An argument with the folder of a mounted file in place of where it would be in the container.
-fn moved(argument: &str, mounts: &[Mount]) -> String {
+/// An argument as it has to be without a container: the folder of a mounted file in place of where it would be, and the pod's own
+/// address in place of every address.
+fn here(argument: &str, address: IpAddr, mounts: &[Mount]) -> String {
     let (flag, value) = match argument.split_once('=') {
         Some((flag, value)) => (format!("{flag}="), value),
         None => (String::new(), argument),
     };
+    if value == "0.0.0.0" {
+        return format!("{flag}{address}");
+    }
+    if let Some(Ok(port)) = value.strip_prefix(':').map(str::parse::<u16>) {
+        return format!("{flag}{}", SocketAddr::new(address, port));
+    }
     for mount in mounts {
         let inside = value.strip_prefix(mount.at.as_str());
         if let Some(file) = inside.and_then(|rest| rest.strip_prefix('/')) {

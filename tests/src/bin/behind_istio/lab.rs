@@ -1,44 +1,36 @@
 //! The whole lab behind Istio: our operator installs picker, gateway and routes from the lab's `SchedulerInstall`; P/D proxies and
 //! simulated model servers run at their pods' addresses; 60 requests go through, and go where the picker says.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Command;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use pointsman_tests::answer::{MODEL, chat, pair_of};
-use pointsman_tests::binary::{pointsman, workspace};
 use pointsman_tests::burst::burst;
 use pointsman_tests::evidence::Part;
 use pointsman_tests::http::Request;
-use pointsman_tests::istio::kubelet::{Kubelet, forward};
-use pointsman_tests::istio::{Front, Mesh};
+use pointsman_tests::istio::Mesh;
+use pointsman_tests::istio::kubelet::forward;
 use pointsman_tests::patience::until;
-use pointsman_tests::process::Process;
 use serde_json::{Value, json};
 
-use crate::objects::{
-    EPP, GATEWAY, INSTALL, MODELS, PAIRS, POOL, SCHEDULER, external_name, install, pool_and_route,
-    proxies, servers,
-};
+use crate::objects::{EPP, FILTER, MODELS, PAIRS, POOL, SCHEDULER, external_name};
+use crate::world::{Burst, CONCURRENCY, Lab, operator};
 
 const REQUESTS: usize = 60;
-const CONCURRENCY: usize = 12;
 const FEW: usize = 5;
 /// How much slower one pair is made; round robin would not notice.
 const SLOWER: u32 = 20;
-const SYSTEM: &str = "pointsman-system";
 /// The image of a roll-out; any other tag would do.
 const NEXT_IMAGE: &str = "pointsman:next";
 
 /// Does the part.
 pub(crate) fn part() -> Part {
     let about = format!(
-        "Real are also `pointsman operator` with the rights of `deploy/operator`, which installs picker, gateway and routes from the \
-         lab's SchedulerInstall (our image, `envoyFilter.mode: Auto`); the picker, started as the operator's Deployment says; and four \
-         `pointsman sim` with vLLM's arguments and two `pointsman proxy` at their pods' addresses. Names of Services stand in the file \
-         of hosts. Load: {REQUESTS} chat requests, {CONCURRENCY} at once. Served is who the answer's id names; chosen is whom the \
-         picker's log names for the same request id."
+        "Real are also `pointsman operator` with the rights of `deploy/operator`, which installs picker, gateway and routes; \
+         `pointsman stack apply --simulated`, which lays the lab's SchedulerInstall (our image, `envoyFilter.mode: Auto`), pool and \
+         pairs; the picker, started as the operator's Deployment says; and four `pointsman sim` with vLLM's arguments and two \
+         `pointsman proxy` at their pods' addresses. Names of Services stand in the file of hosts. Load: {REQUESTS} chat requests, \
+         {CONCURRENCY} at once. Served is who the answer's id names; chosen is whom the picker's log names for the same request id."
     );
     Part::new("The whole lab, by its SchedulerInstall", about).done(run)
 }
@@ -46,148 +38,30 @@ pub(crate) fn part() -> Part {
 fn run(part: &mut Part) {
     let mesh = Mesh::start(&[SCHEDULER, MODELS]);
     let _operator = operator(&mesh);
-    let mut lab = Lab {
-        kubelet: Kubelet::new(&mesh.cluster),
-        front: None,
-        mesh: &mesh,
-    };
+    let mut lab = Lab::new(&mesh);
     lab.install(part);
     lab.direct(part);
     lab.wired(part);
     lab.spread(part);
     lab.slowed(part);
     lab.by_header(part);
+    let (status, bad) = lab.verified();
+    part.check(
+        "`pointsman verify --kube`",
+        format!(
+            "exit code {}, {} checks fail {}",
+            status.unwrap_or(-1),
+            bad.len(),
+            bad.join("; ")
+        ),
+        status == Some(0),
+    );
     lab.profiles(part);
     lab.image(part);
     lab.legacy(part);
 }
 
-/// The operator with its definitions and rights, leading.
-fn operator(mesh: &Mesh) -> Process {
-    let cluster = &mesh.cluster;
-    for file in ["crds.yaml", "role.yaml", "operator.yaml"] {
-        let path = workspace().join("deploy/operator").join(file);
-        cluster.apply(&fs::read_to_string(path).expect("the file is in the clone"));
-    }
-    // The run is the operator's node.
-    let scale = [
-        "scale",
-        "-n",
-        SYSTEM,
-        "deployment/pointsman-operator",
-        "--replicas=0",
-    ];
-    cluster.kubectl(&scale);
-    let mut command = Command::new(pointsman());
-    command.args([
-        "operator",
-        "--leader-elect",
-        "--leader-election-namespace",
-        SYSTEM,
-    ]);
-    command.args([
-        "--metrics-bind-address",
-        "0",
-        "--health-probe-bind-address",
-        "0",
-        "--kubeconfig",
-    ]);
-    command.arg(cluster.kubeconfig_of(SYSTEM, "pointsman-operator"));
-    Process::start("operator", command)
-}
-
-/// The lab as far as it stands.
-struct Lab<'a> {
-    mesh: &'a Mesh,
-    kubelet: Kubelet<'a>,
-    front: Option<Front>,
-}
-
-/// What became of a burst.
-struct Burst {
-    good: usize,
-    as_chosen: usize,
-    decisions: usize,
-    spurious: u64,
-    passed_over: u64,
-    split: BTreeMap<&'static str, usize>,
-}
-
-impl Burst {
-    fn of(&self, pair: &str) -> usize {
-        self.split.get(pair).copied().unwrap_or_default()
-    }
-
-    fn shown(&self) -> String {
-        format!("{} p2p, {} fs", self.of("p2p"), self.of("fs"))
-    }
-}
-
-/// A line of the picker's log.
-struct Decision {
-    id: String,
-    length: u64,
-    pair: &'static str,
-}
-
-impl Decision {
-    fn read(line: &Value) -> Option<Self> {
-        if line["msg"] != "Scoring decision" {
-            return None;
-        }
-        let name = line["selected"][0].as_str()?;
-        let mut pairs = PAIRS.iter().map(|(pair, _)| *pair);
-        Some(Self {
-            id: line["request_id"].as_str()?.to_owned(),
-            length: line["prompt_len"].as_u64()?,
-            pair: pairs.find(|it| name.starts_with(&format!("{MODELS}/vllm-{it}-proxy-")))?,
-        })
-    }
-}
-
 impl Lab<'_> {
-    fn front(&self) -> &Front {
-        self.front.as_ref().expect("the gateway stands")
-    }
-
-    /// Applies everything, in an order in which nothing waits for a name.
-    fn install(&mut self, part: &mut Part) {
-        let cluster = &self.mesh.cluster;
-        cluster.apply(&servers());
-        let mut hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-        for (pair, _) in PAIRS {
-            for role in ["prefill", "decode"] {
-                let name = format!("vllm-{role}-{pair}");
-                let address = self.kubelet.pod(MODELS, &name).address;
-                hosts.push_str(&format!(
-                    "{address} {name} {name}.{MODELS}.svc.cluster.local\n"
-                ));
-            }
-        }
-        let file = std::env::var("POINTSMAN_ISTIO_HOSTS").expect("xtask names the file of hosts");
-        fs::write(file, hosts).expect("the file of hosts can be written");
-        cluster.apply(&proxies());
-        cluster.apply(&pool_and_route());
-        cluster.apply(&install());
-        for (pair, _) in PAIRS {
-            self.kubelet.pod(MODELS, &format!("vllm-{pair}-proxy"));
-        }
-        let picker = self.kubelet.pod(SCHEDULER, EPP);
-        picker.process.wait_line("two endpoints", |line| {
-            line.contains("endpoints: 2 in the pool").then_some(())
-        });
-        part.check(
-            "the picker runs as the operator's Deployment says",
-            format!("`{}`", picker.arguments.join(" ")),
-            true,
-        );
-        self.front = Some(
-            self.mesh
-                .front(SCHEDULER, GATEWAY, Ipv4Addr::new(10, 244, 9, 1).into()),
-        );
-        self.front().wait_answer(&chat("first", 1));
-    }
-
     /// Each pair, past gateway and picker: answers, and serves metrics.
     fn direct(&mut self, part: &mut Part) {
         for (pair, _) in PAIRS {
@@ -202,21 +76,6 @@ impl Lab<'_> {
             let found = format!("{} `{shown}_…`, /metrics {metrics}", answer.status);
             part.check(format!("{pair} by itself"), found, good);
         }
-    }
-
-    /// A field of the custom resource.
-    fn of_install(&self, path: &str) -> String {
-        let path = format!("jsonpath={path}");
-        let get = [
-            "get",
-            "schedulerinstall",
-            "-n",
-            SCHEDULER,
-            INSTALL,
-            "-o",
-            &path,
-        ];
-        self.mesh.cluster.kubectl(&get)
     }
 
     /// What operator and Istio say, and what stands in the cluster.
@@ -249,70 +108,6 @@ impl Lab<'_> {
         let backend = self.mesh.cluster.kubectl(&get);
         let good = backend == format!("InferencePool/{POOL}");
         part.check("the route's backend", backend, good);
-    }
-
-    fn filters(&self) -> usize {
-        let all = self
-            .mesh
-            .cluster
-            .kubectl(&["get", "envoyfilters", "-A", "-o", "name"]);
-        all.lines().count()
-    }
-
-    /// The picker's decisions so far, in their order.
-    fn decisions(&mut self) -> Vec<Decision> {
-        let picker = self.kubelet.pod(SCHEDULER, EPP);
-        let lines = picker.process.lines();
-        let lines = lines
-            .iter()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        lines
-            .filter_map(|line: Value| Decision::read(&line))
-            .collect()
-    }
-
-    fn counted(&self, name: &str) -> u64 {
-        self.front().ext_proc(name).unwrap_or_default()
-    }
-
-    /// So many chat requests through the gateway, with these headers.
-    fn burst(&mut self, requests: usize, header: Option<&str>) -> Burst {
-        let before = self.decisions().len();
-        let counted = ["spurious_msgs_received", "failure_mode_allowed"];
-        let [spurious, passed_over] = counted.map(|name| self.counted(name));
-        let gateway = self.front().address;
-        let answers = burst(requests, CONCURRENCY, |number| {
-            let mut request = chat(&format!("hello-{number}"), 8);
-            if let Some(backend) = header {
-                request = request.header("x-kv-backend", backend);
-            }
-            let answer = request.answered(gateway);
-            let id = answer.header("x-request-id").unwrap_or_default().to_owned();
-            (answer.status, id, answer.json())
-        });
-        let decisions = self.decisions();
-        let chosen: BTreeMap<&str, &str> = decisions
-            .iter()
-            .map(|it| (it.id.as_str(), it.pair))
-            .collect();
-        let good = answers.iter().filter(|(status, _, _)| *status == 200);
-        let served: Vec<(&String, &'static str)> =
-            good.map(|(_, id, body)| (id, pair_of(body))).collect();
-        let mut split = BTreeMap::new();
-        for (_, pair) in &served {
-            *split.entry(*pair).or_default() += 1;
-        }
-        let as_chosen = served
-            .iter()
-            .filter(|(id, pair)| chosen.get(id.as_str()) == Some(pair));
-        Burst {
-            good: served.len(),
-            as_chosen: as_chosen.count(),
-            decisions: decisions.len() - before,
-            spurious: self.counted(counted[0]) - spurious,
-            passed_over: self.counted(counted[1]) - passed_over,
-            split,
-        }
     }
 
     /// A burst in which everything has to go as the picker says.
@@ -399,21 +194,6 @@ impl Lab<'_> {
                 good,
             );
         }
-    }
-
-    fn patch(&self, patch: &Value) {
-        let patch = patch.to_string();
-        let patched = [
-            "patch",
-            "schedulerinstall",
-            "-n",
-            SCHEDULER,
-            INSTALL,
-            "--type=merge",
-            "-p",
-            &patch,
-        ];
-        self.mesh.cluster.kubectl(&patched);
     }
 
     /// Another profile by the custom resource alone, and back: the same picker follows.
@@ -560,6 +340,20 @@ impl Lab<'_> {
             format!("{what}: served by whom the picker chose, by chance and not all"),
             format!("{as_chosen} of {REQUESTS}; {spurious} spurious ext_proc messages"),
             as_chosen < REQUESTS,
+        );
+        let (status, bad) = self.verified();
+        let name = format!("{SCHEDULER}/{FILTER}");
+        let named = bad
+            .iter()
+            .find(|it| it.contains("EnvoyFilter") && it.contains(&name));
+        part.check(
+            format!("{what}: `pointsman verify --kube` fails and names the EnvoyFilter"),
+            format!(
+                "exit code {}; {}",
+                status.unwrap_or(-1),
+                named.map_or_else(|| bad.join("; "), Clone::clone)
+            ),
+            status == Some(1) && named.is_some(),
         );
     }
 }

@@ -6,6 +6,7 @@
 mod lab;
 mod objects;
 mod picker;
+mod world;
 
 use std::process::ExitCode;
 
