@@ -39,5 +39,6 @@ pub mod charts;
 pub mod scratch;
 
 pub mod operator_cases;
+pub mod operator_world;
 
 pub mod use_graph;

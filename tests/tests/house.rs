@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &[]),
     ("cluster", &[]),
     ("topo", &[]),
-    ("operator", &["core", "cluster"]),
+    ("operator", &["core", "cluster", "http"]),
     (
         "pointsman",
         &[
