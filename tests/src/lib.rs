@@ -45,5 +45,6 @@ pub mod istio;
 pub mod scratch;
 
 pub mod operator_cases;
+pub mod operator_world;
 
 pub mod use_graph;

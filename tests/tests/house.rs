@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cluster", &[]),
     ("topo", &[]),
     ("pages", &[]),
-    ("operator", &["core", "cluster"]),
+    ("operator", &["core", "cluster", "http"]),
     (
         "pointsman",
         &[

@@ -4,172 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
-use pointsman_tests::binary::{pointsman, workspace};
-use pointsman_tests::cluster::{Cluster, Setup};
-use pointsman_tests::operator_cases::{Action, Case, Expected, all, differences, id_of, is_custom};
+use pointsman_tests::binary::workspace;
+use pointsman_tests::cluster::Setup;
+use pointsman_tests::operator_cases::{Case, Expected, all, differences, is_custom};
+use pointsman_tests::operator_world::{MINE, SYSTEM, World, install};
 use pointsman_tests::patience::{LONG, until};
-use pointsman_tests::process::Process;
 use serde_json::{Value, json};
-
-const SYSTEM: &str = "pointsman-system";
-const CUSTOM: &str = "schedulerinstalls,simulatordeployments";
-const MINE: &str = "app.kubernetes.io/managed-by=pointsman-operator";
-
-/// A cluster with our definitions and rights, and the operator's identity in it.
-struct World {
-    cluster: Cluster,
-    kubeconfig: PathBuf,
-}
-
-impl World {
-    fn start(setup: &Setup) -> Self {
-        let cluster = Cluster::start(setup);
-        let apply =
-            |file: &str| cluster.apply(&std::fs::read_to_string(workspace().join(file)).unwrap());
-        apply("deploy/operator/crds.yaml");
-        cluster.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "--all",
-            "crd",
-            "--timeout=60s",
-        ]);
-        apply("deploy/operator/role.yaml");
-        apply("deploy/operator/operator.yaml");
-        let kubeconfig = cluster.kubeconfig_of(SYSTEM, "pointsman-operator");
-        Self {
-            cluster,
-            kubeconfig,
-        }
-    }
-
-    fn operator(&self, name: &str) -> Process {
-        let mut command = Command::new(pointsman());
-        command.args([
-            "operator",
-            "--leader-elect",
-            "--leader-election-namespace",
-            SYSTEM,
-        ]);
-        command.args([
-            "--metrics-bind-address",
-            "127.0.0.1:0",
-            "--health-probe-bind-address",
-            "0",
-        ]);
-        command.arg("--kubeconfig").arg(&self.kubeconfig);
-        Process::start(name, command)
-    }
-
-    /// Creates it where it is missing.
-    fn namespace(&self, name: &str) {
-        self.cluster.apply(&format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"
-        ));
-    }
-
-    /// All objects of the involved kinds in a namespace, by id.
-    fn objects(&self, namespaces: &[String], kinds: &str) -> BTreeMap<String, Value> {
-        let mut found = BTreeMap::new();
-        for namespace in namespaces {
-            let text = self
-                .cluster
-                .kubectl(&["get", kinds, "-n", namespace, "-o", "json"]);
-            let list: Value = serde_json::from_str(&text).unwrap();
-            for object in list["items"].as_array().unwrap() {
-                found.insert(id_of(object), object.clone());
-            }
-        }
-        found
-    }
-
-    /// Which of the kinds are served here.
-    fn kinds(&self, without: &[String]) -> String {
-        let mut kinds = vec![
-            CUSTOM,
-            "serviceaccounts,roles,rolebindings,configmaps,deployments.apps,services",
-        ];
-        if !without
-            .iter()
-            .any(|group| group == "gateway.networking.k8s.io")
-        {
-            kinds.push("gateways,httproutes,referencegrants.v1beta1.gateway.networking.k8s.io");
-        }
-        if !without.iter().any(|group| group == "networking.istio.io") {
-            // What kubectl prefers is a newer version than the one that was recorded.
-            kinds.push("destinationrules.v1beta1.networking.istio.io,envoyfilters");
-        }
-        kinds.join(",")
-    }
-
-    fn act(&self, action: &Action) -> Result<String, String> {
-        let patch_of = |patch: &Value| patch.to_string();
-        match action {
-            Action::Apply(objects) => objects.iter().try_fold(String::new(), |_, object| {
-                let file = std::env::temp_dir()
-                    .join(format!("pointsman-case-{}.json", std::process::id()));
-                std::fs::write(&file, object.to_string()).unwrap();
-                self.cluster
-                    .try_kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()])
-            }),
-            Action::Patch(target, patch) => self.cluster.try_kubectl(&[
-                "patch",
-                &target.kind,
-                "-n",
-                &target.namespace,
-                &target.name,
-                "--type=merge",
-                "-p",
-                &patch_of(patch),
-            ]),
-            Action::Delete(target) => self.cluster.try_kubectl(&[
-                "delete",
-                &target.kind,
-                "-n",
-                &target.namespace,
-                &target.name,
-            ]),
-        }
-    }
-
-    /// Deletes all custom resources and waits until nothing of them is left.
-    fn clear(&self, namespaces: &[String], kinds: &str) {
-        for namespace in namespaces {
-            self.cluster
-                .kubectl(&["delete", CUSTOM, "--all", "-n", namespace]);
-        }
-        until("all objects of deleted custom resources to be gone", || {
-            namespaces
-                .iter()
-                .all(|namespace| {
-                    self.cluster
-                        .kubectl(&["get", kinds, "-n", namespace, "-l", MINE, "-o", "name"])
-                        .trim()
-                        .is_empty()
-                })
-                .then_some(())
-        });
-    }
-
-    fn condition(&self, namespace: &str, name: &str, kind: &str) -> String {
-        let path = format!(
-            "jsonpath={{.status.conditions[?(@.type==\"{kind}\")].status}} {{.status.conditions[?(@.type==\"{kind}\")].reason}}"
-        );
-        self.cluster.kubectl(&[
-            "get",
-            "schedulerinstall",
-            "-n",
-            namespace,
-            name,
-            "-o",
-            &path,
-        ])
-    }
-}
 
 /// What is not yet as it should be.
 fn faults(expected: &Expected, there: &BTreeMap<String, Value>) -> Vec<String> {
@@ -291,50 +133,6 @@ fn recorded_cases_come_about_and_leave_nothing_behind() {
     }
 }
 
-fn install(namespace: &str, more: Value) -> String {
-    let mut spec = json!({
-        "simulatorNamespace": format!("{namespace}-m"), "epp": {"enabled": true}, "gateway": {"enabled": true},
-        "routing": {"enabled": true}, "destinationRule": {"enabled": true}, "envoyFilter": {"enabled": true},
-    });
-    for (key, value) in more.as_object().unwrap() {
-        spec[key] = value.clone();
-    }
-    json!({
-        "apiVersion": "sim.llm-d.io/v1alpha1", "kind": "SchedulerInstall",
-        "metadata": {"name": "i", "namespace": namespace}, "spec": spec,
-    })
-    .to_string()
-}
-
-/// Writes of the operator so far, but for its Lease and its events.
-fn writes(cluster: &Cluster) -> Vec<String> {
-    let by_operator = |entry: &&Value| {
-        entry["user"]["username"] == "system:serviceaccount:pointsman-system:pointsman-operator"
-            && matches!(
-                entry["verb"].as_str(),
-                Some("create" | "update" | "patch" | "delete")
-            )
-            && !matches!(
-                entry["objectRef"]["resource"].as_str(),
-                Some("leases" | "events")
-            )
-    };
-    cluster
-        .audit()
-        .iter()
-        .filter(by_operator)
-        .map(|entry| {
-            format!(
-                "{} {}/{}{}",
-                entry["verb"],
-                entry["objectRef"]["resource"],
-                entry["objectRef"]["name"],
-                entry["objectRef"]["subresource"]
-            )
-        })
-        .collect()
-}
-
 #[test]
 fn changes_cost_one_write_each_rest_costs_none_and_one_operator_leads() {
     let setup = Setup {
@@ -354,7 +152,7 @@ fn changes_cost_one_write_each_rest_costs_none_and_one_operator_leads() {
     for namespace in ["a", "a-m"] {
         world.namespace(namespace);
     }
-    cluster.apply(&install("a", json!({})));
+    cluster.apply(&install("a", &json!({})));
     until("Ready", || {
         (world.condition("a", "i", "Ready") == "True Reconciled").then_some(())
     });
@@ -378,10 +176,10 @@ fn changes_cost_one_write_each_rest_costs_none_and_one_operator_leads() {
         }
     };
     rest();
-    let before = writes(cluster).len();
+    let before = world.writes().len();
     rest();
     assert_eq!(
-        writes(cluster)[before..],
+        world.writes()[before..],
         [] as [String; 0],
         "writes at rest"
     );
@@ -426,7 +224,7 @@ fn changes_cost_one_write_each_rest_costs_none_and_one_operator_leads() {
     };
     assert!(config().contains("active-request-scorer"), "{}", config());
     rest();
-    let all = writes(cluster);
+    let all = world.writes();
     assert_eq!(all.len() - before, 3, "{:#?}", &all[before..]);
 
     // What is done by hand is rolled back, and what is deleted comes again.
@@ -515,7 +313,7 @@ fn kinds_whose_definition_comes_later_follow_by_themselves() {
     for namespace in ["b", "b-m"] {
         world.namespace(namespace);
     }
-    cluster.apply(&install("b", json!({})));
+    cluster.apply(&install("b", &json!({})));
     until("what is missing to be named", || {
         (world.condition("b", "i", "Ready") == "False CRDMissing").then_some(())
     });

@@ -61,6 +61,8 @@ pub async fn connect_to(kubeconfig: &Path) -> Result<Client, ConnectError> {
 fn client(mut config: Config) -> Result<Client, ConnectError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = None;
+    // Whoever asks has a pace of its own and says what it waits for; the client's would go on for minutes unseen.
+    config.default_retry = false;
     Client::try_from(config).map_err(|why| ConnectError::Client(chain(&why)))
 }
 

@@ -3,6 +3,7 @@
 //! It starts in seconds and takes about half a gigabyte, so the tests of one binary share one ([`Cluster::shared`])
 //! and use a namespace each. It never outlives the test process, however that ends.
 
+pub mod between;
 mod component;
 mod kubectl;
 

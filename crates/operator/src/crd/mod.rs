@@ -103,6 +103,7 @@ mod tests {
         "spec.epp.autoscaled",
         "spec.epp.flavor",
         "spec.epp.reload",
+        "spec.gateway.statsPort",
         "spec.gateway.tls",
         "spec.envoyFilter.mode",
         "spec.inferencePool",

@@ -194,6 +194,10 @@ fn gateway() -> Schema {
                     "spec.gateway.listenerProtocol must be HTTP, HTTPS, TLS or TCP",
                 )
                 .default("HTTP")),
+            ("statsPort", Schema::port(
+                "The port on which the gateway's pods show Envoy's counters at /stats/prometheus; 15090 in Istio. With it the condition ExtProcEffective says whether the gateway follows the picker.",
+                "spec.gateway.statsPort",
+            )),
             ("tls", Schema::object(
                 "What an HTTPS listener shows.",
                 [("certificateRefs", Schema::list("The certificates.", certificate).with("minItems", json!(1)))],

@@ -1,16 +1,23 @@
 //! Requests to the API server, as plain values in and out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::crd::{GROUP, VERSION};
 use crate::desired::child::{MANAGER, Owner};
 use crate::kinds::Kind;
 use crate::operate::counts::Counts;
+
+/// Longest wait for an answer.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +62,14 @@ pub(crate) fn custom_resource(owner: Owner) -> ApiResource {
     ApiResource::from_gvk_with_plural(&gvk, owner.plural())
 }
 
+/// One that does not answer must not hold up all the others.
+async fn within<T>(
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, kube::Error> {
+    let late = |_| Err(kube::Error::Service("no answer in time".into()));
+    timeout(LONGEST, request).await.unwrap_or_else(late)
+}
+
 impl Server {
     fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, resource)
@@ -94,9 +109,22 @@ impl Server {
         name: &str,
     ) -> Result<Option<Value>, Failure> {
         let resource = resource(kind);
-        let result = self.api(&resource, namespace).get_opt(name).await;
+        let result = within(self.api(&resource, namespace).get_opt(name)).await;
         let found = self.outcome("get", (&resource, namespace, name), result)?;
         Ok(found.map(|object| plain(&object, &resource)))
+    }
+
+    /// All objects of a kind in a namespace.
+    pub(crate) async fn list(&self, kind: &Kind, namespace: &str) -> Result<Vec<Value>, Failure> {
+        let resource = resource(kind);
+        let all = ListParams::default();
+        let result = within(self.api(&resource, namespace).list(&all)).await;
+        let found = self.outcome("list", (&resource, namespace, ""), result)?;
+        Ok(found
+            .items
+            .iter()
+            .map(|object| plain(object, &resource))
+            .collect())
     }
 
     /// Server-side apply; with `dry` nothing is written.
@@ -111,10 +139,8 @@ impl Server {
         let resource = resource(kind);
         let mut how = PatchParams::apply(MANAGER).force();
         how.dry_run = dry;
-        let result = self
-            .api(&resource, namespace)
-            .patch(name, &how, &Patch::Apply(object))
-            .await;
+        let (api, patch) = (self.api(&resource, namespace), Patch::Apply(object));
+        let result = within(api.patch(name, &how, &patch)).await;
         let applied = self.outcome("apply", (&resource, namespace, name), result)?;
         Ok(plain(&applied, &resource))
     }
@@ -131,10 +157,8 @@ impl Server {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let result = self
-            .api(resource, namespace)
-            .patch(name, &how, &Patch::Merge(patch))
-            .await;
+        let (api, patch) = (self.api(resource, namespace), Patch::Merge(patch));
+        let result = within(api.patch(name, &how, &patch)).await;
         let patched = self.outcome("patch", (resource, namespace, name), result)?;
         Ok(plain(&patched, resource))
     }
@@ -152,10 +176,8 @@ impl Server {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let result = self
-            .api(&resource, namespace)
-            .patch_status(name, &how, &Patch::Merge(patch))
-            .await;
+        let (api, patch) = (self.api(&resource, namespace), Patch::Merge(patch));
+        let result = within(api.patch_status(name, &how, &patch)).await;
         let patched = self.outcome(
             "patch",
             (&resource, namespace, &format!("{name}/status")),
@@ -180,7 +202,7 @@ impl Server {
             }),
             ..DeleteParams::background()
         };
-        let result = self.api(&resource, namespace).delete(name, &how).await;
+        let result = within(self.api(&resource, namespace).delete(name, &how)).await;
         match self.outcome("delete", (&resource, namespace, name), result) {
             Err(failure) if failure.code != 404 => Err(failure),
             _ => Ok(()),

@@ -12,10 +12,50 @@ pub struct Counts {
     inner: Mutex<Inner>,
 }
 
+/// Upper bounds of the buckets, in seconds.
+const BOUNDS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
+
+/// A histogram of durations.
+#[derive(Default)]
+struct Seconds {
+    buckets: [u64; BOUNDS.len()],
+    count: u64,
+    sum: f64,
+}
+
+impl Seconds {
+    fn add(&mut self, took: Duration) {
+        let took = took.as_secs_f64();
+        self.count += 1;
+        self.sum += took;
+        for (bucket, bound) in self.buckets.iter_mut().zip(BOUNDS) {
+            *bucket += u64::from(took <= bound);
+        }
+    }
+
+    /// Suffix, labels and value of every line.
+    fn lines(&self, kind: &str) -> Vec<(String, String)> {
+        let bucket = |bound: &str, n: u64| {
+            (
+                format!("_bucket{{kind=\"{kind}\",le=\"{bound}\"}}"),
+                n.to_string(),
+            )
+        };
+        let bounded = BOUNDS.iter().zip(self.buckets);
+        let mut lines: Vec<(String, String)> = bounded
+            .map(|(bound, n)| bucket(&bound.to_string(), n))
+            .collect();
+        lines.push(bucket("+Inf", self.count));
+        lines.push((format!("_sum{{kind=\"{kind}\"}}"), self.sum.to_string()));
+        lines.push((format!("_count{{kind=\"{kind}\"}}"), self.count.to_string()));
+        lines
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     reconciles: BTreeMap<(&'static str, bool), u64>,
-    seconds: BTreeMap<&'static str, f64>,
+    seconds: BTreeMap<&'static str, Seconds>,
     calls: BTreeMap<(&'static str, &'static str), u64>,
     drift: BTreeMap<&'static str, u64>,
     children: BTreeMap<String, BTreeMap<String, u64>>,
@@ -26,7 +66,7 @@ impl Counts {
     pub(crate) fn reconciled(&self, kind: &'static str, good: bool, took: Duration) {
         let mut inner = self.inner.lock();
         *inner.reconciles.entry((kind, good)).or_default() += 1;
-        *inner.seconds.entry(kind).or_default() += took.as_secs_f64();
+        inner.seconds.entry(kind).or_default().add(took);
     }
 
     pub(crate) fn called(&self, verb: &'static str, good: bool) {
@@ -76,15 +116,15 @@ impl Counts {
             "Custom resources looked at.",
             reconciles.collect(),
         );
-        let seconds = inner
-            .seconds
-            .iter()
-            .map(|(kind, s)| (format!("{{kind=\"{kind}\"}}"), s.to_string()));
         family(
-            "pointsman_operator_reconcile_seconds_total",
-            "counter",
-            "Time spent on looking at them.",
-            seconds.collect(),
+            "pointsman_operator_reconcile_duration_seconds",
+            "histogram",
+            "How long one look takes.",
+            inner
+                .seconds
+                .iter()
+                .flat_map(|(kind, seconds)| seconds.lines(kind))
+                .collect(),
         );
         let calls = inner.calls.iter().map(|((verb, result), n)| {
             (
@@ -147,6 +187,17 @@ mod tests {
             page.contains("pointsman_operator_children{state=\"Applied\"} 5"),
             "{page}"
         );
+        counts.reconciled("SchedulerInstall", true, Duration::from_millis(20));
+        let page = counts.page();
+        for line in [
+            "duration_seconds_bucket{kind=\"SchedulerInstall\",le=\"0.01\"} 0",
+            "duration_seconds_bucket{kind=\"SchedulerInstall\",le=\"0.05\"} 1",
+            "duration_seconds_bucket{kind=\"SchedulerInstall\",le=\"+Inf\"} 1",
+            "duration_seconds_sum{kind=\"SchedulerInstall\"} 0.02",
+            "duration_seconds_count{kind=\"SchedulerInstall\"} 1",
+        ] {
+            assert!(page.contains(line), "{line}: {page}");
+        }
         assert!(
             page.contains("pointsman_operator_api_calls_total{verb=\"apply\",result=\"ok\"} 1")
         );

@@ -19,6 +19,16 @@ pub(crate) fn picker_pods(install: &Install) -> Option<Which> {
     })
 }
 
+/// The gateway's pods and the port of their counters, where that is told.
+pub(crate) fn gateway_pods(install: &Install) -> Option<(Which, u16)> {
+    let stats = install.stats.as_ref()?;
+    let which = Which {
+        namespace: install.scheduler_namespace.clone(),
+        selector: format!("gateway.networking.k8s.io/gateway-name={}", stats.gateway),
+    };
+    Some((which, stats.port))
+}
+
 /// Which pool this one picks from, as `(namespace, name)`.
 pub(crate) fn pool_of(install: &Install) -> Option<(String, String)> {
     let routed = install
@@ -60,7 +70,9 @@ pub(crate) fn pool_pods(pool: &Value) -> Option<Which> {
 /// All pods that this one asks about.
 pub(crate) fn questions(store: &Store, install: &Install) -> BTreeSet<Which> {
     let of_pool = pool(store, install).as_ref().and_then(pool_pods);
-    picker_pods(install).into_iter().chain(of_pool).collect()
+    let gateway = gateway_pods(install).map(|(which, _)| which);
+    let all = picker_pods(install).into_iter().chain(of_pool);
+    all.chain(gateway).collect()
 }
 
 /// What rendering needs to know.

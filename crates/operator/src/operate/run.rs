@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kube::Client;
 use serde_json::Value;
@@ -13,6 +14,7 @@ use crate::operate::counts::Counts;
 use crate::operate::difference::find;
 use crate::operate::events::Events;
 use crate::operate::pods::Pods;
+use crate::operate::probe::Prober;
 use crate::operate::reconcile::Reconciler;
 pub use crate::operate::reconcile::Tell;
 use crate::operate::watching::{Shared, expect_all, watch_all};
@@ -30,17 +32,25 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Watches and keeps. Runs until it is dropped; must only run while this process leads.
-    pub async fn run(&self, client: Client, namespaces: Vec<String>, tell: Tell) {
+    /// Watches and keeps, and every so often asks pickers and gateways what they count. Runs until it is dropped; must only run while this process leads.
+    pub async fn run(&self, client: Client, namespaces: Vec<String>, probe: Duration, tell: Tell) {
         let shared = Arc::new(Shared::new());
         expect_all(&shared, &namespaces);
         let watches = watch_all(Arc::clone(&shared), client.clone(), namespaces.clone());
+        let pods = Pods::new(Arc::clone(&shared), client.clone());
+        let server = Server {
+            client: client.clone(),
+            counts: Arc::clone(&self.counts),
+        };
+        let prober = Prober {
+            shared: Arc::clone(&shared),
+            server: server.clone(),
+            pods: Arc::clone(&pods),
+            every: probe,
+        };
         let mut reconciler = Reconciler {
-            pods: Pods::new(Arc::clone(&shared), client.clone()),
-            server: Server {
-                client: client.clone(),
-                counts: Arc::clone(&self.counts),
-            },
+            pods,
+            server,
             events: Events::new(client),
             scope: namespaces,
             tell,
@@ -57,7 +67,7 @@ impl Operator {
                 }
             }
         };
-        tokio::join!(watches, work);
+        tokio::join!(watches, work, prober.run());
     }
 }
 

@@ -6,9 +6,9 @@ use crate::kinds::{DEPLOYMENT, GATEWAY, POOL, ROUTE};
 use crate::operate::facts::{pool, pool_of, pool_pods};
 use crate::operate::pods::{Pods, Seen};
 use crate::operate::status::Condition;
-use crate::operate::store::ObjectKey;
+use crate::operate::store::{CustomKey, ObjectKey};
 use crate::operate::watching::Shared;
-use crate::spec::install::Install;
+use crate::spec::install::{Backend, Install, Mode};
 
 /// The label that the profile by backend goes by.
 const BACKEND_LABEL: &str = "llm-d.ai/kv-backend";
@@ -16,14 +16,23 @@ const BACKEND_LABEL: &str = "llm-d.ai/kv-backend";
 /// Conditions of a `SchedulerInstall` that depend on others, and what two columns show.
 pub(crate) struct Sights {
     pub(crate) conditions: Vec<Condition>,
+    /// Conditions that say something and keep nothing from being available.
+    pub(crate) warnings: Vec<Condition>,
     pub(crate) epp: Option<String>,
     pub(crate) endpoints: Option<String>,
 }
 
 /// Looks.
-pub(crate) fn look(shared: &Shared, pods: &Pods, install: &Install) -> Sights {
+pub(crate) fn look(shared: &Shared, pods: &Pods, key: &CustomKey, install: &Install) -> Sights {
+    let mut evidence = shared.evidence(key);
+    // One's own filter is known without a look.
+    if let Some(filter) = install.filter.as_ref().filter(|it| it.mode == Mode::Legacy) {
+        let own = || format!("{}/{}", install.scheduler_namespace, filter.name);
+        evidence.skips_headers.get_or_insert_with(own);
+    }
     let mut sights = Sights {
         conditions: Vec::new(),
+        warnings: Vec::new(),
         epp: None,
         endpoints: None,
     };
@@ -67,7 +76,10 @@ pub(crate) fn look(shared: &Shared, pods: &Pods, install: &Install) -> Sights {
         let ready = seen.iter().filter(|pod| pod.ready).count();
         sights.endpoints = Some(format!("{ready}/{}", seen.len()));
         if found.is_some() {
-            sights.conditions.push(endpoints_ready(install, &seen));
+            let unseen = evidence.metrics_not_found;
+            sights
+                .conditions
+                .push(endpoints_ready(install, &seen, unseen));
         }
     }
     if let Some(gateway) = &install.gateway {
@@ -88,14 +100,21 @@ pub(crate) fn look(shared: &Shared, pods: &Pods, install: &Install) -> Sights {
         && (rule.max_pending == 1 || rule.max_per_connection == 1)
     {
         let text = "one pending request at most and one request a connection: the gateway answers 503 as soon as two wait; raise spec.destinationRule.connectionPool for real load";
-        sights.conditions.push(Condition::new(
+        sights.warnings.push(Condition::new(
             "DestinationRuleTight",
             Some(true),
             "OneRequestAtATime",
             text,
         ));
     }
+    let asks = install.epp.is_some() && (install.filter.is_some() || routes_to_pool(install));
+    sights.warnings.extend(evidence.condition(asks));
     sights
+}
+
+fn routes_to_pool(install: &Install) -> bool {
+    let backend = install.routing.as_ref().map(|routing| &routing.backend);
+    matches!(backend, Some(Backend::Pool { .. }))
 }
 
 /// A condition of an object of others.
@@ -178,7 +197,7 @@ fn pool_resolved(shared: &Shared, install: &Install, found: Option<&Value>) -> C
     )
 }
 
-fn endpoints_ready(install: &Install, seen: &[Seen]) -> Condition {
+fn endpoints_ready(install: &Install, seen: &[Seen], metrics_not_found: bool) -> Condition {
     let not =
         |reason: &str, text: String| Condition::new("EndpointsReady", Some(false), reason, text);
     let ready: Vec<&Seen> = seen.iter().filter(|pod| pod.ready).collect();
@@ -209,6 +228,10 @@ fn endpoints_ready(install: &Install, seen: &[Seen]) -> Condition {
             ready.len()
         );
         return not("LabelMismatch", text);
+    }
+    if metrics_not_found {
+        let text = "the picker finds no /metrics on some candidate (404) and cannot tell its load: a proxy that does not pass its engine's page through; `pointsman verify --kube` names it".to_owned();
+        return not("MetricsNotFound", text);
     }
     let text = format!("{} of {} pods are ready", ready.len(), seen.len());
     Condition::new("EndpointsReady", Some(true), "Ready", text)

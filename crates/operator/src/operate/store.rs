@@ -104,7 +104,7 @@ impl Store {
         self.inner.lock().objects.get(key).cloned()
     }
 
-    /// All objects for which `is` holds.
+    /// All objects for which `is` holds. It must not ask the store, which is locked meanwhile.
     pub(crate) fn objects(
         &self,
         is: impl Fn(&ObjectKey, &Value) -> bool,

@@ -42,6 +42,7 @@ pub(crate) fn install_conditions(states: &[ChildState], sights: Sights) -> Vec<C
     let mut all = vec![ready, accepted(None), applied];
     all.extend(sights.conditions);
     all.push(available);
+    all.extend(sights.warnings);
     all
 }
 

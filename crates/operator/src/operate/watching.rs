@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::desired::child::{MANAGED_BY, MANAGER, Owner};
 use crate::kinds::{ALL, Kind, POOL};
 use crate::operate::api::{custom_resource, plain, resource};
+use crate::operate::evidence::Evidence;
 use crate::operate::queue::Queue;
 use crate::operate::store::{CustomKey, ObjectKey, Store};
 
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     /// Watches that have not told all there is, nor failed.
     silent: Mutex<BTreeSet<String>>,
     heard: Notify,
+    /// What was found out beside the objects, by custom resource.
+    evidence: Mutex<BTreeMap<CustomKey, Evidence>>,
     /// Custom resources that wait for another one to let go of an object.
     pub(crate) in_conflict: Mutex<BTreeSet<CustomKey>>,
 }
@@ -43,12 +46,26 @@ impl Shared {
             missing: Mutex::default(),
             silent: Mutex::default(),
             heard: Notify::new(),
+            evidence: Mutex::default(),
             in_conflict: Mutex::default(),
         }
     }
 
     pub(crate) fn is_missing(&self, kind: &'static Kind) -> bool {
         self.missing.lock().contains(kind)
+    }
+
+    /// What was found out about one beside the objects.
+    pub(crate) fn evidence(&self, key: &CustomKey) -> Evidence {
+        self.evidence.lock().get(key).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn set_evidence(&self, key: CustomKey, evidence: Evidence) {
+        self.evidence.lock().insert(key, evidence);
+    }
+
+    pub(crate) fn drop_evidence(&self, key: &CustomKey) {
+        self.evidence.lock().remove(key);
     }
 
     /// Waits until every watch has told all there is, or has failed once.

@@ -46,6 +46,8 @@ pub struct Install {
     pub epp: Option<Epp>,
     /// The Gateway.
     pub gateway: Option<Gateway>,
+    /// Where the gateway's counters are seen.
+    pub stats: Option<Stats>,
     /// The route.
     pub routing: Option<Routing>,
     /// Istio's balancing.
@@ -107,6 +109,14 @@ pub struct Gateway {
     pub(crate) port: u16,
     pub(crate) protocol: String,
     pub(crate) tls: Option<Value>,
+}
+
+/// Where the counters of a gateway's pods are seen.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// The Gateway, made here or not.
+    pub(crate) gateway: String,
+    pub(crate) port: u16,
 }
 
 /// The route.
@@ -197,6 +207,14 @@ pub fn settle(object: &Value) -> Result<Install, Invalid> {
         .transpose()?;
     let epp_on = written.epp.as_ref().is_some_and(|epp| on(epp.enabled));
     let gateway = written.gateway.as_ref().map(self::gateway).transpose()?;
+    let stats = written.gateway.as_ref().and_then(|it| it.stats_port);
+    let stats = match (&gateway, stats) {
+        (Some(gateway), Some(given)) => Some(Stats {
+            gateway: gateway.name.clone(),
+            port: port("spec.gateway.statsPort", Some(given), 0)?,
+        }),
+        _ => None,
+    };
     let gateway_on = written
         .gateway
         .as_ref()
@@ -245,6 +263,7 @@ pub fn settle(object: &Value) -> Result<Install, Invalid> {
         proxy,
         epp: epp.filter(|_| epp_on),
         gateway: gateway.filter(|_| gateway_on),
+        stats,
         routing,
         balancing,
         filter,

@@ -61,6 +61,7 @@ pub(crate) struct WrittenGateway {
     pub(crate) class_name: Option<String>,
     pub(crate) listener_port: Option<i32>,
     pub(crate) listener_protocol: Option<String>,
+    pub(crate) stats_port: Option<i32>,
     pub(crate) tls: Option<Value>,
 }
 

@@ -1,6 +1,7 @@
 //! Writing the objects into a cluster by server-side apply, one after the other, and saying what became of each.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
@@ -11,6 +12,10 @@ use crate::desired::child::Child;
 use crate::kinds::{Kind, NAMESPACE, POD};
 use crate::operate::api::{plain, resource};
 use crate::stack::MANAGER;
+
+/// How often, and after which pause, something that comes too early is tried again.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How objects are written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,9 +53,7 @@ pub async fn apply(
     for child in objects {
         let outcome = match absent.contains(child.namespace.as_str()) {
             true => Outcome::NotChecked,
-            false => one(client, child, how)
-                .await
-                .unwrap_or_else(|error| Outcome::Refused(why(child.kind, &error))),
+            false => patiently(client, child, how).await,
         };
         if how.dry && *child.kind == NAMESPACE && outcome == Outcome::Created {
             absent.insert(&child.name);
@@ -59,6 +62,32 @@ pub async fn apply(
         outcomes.push(outcome);
     }
     outcomes
+}
+
+/// In a namespace that was just made pods are refused until a controller has made its account, and a server that has
+/// too much to do says so.
+async fn patiently(client: &Client, child: &Child, how: How) -> Outcome {
+    let mut tries = 0;
+    loop {
+        match one(client, child, how).await {
+            Ok(outcome) => return outcome,
+            Err(error) if is_too_early(&error) && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Outcome::Refused(why(child.kind, &error)),
+        }
+    }
+}
+
+fn is_too_early(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let account = status
+        .message
+        .contains("serviceaccount \"default\" not found");
+    status.code == 429 || (status.code == 403 && account)
 }
 
 async fn one(client: &Client, child: &Child, how: How) -> Result<Outcome, kube::Error> {
@@ -143,6 +172,15 @@ mod tests {
             message: message.to_owned(),
             ..Status::default()
         }))
+    }
+
+    #[test]
+    fn only_an_account_that_is_still_to_come_is_waited_for() {
+        let early = "pods \"p\" is forbidden: error looking up service account n/default: serviceaccount \"default\" not found";
+        assert!(is_too_early(&said(403, early)));
+        assert!(!is_too_early(&said(403, "pods \"p\" is forbidden: no")));
+        assert!(!is_too_early(&said(404, early)));
+        assert!(is_too_early(&said(429, "too many requests")));
     }
 
     #[test]

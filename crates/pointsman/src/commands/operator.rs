@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::ArgAction;
@@ -51,6 +52,9 @@ pub(crate) struct Args {
     /// Look at these namespaces only, with their own Roles: those of the custom resources and of all their objects.
     #[arg(long, value_name = "NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
+    /// How often pickers and gateways are asked what they count, for the condition ExtProcEffective.
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = time)]
+    probe_interval: Duration,
     /// Taken for the original's sake: `error` silences all but errors.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     zap_log_level: String,
@@ -68,6 +72,13 @@ pub(crate) struct Args {
     zap_time_encoding: String,
 }
 
+fn time(text: &str) -> Result<Duration, String> {
+    match pointsman_core::config::duration::parse_duration(text)? {
+        span if span.0 == 0 => Err("must be more than nothing, such as 15s".to_owned()),
+        span => Ok(Duration::from_nanos(span.0)),
+    }
+}
+
 /// Runs until a signal ends it, or the lead is lost.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tell = tell(args)?;
@@ -76,6 +87,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         "metrics port",
         "--metrics-bind-address",
     )?;
+    if let Some(bound) = &metrics {
+        tell(&format!("metrics http://{}", bound.local_addr()));
+    }
     let health = bound(
         &args.health_probe_bind_address,
         "health port",
@@ -107,7 +121,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             }
             operator.counts.leads(true);
             tell("keeping what custom resources ask for");
-            let keep = operator.run(client, args.watch_namespaces.clone(), Arc::clone(&tell));
+            let keep = operator.run(
+                client,
+                args.watch_namespaces.clone(),
+                args.probe_interval,
+                Arc::clone(&tell),
+            );
             let lost = async {
                 match &mut candidacy {
                     Some(candidacy) => candidacy.turns(false).await,
