@@ -250,7 +250,9 @@ fn who_waits_too_long_is_told_so() {
     let first = rig.send(chat("first", 1));
     rig.wait_came(1);
     let began = Instant::now();
-    let late = chat("late", 1).answered(rig.gateway.address);
+    let late = chat("late", 1)
+        .header("x-request-id", "too-late")
+        .answered(rig.gateway.address);
     assert_eq!(
         (late.status, reason(&late)),
         (503, Some("rejected-ttl-expired")),
@@ -258,6 +260,9 @@ fn who_waits_too_long_is_told_so() {
         late.text()
     );
     assert_eq!(late.json()["error"]["code"], "ttl-expired");
+    let receipt = rig.gateway.admin_json("/debug/decisions/too-late");
+    assert_eq!(receipt["outcome"]["reason"], "ttl-expired", "{receipt}");
+    assert!(receipt["timesMs"]["queue"].as_f64().unwrap() >= 300.0);
     assert!(began.elapsed() >= Duration::from_millis(300));
     rig.engines[0].open();
     assert_eq!(first.join().unwrap().status, 200);

@@ -80,6 +80,8 @@ fn admission(fairness: Arc<dyn FairnessPolicy>) -> Arc<Admission> {
             others: band.clone(),
             negative: band,
             limit: named(Arc::new(One)),
+            print: 0,
+            eviction: None,
         })),
         detector: named(Arc::new(detector)),
         tokens: None,

@@ -76,6 +76,11 @@ const BAND_MOST: u64 = 8;
 const BAND_BYTES: u64 = 40;
 
 fn admission() -> Arc<Admission> {
+    printed(1)
+}
+
+/// The rules under a print.
+fn printed(print: u64) -> Arc<Admission> {
     let band = |fairness: Arc<dyn FairnessPolicy>, ordering: Arc<dyn OrderingPolicy>| BandRules {
         max_bytes: BAND_BYTES,
         max_requests: BAND_MOST,
@@ -96,6 +101,8 @@ fn admission() -> Arc<Admission> {
             others: band(Arc::new(Strict), Arc::new(ByArrival)),
             negative: band(Arc::new(Turns), Arc::new(ByArrival)),
             limit: named("limit", Arc::new(Steps)),
+            print,
+            eviction: None,
         })),
         detector: named("detector", Arc::new(detector)),
         tokens: None,
@@ -126,6 +133,8 @@ enum Step {
     Pool(u32),
     /// The gatekeeper looks.
     Turn,
+    /// The configuration is read again, with the same words about the queue or with others that mean the same.
+    Reload(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -137,6 +146,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1u64..400).prop_map(Step::Pass),
         1 => (0u32..3).prop_map(Step::Pool),
         5 => Just(Step::Turn),
+        1 => (0u64..2).prop_map(Step::Reload),
     ]
 }
 
@@ -342,6 +352,11 @@ impl World {
                 self.turn();
             }
             Step::Turn => self.turn(),
+            Step::Reload(print) => {
+                let mut settled = Vec::new();
+                self.gate.adopt(&printed(print), &mut settled);
+                assert!(settled.is_empty(), "nobody is answered by a reload");
+            }
         }
     }
 
@@ -514,6 +529,27 @@ fn who_is_turned_back_stands_aside_and_keeps_its_place_in_time() {
     world.gate.close(&mut out);
     assert_eq!(numbers(&out), [5]);
     assert_eq!(world.gate.queue().unwrap().bytes(), 0);
+}
+
+#[test]
+fn a_reload_that_changes_nothing_for_the_queue_leaves_everybody_where_they_stand() {
+    for (print, expected) in [(1, [].as_slice()), (2, [7].as_slice())] {
+        let mut world = World::new();
+        let ask = turned_back(7, 1, world.now);
+        assert!(world.gate.ask(ask, (), world.now).is_none());
+        let mut out = Vec::new();
+        world.gate.adopt(&printed(print), &mut out);
+        assert!(out.is_empty());
+        assert_eq!(world.gate.queue().unwrap().len(), 1);
+        let (snapshot, slots) = (world.snapshot.clone(), Arc::clone(&world.slots));
+        let pool = Pool {
+            snapshot: &snapshot,
+            slots: &slots,
+        };
+        world.gate.turn(pool, world.now, &mut out);
+        let numbers: Vec<u64> = out.iter().map(|one| one.ask.number).collect();
+        assert_eq!(numbers, expected, "one that stands aside, print {print}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use pointsman_core::admission::permits::Permits;
+use pointsman_core::admission::reclaim::Eviction;
 use pointsman_core::config::basis::{Basis, Registry};
 use pointsman_core::config::fault::Severity;
 use pointsman_core::config::resolved::resolve;
@@ -195,11 +196,23 @@ flowControl:
         );
     }
     let evicting = "featureGates: [flowControl]\nplugins: [{type: queue-scorer}]\nflowControl: {enableEviction: true}\n";
-    let (_, told) = resolved(evicting, Generation::G2).unwrap();
-    assert!(
-        told[0].starts_with("flowControl.enableEviction: not in effect yet"),
-        "{told:?}"
-    );
+    let grace = |text: &str| {
+        let (plan, told) = resolved(text, Generation::G2).unwrap();
+        assert!(
+            !told.iter().any(|told| told.contains("Eviction")),
+            "{told:?}"
+        );
+        plan.admission.flow.as_ref().unwrap().eviction
+    };
+    assert_eq!(grace(&evicting.replace("true", "false")), None);
+    let after = |ms| {
+        Some(Eviction {
+            grace: Span::from_millis(ms),
+        })
+    };
+    assert_eq!(grace(evicting), after(650), "two readings, and the engine");
+    let counted = "featureGates: [flowControl]\nplugins: [{type: queue-scorer}, {type: concurrency-detector}]\nflowControl: {enableEviction: true, saturationDetector: {pluginRef: concurrency-detector}}\n";
+    assert_eq!(grace(counted), after(10));
 }
 
 const LIMITED: &str = "featureGates: [flowControl]
@@ -418,4 +431,41 @@ saturationDetector: {pluginRef: d}
     check("a inFlight=1\n", 0, Effect::Nothing);
     check("a inFlight=1\nb\n", -1, Effect::Nothing);
     check("", -1, Effect::Nothing);
+}
+
+#[test]
+fn rules_have_the_same_print_as_long_as_nothing_changes_for_who_waits() {
+    const BASE: &str = "featureGates: [flowControl]
+plugins:
+- {type: queue-scorer}
+- {type: slo-deadline-ordering-policy, name: soonest}
+- {type: concurrency-detector, parameters: {maxConcurrency: 4}}
+flowControl:
+  maxRequests: \"10\"
+  saturationDetector: {pluginRef: concurrency-detector}
+  priorityBands: [{priority: 1, orderingPolicyRef: soonest}]
+";
+    let print = |text: &str| {
+        let (plan, _) = resolved(text, Generation::G2).unwrap();
+        plan.admission.flow.as_ref().unwrap().print
+    };
+    let same = [
+        BASE.replace("maxConcurrency: 4", "maxConcurrency: 5"),
+        BASE.replace("queue-scorer", "load-aware-scorer"),
+        BASE.replace("  maxRequests", "  enableEviction: true\n  maxRequests"),
+    ];
+    for text in same {
+        assert_ne!(text, BASE);
+        assert_eq!(print(&text), print(BASE), "{text}");
+    }
+    let others = [
+        BASE.replace("\"10\"", "\"11\""),
+        BASE.replace("slo-deadline-ordering", "edf-ordering"),
+        BASE.replace("priority: 1", "priority: 2"),
+        BASE.replace("  maxRequests", "  defaultRequestTTL: 1s\n  maxRequests"),
+    ];
+    for text in others {
+        assert_ne!(text, BASE);
+        assert_ne!(print(&text), print(BASE), "{text}");
+    }
 }

@@ -9,4 +9,6 @@ pub mod tally;
 
 pub mod front;
 
+pub mod leases;
+
 pub mod keeper;

@@ -3,9 +3,12 @@
 //! Dropping an [`Exchange`] that has not ended means that the client left: its endpoint is released and the
 //! outcome written down, whatever the door was doing.
 
+mod spans;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use pointsman_core::admission::permits::Permit;
 use pointsman_core::admission::queue::Ask;
@@ -16,25 +19,22 @@ use pointsman_core::exchange::event::{
 };
 use pointsman_core::exchange::life::Life;
 use pointsman_core::model::endpoint::Endpoint;
-use pointsman_core::model::headers::Headers;
 use pointsman_core::model::pool::Snapshot;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::model::request::InferenceRequest;
-use pointsman_core::rng::Rng;
 use pointsman_core::schedule::decision::Decision;
 use pointsman_core::schedule::plan::Plan;
 use pointsman_core::time::{Span, Tick};
-use pointsman_wire::otlp::KeyValue;
 use pointsman_wire::receipt::Meta;
 
 use crate::admission::claims::first_token_within;
+use crate::admission::leases::Lease;
 use crate::metrics::decided::Decided;
 use crate::metrics::meter::Meter;
 use crate::record::log::{PrettyLine, Tickets};
 use crate::record::ring::{Facts, RecordId};
 use crate::router::{Counts, Lane};
-use crate::tracing::context::TRACEPARENT;
-use crate::tracing::tracer::Trace;
+use crate::tracing::traced::Traced;
 
 /// A request under way.
 pub struct Exchange {
@@ -55,8 +55,14 @@ pub struct Exchange {
     bytes: usize,
     /// Its priority, until it is counted as let in.
     uncounted: Option<i64>,
+    /// The same, until it ends.
+    priority: i64,
+    /// By which it hears that it has to give way, if it may have to.
+    lease: Option<Lease>,
     /// Whether only a part of the pool are candidates.
     narrowed: bool,
+    /// What it wants, where it may end without a decision.
+    wants: Option<Box<Wants>>,
     /// When it was asked.
     asked: Tick,
     /// How long it has waited to be let in.
@@ -67,10 +73,10 @@ pub struct Exchange {
     trace: Option<Box<Traced>>,
 }
 
-/// What a traced request keeps for its span.
-struct Traced {
-    trace: Trace,
+/// What a receipt says of a request that never came to a decision.
+struct Wants {
     model: String,
+    prompt_bytes: usize,
 }
 
 /// A question to the gatekeeper that is not answered yet.
@@ -94,25 +100,16 @@ impl Exchange {
             ask: None,
             bytes: 0,
             uncounted: None,
+            priority: 0,
+            lease: None,
             narrowed: false,
+            wants: None,
             asked: Tick(0),
             queued: Span(0),
             prefilled: None,
             trace: None,
             lane: Arc::clone(lane),
         }
-    }
-
-    /// Whether the request is traced, by what its headers say; then the value of `traceparent` that goes on with it.
-    pub fn trace(&mut self, headers: Headers<'_>) -> Option<String> {
-        let tracer = self.lane.router.tracer()?;
-        let mut scratch = self.lane.scratch.lock();
-        let trace = tracer.begin(headers.get(TRACEPARENT), &mut scratch.rng)?;
-        self.trace = Some(Box::new(Traced {
-            trace,
-            model: String::new(),
-        }));
-        Some(trace.own.header())
     }
 
     /// The plan the request goes by: the one it started with or, where it had to wait, that in force when it was let
@@ -153,6 +150,7 @@ impl Exchange {
             self.snapshot = self.lane.router.membership.snapshot();
         }
         self.bytes = bytes;
+        self.priority = request.priority;
         let admission = Arc::clone(&self.plan.admission);
         let router = Arc::clone(&self.lane.router);
         let declared = router.directives.load();
@@ -173,9 +171,18 @@ impl Exchange {
         let effect = self.life.on(Event::Arrived(entering), now);
         self.uncounted = admission.flow.as_ref().map(|_| request.priority);
         if matches!(effect, Effect::Reply(_)) {
-            self.meter.asks_for(&self.lane.cells, request);
+            self.wants(request);
         }
         effect
+    }
+
+    /// The request was understood, and may end without a decision: this is what is counted and written of it then.
+    pub fn wants(&mut self, request: &InferenceRequest<'_>) {
+        self.meter.asks_for(&self.lane.cells, request);
+        self.wants = Some(Box::new(Wants {
+            model: request.model.to_owned(),
+            prompt_bytes: request.prompt_bytes,
+        }));
     }
 
     /// Asks to be let in and waits for the answer; then decides. Dropping the future gives the place up.
@@ -198,11 +205,13 @@ impl Exchange {
         let mut kept = match self.ask.take() {
             Some(ask) => ask,
             None => {
-                self.meter.asks_for(&self.lane.cells, request);
+                self.wants(request);
                 Box::new(self.first_ask(request))
             }
         };
         kept.turned_back = self.life.turned_back();
+        // It is in flight nowhere now.
+        self.lease = None;
         let ask = Ask::clone(&kept);
         self.ask = Some(kept);
         let (router, model, sent) = (
@@ -234,13 +243,20 @@ impl Exchange {
     /// The gatekeeper lets the request in.
     pub fn admitted(&mut self, permit: Permit) {
         let now = self.now();
-        self.queued = self.queued + now.since(self.asked);
+        self.note_wait(now);
         self.life.on(Event::Admitted(permit), now);
         // The pool and the plan may be others by now, and it was let in by the rules in force; rows that have failed are
         // rows of the pool before.
         if self.life.attempts().is_empty() {
             self.snapshot = self.lane.router.membership.snapshot();
             self.plan = self.lane.router.plan.load_full();
+        }
+    }
+
+    /// The time that it has stood in the queue, if that ends now.
+    fn note_wait(&mut self, now: Tick) {
+        if self.life.is_queued() {
+            self.queued = self.queued + now.since(self.asked);
         }
     }
 
@@ -303,27 +319,43 @@ impl Exchange {
             _ => None,
         };
         let facts = Facts {
-            request_id: &self.request_id,
-            model: request.model,
-            at_unix_ns: router.clock.unix_ns(self.life.arrived()),
-            prompt_bytes: request.prompt_bytes,
-            queue_ns: self.queued.0,
             pick_ns: ended.since(began).0,
-            door: self.door,
             pd,
+            ..self.facts(request.model, request.prompt_bytes)
         };
-        let ring = self
-            .lane
-            .ring
-            .lock()
-            .record(&facts, &self.plan, &self.snapshot, table);
-        self.record = ring;
+        let mut ring = self.lane.ring.lock();
+        self.record = ring.record(&facts, &self.plan, &self.snapshot, table);
+        drop(ring);
+        self.wants = None;
         if matches!(effect, Effect::Forward { .. }) {
             Counts::add(&router.counts.decisions);
             if router.log.wants_decisions() {
                 let decision = Decision::freeze(&self.plan, &self.snapshot, table);
                 self.tickets = router.log.decision(&decision, &self.meta(request), ended);
             }
+        }
+    }
+
+    fn facts<'a>(&'a self, model: &'a str, prompt_bytes: usize) -> Facts<'a> {
+        Facts {
+            request_id: &self.request_id,
+            model,
+            at_unix_ns: self.lane.router.clock.unix_ns(self.life.arrived()),
+            prompt_bytes,
+            queue_ns: self.queued.0,
+            pick_ns: 0,
+            door: self.door,
+            pd: None,
+        }
+    }
+
+    /// Leaves a receipt of a request that was understood and ends without a decision.
+    fn write_undecided(&mut self) {
+        let wants = self.wants.take().filter(|_| self.record.is_none());
+        if let Some(wants) = wants {
+            let facts = self.facts(&wants.model, wants.prompt_bytes);
+            let mut ring = self.lane.ring.lock();
+            self.record = ring.record(&facts, &self.plan, &self.snapshot, &Table::default());
         }
     }
 
@@ -399,6 +431,7 @@ impl Exchange {
     /// The door ends the request itself.
     pub fn refuse(&mut self, reject: Reject) -> Effect {
         let now = self.now();
+        self.note_wait(now);
         self.life.on(Event::Refused(reject), now)
     }
 
@@ -436,8 +469,13 @@ impl Exchange {
     /// The router's own answer is on its way.
     pub fn rejected(&mut self, reject: &Reject, status: u16) {
         let now = self.now();
-        let meta = self.meta(&InferenceRequest::default());
+        let mut meta = self.meta(&InferenceRequest::default());
+        if let Some(wants) = &self.wants {
+            meta.model.clone_from(&wants.model);
+            meta.prompt_bytes = wants.prompt_bytes as u64;
+        }
         self.lane.router.log.refused(reject, &meta, now);
+        self.write_undecided();
         if let Effect::Note(mut outcome) = self.life.on(Event::End { usage: None }, now) {
             outcome.status = Some(status);
             self.write_down(Effect::Note(outcome), None);
@@ -493,69 +531,39 @@ impl Exchange {
         self.meter.decided(&self.lane.cells, &decided);
     }
 
-    /// Notes a decision of a traced request.
-    fn trace_decision(
-        &mut self,
-        request: &InferenceRequest<'_>,
-        effect: &Effect,
-        (began, ended): (Tick, Tick),
-        rng: &mut Rng,
-    ) {
-        let (Some(traced), Some(tracer)) = (&mut self.trace, self.lane.router.tracer()) else {
-            return;
-        };
-        traced.model = request.model.to_owned();
-        let mut said = vec![
-            KeyValue::text("gen_ai.request.model", request.model),
-            KeyValue::number("pointsman.candidates", self.snapshot.len() as i64),
-        ];
-        if let Effect::Forward { row, prefill, .. } = effect {
-            let name = |row: usize| &*self.snapshot.endpoints[row].name;
-            said.push(KeyValue::text("pointsman.endpoint", name(*row)));
-            said.extend(prefill.map(|row| KeyValue::text("pointsman.prefill.endpoint", name(row))));
-        }
-        let at = |tick| self.lane.router.clock.unix_ns(tick);
-        let times = (at(began), at(ended));
-        tracer.part("schedule", &traced.trace, times, said, rng);
-    }
-
-    /// Hands in the span of a traced request that has ended.
-    fn trace_end(&mut self, outcome: &Outcome) {
-        let (Some(traced), Some(tracer)) = (self.trace.take(), self.lane.router.tracer()) else {
-            return;
-        };
-        let mut said = vec![
-            KeyValue::text("url.path", &*self.path),
-            KeyValue::text("pointsman.request.id", &*self.request_id),
-            KeyValue::text("pointsman.door", self.door),
-            KeyValue::text("pointsman.outcome", outcome.end.word()),
-        ];
-        if !traced.model.is_empty() {
-            said.push(KeyValue::text("gen_ai.request.model", traced.model));
-        }
-        if let Some(status) = outcome.status {
-            let status = i64::from(status);
-            said.push(KeyValue::number("http.response.status_code", status));
-        }
-        if let Some(usage) = outcome.usage {
-            for (name, tokens) in [
-                ("gen_ai.usage.input_tokens", usage.prompt_tokens),
-                ("gen_ai.usage.output_tokens", usage.completion_tokens),
-            ] {
-                said.push(KeyValue::number(name, tokens.into()));
-            }
-        }
-        let failed = outcome.end != End::Served || outcome.status.is_some_and(|s| s >= 500);
-        let error = failed.then(|| outcome.reason.unwrap_or("status"));
-        said.extend(error.map(|why| KeyValue::text("error.type", why)));
-        let at = |tick| self.lane.router.clock.unix_ns(tick);
-        let times = (at(self.life.arrived()), at(outcome.at));
-        tracer.request(&traced.trace, times, said, error);
-    }
-
     fn note_row(&mut self, effect: &Effect) {
         if let Effect::Forward { row, .. } = effect {
             self.last_row = Some(*row);
+            self.hold_lease();
+        }
+    }
+
+    /// From now on the request may have to give way, if the plan has those of its priority do so.
+    fn hold_lease(&mut self) {
+        let flow = self.plan.admission.flow.as_ref();
+        let rules = flow.and_then(|flow| flow.eviction);
+        if let (Some(rules), None) = (rules, &self.lease) {
+            let router = &self.lane.router;
+            let leases = &router.admission.leases;
+            self.lease = leases.hold(self.priority, rules, router.clock);
+        }
+    }
+
+    /// Ready when the request has to give way to one of a higher priority: then [`Exchange::give_way`].
+    pub fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.lease {
+            Some(lease) => lease.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The request ends because it has to give way: unanswered, with this status, or amid its answer.
+    pub fn give_way(&mut self, status: u16) {
+        if self.life.is_answering() {
+            self.broken(Cause::Evicted);
+        } else {
+            self.refuse(Reject::Evicted);
+            self.rejected(&Reject::Evicted, status);
         }
     }
 
@@ -575,6 +583,7 @@ impl Exchange {
             return;
         };
         outcome.prefill = self.prefilled;
+        self.lease = None;
         self.meter.ended(&self.lane.cells, &self.snapshot, &outcome);
         self.trace_end(&outcome);
         let router = &self.lane.router;
@@ -621,6 +630,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.life.is_ended() {
             let now = self.now();
+            self.note_wait(now);
+            self.write_undecided();
             let effect = self.life.on(Event::ClientGone, now);
             self.write_down(effect, None);
         }

@@ -31,6 +31,7 @@ use pointsman_http::{Body, CollectError, Frames, Pool, collect, discard};
 use pointsman_wire::handoff::dialect::{Dialect, Meeting};
 use pointsman_wire::handoff::internal_id;
 use pointsman_wire::handoff::transfer::{NoTransfer, transfer_params};
+use pointsman_wire::otlp::KeyValue;
 use pointsman_wire::request::error::RequestError;
 use tokio::time::Instant;
 
@@ -38,6 +39,8 @@ use crate::door::headers::{X_REQUEST_ID, value};
 use crate::handoff::glance::glance;
 use crate::handoff::leg::{Engine, LegFailure, Mishap, answer, late, send};
 use crate::handoff::unique::Unique;
+use crate::tracing::context::TRACEPARENT;
+use crate::tracing::open::{Kind, OpenSpan, Within};
 
 /// Largest answer of a prefill leg that is read. One token is some hundred bytes, but asked-for log probabilities of a prompt can be
 /// megabytes.
@@ -82,8 +85,10 @@ pub struct Order<'a> {
     pub parts: &'a Parts,
     /// The client's body.
     pub body: &'a Frames,
-    /// Draws what makes an id unique; called once per try.
+    /// Draws what makes an id unique; called once per try, and once per leg of a traced request.
     pub draw: &'a (dyn Fn() -> Unique + Sync),
+    /// The request's place in a trace, if it is traced: each leg is a span of its own, and the engine is told of it.
+    pub within: Option<&'a Within>,
 }
 
 /// One of the two legs.
@@ -112,6 +117,8 @@ pub struct Carried {
     pub redone: u32,
     /// How long the prefill leg took.
     pub prefill: Option<Duration>,
+    /// The span of the leg that answered, which goes on as long as its answer, if the request is traced.
+    pub span: Option<OpenSpan>,
 }
 
 /// A handoff without an answer.
@@ -164,13 +171,17 @@ pub async fn carry(
         let body = order.prefill_body(&NOWHERE)?;
         let began = Instant::now();
         let worked = prefill_leg(order, prefill, &id, body).await;
-        let (done, params) = match worked.map_err(HandoffFailure::Prefill)? {
-            Worked::Done { at, params } => (at, params),
-            Worked::Refused(answer) => {
+        let (done, params, mut transfer) = match worked.map_err(HandoffFailure::Prefill)? {
+            Worked::Done {
+                at,
+                params,
+                transfer,
+            } => (at, params, transfer),
+            Worked::Refused(answer, span) => {
                 return Ok(Carried {
                     redone,
                     prefill: Some(began.elapsed()),
-                    ..Carried::of(answer, Leg::Prefill, id)
+                    ..Carried::of(answer, Leg::Prefill, id, span)
                 });
             }
         };
@@ -178,6 +189,7 @@ pub async fn carry(
         let params = match params {
             Ok(params) => params,
             Err(lacking) => {
+                end(transfer, Some(Mishap::MissingParams.word()));
                 let local = carry_locally(order, decode, Some(Mishap::MissingParams));
                 let carried = Box::pin(local).await?;
                 return Ok(Carried {
@@ -190,6 +202,9 @@ pub async fn carry(
         };
         if let (Some(usable), Some(lease)) = (order.limits.usable(), order.limits.lease) {
             let age = done.elapsed();
+            if age > usable {
+                end(transfer.take(), Some(Mishap::Stale.word()));
+            }
             if age > usable && redone == REDONE {
                 return Err(HandoffFailure::Prefill(LegFailure::Stale { age, lease }));
             }
@@ -199,11 +214,12 @@ pub async fn carry(
             }
         }
         let body = order.decode_body(&params, &NOWHERE)?;
-        let answer = order.decode_leg(decode, &id, body).await?;
+        end(transfer, None);
+        let (answer, span) = order.decode_leg(decode, &id, body, None).await?;
         return Ok(Carried {
             redone,
             prefill: took,
-            ..Carried::of(answer, Leg::Decode, id)
+            ..Carried::of(answer, Leg::Decode, id, span)
         });
     }
 }
@@ -224,10 +240,10 @@ pub async fn carry_locally(
     } else {
         order.body.clone()
     };
-    let answer = order.decode_leg(decode, &id, body).await?;
+    let (answer, span) = order.decode_leg(decode, &id, body, because).await?;
     Ok(Carried {
         local: because,
-        ..Carried::of(answer, Leg::Decode, id)
+        ..Carried::of(answer, Leg::Decode, id, span)
     })
 }
 
@@ -239,7 +255,7 @@ const NOWHERE: Meeting<'static> = Meeting {
 };
 
 impl Carried {
-    const fn of(answer: Response<Body>, by: Leg, id: String) -> Self {
+    const fn of(answer: Response<Body>, by: Leg, id: String, span: Option<OpenSpan>) -> Self {
         Self {
             answer,
             by,
@@ -248,6 +264,17 @@ impl Carried {
             missing: None,
             redone: 0,
             prefill: None,
+            span,
+        }
+    }
+}
+
+/// A span that ends now: well, or in this error.
+fn end(span: Option<OpenSpan>, error: Option<&str>) {
+    if let Some(mut span) = span {
+        match error {
+            None => span.done(),
+            Some(why) => span.failed(why),
         }
     }
 }
@@ -284,11 +311,26 @@ impl Order<'_> {
         Ok(pieces.into_iter().collect())
     }
 
-    fn request(&self, id: &str, body: Frames) -> Request<Body> {
+    /// The span of a leg that begins now, if the request is traced.
+    fn span(&self, name: &'static str, engine: Engine<'_>) -> Option<OpenSpan> {
+        let mut span = self.part(name, Kind::Client)?;
+        span.say(KeyValue::text("url.full", engine.place.shown()));
+        Some(span)
+    }
+
+    fn part(&self, name: &'static str, kind: Kind) -> Option<OpenSpan> {
+        let id = || (self.draw)().number();
+        self.within.map(|within| within.part(name, kind, id()))
+    }
+
+    fn request(&self, id: &str, body: Frames, span: Option<&OpenSpan>) -> Request<Body> {
         let mut request = Request::new(Body::frames(body));
         *request.method_mut() = Method::POST;
         *request.headers_mut() = self.parts.headers.clone();
         request.headers_mut().insert(X_REQUEST_ID, value(id));
+        if let Some(span) = span {
+            request.headers_mut().insert(TRACEPARENT, span.header());
+        }
         if let Some(path) = self.parts.uri.path_and_query() {
             *request.uri_mut() = path.clone().into();
         }
@@ -300,11 +342,25 @@ impl Order<'_> {
         decode: Engine<'_>,
         id: &str,
         body: Frames,
-    ) -> Result<Response<Body>, HandoffFailure> {
-        let request = self.request(id, body);
-        send(self.pool, decode.place, request, self.limits.first_byte)
-            .await
-            .map_err(HandoffFailure::Decode)
+        because: Option<Mishap>,
+    ) -> Result<(Response<Body>, Option<OpenSpan>), HandoffFailure> {
+        let mut span = self.span("decode", decode);
+        if let (Some(span), Some(mishap)) = (&mut span, because) {
+            span.say(KeyValue::text("pointsman.prefill.fallback", mishap.word()));
+        }
+        let request = self.request(id, body, span.as_ref());
+        let sent = send(self.pool, decode.place, request, self.limits.first_byte).await;
+        note(&mut span, sent.as_ref());
+        Ok((sent.map_err(HandoffFailure::Decode)?, span))
+    }
+}
+
+/// Notes in a leg's span what came of it.
+fn note(span: &mut Option<OpenSpan>, sent: Result<&Response<Body>, &LegFailure>) {
+    match (span, sent) {
+        (Some(span), Ok(answer)) => span.answered(answer.status()),
+        (Some(span), Err(failure)) => span.failed(failure.mishap().word()),
+        (None, _) => {}
     }
 }
 
@@ -316,9 +372,11 @@ enum Worked {
         at: Instant,
         /// What decode must be told; empty where it needs nothing.
         params: Result<Vec<u8>, NoTransfer>,
+        /// The span of what comes between the legs.
+        transfer: Option<OpenSpan>,
     },
     /// The engine blames the client.
-    Refused(Response<Body>),
+    Refused(Response<Body>, Option<OpenSpan>),
 }
 
 async fn prefill_leg(
@@ -328,47 +386,63 @@ async fn prefill_leg(
     body: Bytes,
 ) -> Result<Worked, LegFailure> {
     let patience = order.limits.prefill;
-    let request = order.request(id, Frames::from_bytes(body));
+    let mut span = order.span("prefill", prefill);
+    let request = order.request(id, Frames::from_bytes(body), span.as_ref());
+    let open = &mut span;
     let leg = async {
-        let answer = answer(order.pool, prefill.place, request).await?;
+        let sent = answer(order.pool, prefill.place, request).await;
+        note(open, sent.as_ref());
+        let answer = sent?;
         let status = answer.status();
         if status.is_success() {
             // The KV cache is there when the head is, and ages from then on; the body is read for what it says, or so that the
             // connection can be used again.
             let at = Instant::now();
+            *open = None;
+            let transfer = order.part("transfer", Kind::Internal);
             let body = answer.into_body();
             if !order.dialect.needs_params() {
                 discard(body, PREFILL_ANSWER, patience).await;
-                let params = Ok(Vec::new());
-                return Ok(Worked::Done { at, params });
+                return Ok(Worked::Done {
+                    at,
+                    params: Ok(Vec::new()),
+                    transfer,
+                });
             }
             let params = match collect(body, PREFILL_ANSWER, patience).await {
                 Ok(frames) => transfer_params(frames.as_slice()),
                 Err(CollectError::TooLarge { .. }) => Err(NoTransfer::Unreadable),
                 Err(error) => {
+                    end(transfer, Some(Mishap::Broke.word()));
                     return Err(LegFailure::Broken {
                         url: prefill.place.shown(),
                         why: error.to_string(),
                     });
                 }
             };
-            return Ok(Worked::Done { at, params });
+            return Ok(Worked::Done {
+                at,
+                params,
+                transfer,
+            });
         }
         let busy = matches!(
             status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
         );
         if status.is_client_error() && !busy {
-            return Ok(Worked::Refused(answer));
+            return Ok(Worked::Refused(answer, open.take()));
         }
         Err(LegFailure::Status {
             url: prefill.place.shown(),
             status,
         })
     };
-    tokio::time::timeout(patience, leg)
-        .await
-        .unwrap_or_else(|_| Err(late(prefill.place, patience)))
+    let worked = tokio::time::timeout(patience, leg).await;
+    worked.unwrap_or_else(|_| {
+        end(span, Some(Mishap::Timeout.word()));
+        Err(late(prefill.place, patience))
+    })
 }
 
 /// Asks decode with the body as it came; `None` when it declined for want of cached tokens.
@@ -379,7 +453,8 @@ async fn ask_first(
     // An id of its own: the engine may not have let go of it when the same one comes again.
     let id = order.plain_id();
     let patience = order.limits.first_byte;
-    let request = order.request(&id, order.body.clone());
+    let mut span = order.span("decode", decode);
+    let request = order.request(&id, order.body.clone(), span.as_ref());
     let asked = async {
         let answer = answer(order.pool, decode.place, request).await?;
         glance(answer).await.map_err(|error| LegFailure::Broken {
@@ -390,8 +465,13 @@ async fn ask_first(
     let seen = tokio::time::timeout(patience, asked)
         .await
         .unwrap_or_else(|_| Err(late(decode.place, patience)));
+    match &seen {
+        Err(failure) => note(&mut span, Err(failure)),
+        Ok(Some(answer)) => note(&mut span, Ok(answer)),
+        Ok(None) => end(span.take(), None),
+    }
     let seen = seen.map_err(HandoffFailure::Decode)?;
-    Ok(seen.map(|answer| Carried::of(answer, Leg::Decode, id)))
+    Ok(seen.map(|answer| Carried::of(answer, Leg::Decode, id, span)))
 }
 
 /// Both legs at the same time. Decode's answer is held until prefill has done its part: without that it would wait for a KV cache that
@@ -414,17 +494,25 @@ async fn together(
     let began = Instant::now();
     let patience = order.limits.prefill + order.limits.first_byte;
     let mut first = std::pin::pin!(prefill_leg(order, prefill, &id, copy));
-    let request = order.request(&id, body);
+    let mut span = order.span("decode", decode);
+    let request = order.request(&id, body, span.as_ref());
     let mut second = std::pin::pin!(send(order.pool, decode.place, request, patience));
     let (mut took, mut answered) = (None, None);
     loop {
         tokio::select! {
             worked = &mut first, if took.is_none() => match worked.map_err(HandoffFailure::Prefill)? {
-                Worked::Done { .. } => took = Some(began.elapsed()),
-                Worked::Refused(answer) => return Ok(Carried::of(answer, Leg::Prefill, id.clone())),
+                // Both legs run at the same time: nothing comes between them.
+                Worked::Done { transfer, .. } => {
+                    end(transfer, None);
+                    took = Some(began.elapsed());
+                }
+                Worked::Refused(answer, span) => {
+                    return Ok(Carried::of(answer, Leg::Prefill, id.clone(), span));
+                }
             },
-            answer = &mut second, if answered.is_none() => {
-                answered = Some(answer.map_err(HandoffFailure::Decode)?);
+            sent = &mut second, if answered.is_none() => {
+                note(&mut span, sent.as_ref());
+                answered = Some(sent.map_err(HandoffFailure::Decode)?);
             }
         }
         // An error of decode does not wait for prefill.
@@ -434,7 +522,7 @@ async fn together(
         {
             return Ok(Carried {
                 prefill: took,
-                ..Carried::of(answer, Leg::Decode, id.clone())
+                ..Carried::of(answer, Leg::Decode, id.clone(), span.take())
             });
         }
     }

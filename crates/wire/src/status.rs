@@ -7,6 +7,7 @@
 //! | no route / wrong method | 404 / 405 | |
 //! | no endpoints | 503 | rejected-no-endpoints |
 //! | filtered out, saturated, not admitted, queue full | 429 + `retry-after` | rejected-saturated |
+//! | evicted | 429 + `retry-after` | evicted |
 //! | ttl expired | 503 | rejected-ttl-expired |
 //! | shutting down | 503 | rejected-shutting-down |
 //! | client gone | 499, in logs only | rejected-context-cancelled |
@@ -72,6 +73,7 @@ pub const fn status(reject: &Reject) -> u16 {
         Reject::FilteredOut { .. }
         | Reject::Saturated
         | Reject::NotAdmitted(_)
+        | Reject::Evicted
         | Reject::QueueFull { .. } => 429,
         Reject::NoEndpoints
         | Reject::NoEndpointsQueued { .. }
@@ -101,6 +103,7 @@ pub const fn dropped_reason(reject: &Reject) -> Option<&'static str> {
         | Reject::Saturated
         | Reject::NotAdmitted(_)
         | Reject::QueueFull { .. } => Some("rejected-saturated"),
+        Reject::Evicted => Some("evicted"),
         Reject::TtlExpired => Some("rejected-ttl-expired"),
         Reject::ShuttingDown => Some("rejected-shutting-down"),
         Reject::ClientGone => Some("rejected-context-cancelled"),
@@ -209,7 +212,10 @@ pub fn reference_error(reject: &Reject, generation: Generation) -> PickerRefusal
             Reject::ClientGone => 503,
             other => status(other),
         },
-        body: format!("inference error: {code} - {message}").into_bytes(),
+        body: match reject {
+            Reject::Evicted => b"request evicted by flow control".to_vec(),
+            _ => format!("inference error: {code} - {message}").into_bytes(),
+        },
         content_type: None,
         // The first generation said nothing of the reason, and an error of the picker's own has none.
         dropped_reason: dropped_reason(reject)

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use crate::admission::permits::{Permit, Permits};
 use crate::admission::queue::{Ask, Entry, Queue};
 use crate::admission::rate::DrainRate;
+use crate::admission::reclaim::Blocked;
 use crate::admission::rules::{Admission, FlowRules};
 use crate::admission::watch::{Saturation, Watch};
 use crate::model::pool::Snapshot;
@@ -89,6 +90,8 @@ pub struct Gatekeeper<T> {
     rate: DrainRate,
     /// How many places had become free at the last turn.
     freed: u64,
+    /// Who found no permit at the last turn, and nobody below it either.
+    blocked: Option<Blocked>,
     closed: bool,
 }
 
@@ -108,12 +111,13 @@ impl<T> Gatekeeper<T> {
             regime: (false, Tick(0)),
             rate: DrainRate::default(),
             freed: 0,
+            blocked: None,
             closed: false,
         }
     }
 
-    /// Goes on under other rules. Those who wait keep their places in time, also where there is less room now; without
-    /// rules for waiting they all pass.
+    /// Goes on under other rules. Where they change nothing for the queue, it stays as it is. Else those who wait keep
+    /// their places in time, also where there is less room now; without rules for waiting they all pass.
     pub fn adopt(&mut self, admission: &Arc<Admission>, out: &mut Vec<Settled<T>>) {
         let same = self.admission.as_ref();
         if same.is_some_and(|same| Arc::ptr_eq(same, admission)) {
@@ -127,6 +131,14 @@ impl<T> Gatekeeper<T> {
         self.priorities = priorities;
         self.admission = Some(Arc::clone(admission));
         (self.looked, self.limits) = (None, Vec::new());
+        let keeps = |queue: &&mut Queue<T>| {
+            let flow = admission.flow.as_ref();
+            flow.is_some_and(|flow| flow.print == queue.rules().print)
+        };
+        if let (Some(queue), Some(flow)) = (self.queue.as_mut().filter(keeps), &admission.flow) {
+            queue.go_by(Arc::clone(flow));
+            return;
+        }
         let before = self.queue.take();
         let before = before.map(|mut queue| (queue.served(), queue.drain()));
         let (served, waiting) = before.unwrap_or_default();
@@ -218,7 +230,15 @@ impl<T> Gatekeeper<T> {
             queue.come_back(now, freed.saturating_sub(self.freed));
         }
         self.freed = freed;
+        self.blocked = None;
         self.let_in(pool, now, out);
+    }
+
+    /// The highest priority that waits because the pool is full for it, as of the last turn. Where the room is only
+    /// used up by those let in since the readings were taken, nobody is blocked: the next reading will tell.
+    pub fn blocked(&self) -> Option<Blocked> {
+        self.blocked
+            .filter(|blocked| blocked.saturation >= blocked.ceiling)
     }
 
     /// Takes a new look at the pool, and says how many may pass without asking.
@@ -280,6 +300,12 @@ impl<T> Gatekeeper<T> {
             let ceiling = self.ceiling(&Arc::clone(queue.rules()), priority);
             let limit = self.limit(&admission, pool, ceiling, now);
             let Some(permit) = self.permits.take_below(limit) else {
+                self.blocked = Some(Blocked {
+                    priority,
+                    ceiling,
+                    saturation: self.saturation.effective,
+                    in_flight: self.permits.entered(),
+                });
                 return;
             };
             let Some(entry) = self

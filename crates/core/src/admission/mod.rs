@@ -3,6 +3,7 @@ pub mod gatekeeper;
 pub mod permits;
 pub mod queue;
 pub mod rate;
+pub mod reclaim;
 pub mod rules;
 pub mod saturation;
 pub mod watch;

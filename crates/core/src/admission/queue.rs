@@ -189,6 +189,11 @@ impl<T> Queue<T> {
         &self.rules
     }
 
+    /// Goes on under rules of the same print: everybody keeps their place, also those who stand aside.
+    pub fn go_by(&mut self, rules: Arc<FlowRules>) {
+        self.rules = rules;
+    }
+
     /// How many wait.
     pub fn len(&self) -> u64 {
         self.since.len() as u64

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::admission::reclaim::Eviction;
 use crate::contract::admission::{
     FairnessPolicy, OrderingPolicy, PoolLoad, SaturationDetector, UsageLimitPolicy,
 };
@@ -62,6 +63,10 @@ pub struct FlowRules {
     pub negative: BandRules,
     /// How full each band may run the pool.
     pub limit: Named<dyn UsageLimitPolicy>,
+    /// A print of all that places in the queue depend on: under rules with the same one the queue stays as it is.
+    pub print: u64,
+    /// How requests of a negative priority are taken back in flight; `None`: they are not.
+    pub eviction: Option<Eviction>,
 }
 
 impl FlowRules {

@@ -16,6 +16,9 @@ use crate::contract::admission::{PoolLoad, SaturationDetector};
 use crate::model::slots::{Reading, Slot};
 use crate::time::{Span, Tick};
 
+/// How long an engine may take to give back what a request held that was broken off.
+const CLEARS_WITHIN: Span = Span::from_millis(250);
+
 /// Thresholds on what engines report.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Utilization {
@@ -124,6 +127,12 @@ impl SaturationDetector for Utilization {
     fn stale(&self, load: &PoolLoad<'_>) -> usize {
         Self::stale(self, load)
     }
+
+    fn lags(&self) -> Span {
+        // What the engine has freed is in the next reading, and readings older than `max_age` do not count; and the
+        // one that was being taken at the end may be without it.
+        self.max_age + self.max_age + CLEARS_WITHIN
+    }
 }
 
 /// The first generation's rule over the same thresholds: one good endpoint is enough.
@@ -162,6 +171,10 @@ impl SaturationDetector for GoodEndpoint {
 
     fn stale(&self, load: &PoolLoad<'_>) -> usize {
         self.0.stale(load)
+    }
+
+    fn lags(&self) -> Span {
+        self.0.lags()
     }
 }
 

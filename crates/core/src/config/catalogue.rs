@@ -51,7 +51,7 @@ pub const REMOVE: &str = "remove it";
 const APPROX: &str = "use approx-prefix-cache-producer with prefix-cache-scorer";
 const LOAD: &str = "use active-request-scorer or queue-scorer";
 const PARSER: &str = "use openai-parser, and passthrough-parser for everything else";
-const EVICTION: &str = "remove it: requests in flight are never taken back";
+const EVICTION: &str = "remove it: flowControl.enableEviction goes by this rule";
 
 /// The types, in the order of the reference's manual.
 pub static CATALOGUE: &[Listed] = &[

@@ -180,7 +180,7 @@ pub struct WrittenFlowControl {
     /// When the pool counts as full; utilization-detector when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saturation_detector: Option<WrittenReference>,
-    /// Whether requests in flight with a negative priority may be evicted. Not in effect yet.
+    /// Whether requests in flight with a negative priority are evicted for those of a higher one that wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_eviction: Option<bool>,
 }

@@ -100,6 +100,9 @@ impl<'a> PoolLoad<'a> {
     }
 }
 
+/// How long it takes until the end of a request shows where this process counts itself: until the next look.
+const COUNTED_AT_ONCE: Span = Span::from_millis(10);
+
 /// Says how full a set of endpoints is.
 pub trait SaturationDetector: Send + Sync {
     /// 0 where nothing is under way, 1 and above where the endpoints are full. No endpoints are full.
@@ -117,6 +120,11 @@ pub trait SaturationDetector: Send + Sync {
     /// How many of the endpoints count as full because their readings are too old.
     fn stale(&self, _load: &PoolLoad<'_>) -> usize {
         0
+    }
+
+    /// How long after its end a request may still be part of what [`SaturationDetector::saturation`] says.
+    fn lags(&self) -> Span {
+        COUNTED_AT_ONCE
     }
 
     /// The producer whose token counts it reads, if it reads any.

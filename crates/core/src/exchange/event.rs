@@ -140,6 +140,8 @@ pub enum Cause {
     Overloaded,
     /// Who forwards asked another endpoint, and does not say why.
     PassedOver,
+    /// The request had to give way to one of a higher priority.
+    Evicted,
 }
 
 impl Cause {
@@ -153,6 +155,7 @@ impl Cause {
             Self::IdleTimeout => "idle-timeout",
             Self::Overloaded => "overloaded",
             Self::PassedOver => "passed-over",
+            Self::Evicted => "evicted",
         }
     }
 

@@ -98,6 +98,16 @@ impl Life {
         self.turned_back
     }
 
+    /// Whether it has asked the gatekeeper and has no answer.
+    pub fn is_queued(&self) -> bool {
+        self.phase == Phase::Queued
+    }
+
+    /// Whether the head of an answer has come, and its end has not.
+    pub fn is_answering(&self) -> bool {
+        self.phase == Phase::Answering
+    }
+
     /// Whether the outcome has been given.
     pub fn is_ended(&self) -> bool {
         self.phase == Phase::Ended
@@ -157,6 +167,12 @@ impl Life {
                 self.fail_over(cause, retry, now)
             }
             (Phase::Waiting | Phase::Queued | Phase::Forwarding, Event::Refused(reject)) => {
+                if reject == Reject::Evicted
+                    && let Some(attempt) = self.attempts.last_mut()
+                {
+                    attempt.cause = Some(Cause::Evicted);
+                    attempt.took = now.since(self.attempt_began);
+                }
                 self.refuse(reject)
             }
             // A head without an endpoint is an answer of the door's own.

@@ -45,6 +45,8 @@ pub enum Reject {
     },
     /// The request waited longer than its time to live.
     TtlExpired,
+    /// It was let in, and had to give way to one of a higher priority.
+    Evicted,
     /// The router is shutting down.
     ShuttingDown,
     /// The client left before it was answered.
@@ -77,6 +79,7 @@ impl Reject {
             Self::NotAdmitted(_) => "not-admitted",
             Self::QueueFull { .. } => "queue-full",
             Self::TtlExpired => "ttl-expired",
+            Self::Evicted => "evicted",
             Self::ShuttingDown => "shutting-down",
             Self::ClientGone => "client-gone",
             Self::UpstreamUnreachable { .. } => "upstream-unreachable",
@@ -111,6 +114,10 @@ impl fmt::Display for Reject {
                 "too many requests wait for the pool; try again in {retry_after_s} s"
             ),
             Self::TtlExpired => write!(f, "the request waited too long for a free endpoint"),
+            Self::Evicted => write!(
+                f,
+                "the request gave way to one of a higher priority; try again later"
+            ),
             Self::ShuttingDown => write!(f, "the router is shutting down"),
             Self::ClientGone => write!(f, "the client left before the answer"),
             Self::UpstreamUnreachable { tried } => {

@@ -18,6 +18,7 @@ use crate::console::{complain, say};
 use crate::serving::{
     Worker, connection_budget, listen, raise_file_limit, run_until_signal, runtime, stages,
 };
+use crate::traces;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -153,7 +154,11 @@ fn time(text: &str) -> Result<Duration, String> {
 /// Runs until a signal ends it.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
-    let config = config(&args)?;
+    let traces = traces::tracer_called("pointsman-proxy")?;
+    let config = ProxyConfig {
+        tracer: traces.as_ref().map(|traces| Arc::clone(&traces.tracer)),
+        ..config(&args)?
+    };
     // A wrong URL is found before anything is started.
     Proxy::new(config.clone(), FaultSwitch::default()).context("cannot start the proxy")?;
     let bound = listen(args.listen, "proxy", "--listen HOST:PORT")?;
@@ -208,13 +213,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             say(&format!("{text}\n"));
         }
     };
-    runtime()?.block_on(run_until_signal(
-        stages,
-        Readiness::default(),
-        workers,
-        Vec::new(),
-        tell,
-    ))
+    runtime()?.block_on(async {
+        if let Some(traces) = traces {
+            traces.bring_away();
+        }
+        let ready = Readiness::default();
+        run_until_signal(stages, ready, workers, Vec::new(), tell).await
+    })
 }
 
 fn config(args: &Args) -> anyhow::Result<ProxyConfig> {

@@ -19,6 +19,9 @@ pub(crate) fn story(receipt: &Receipt, colour: bool) -> String {
         out.push('\n');
         out.push_str(&decision(profile, colour));
     }
+    if receipt.profiles.is_empty() {
+        out.push_str("\ndecision  none: it ended before any endpoint was looked at\n");
+    }
     if receipt.truncated {
         let shown = receipt.profiles.first().map_or(0, |p| p.candidates.len());
         let _ = writeln!(

@@ -10,6 +10,7 @@ use pointsman_core::model::reject::Reject;
 use pointsman_core::time::Tick;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::admission::leases::Leases;
 use crate::admission::tally::Tally;
 
 /// Asks under way to the task. A door that finds the channel full waits for its turn in it, which is as good a place
@@ -34,6 +35,8 @@ pub struct Front {
     pub permits: Arc<Permits>,
     /// What is counted of those who wait.
     pub tally: Mutex<Tally>,
+    /// Those in flight who may have to give way.
+    pub leases: Arc<Leases>,
     asks: mpsc::Sender<Order>,
     inbox: Mutex<Option<mpsc::Receiver<Order>>>,
     left: Mutex<Vec<u64>>,
@@ -49,6 +52,7 @@ impl Default for Front {
         Self {
             permits: Arc::new(Permits::new(move || woken.notify_one())),
             tally: Mutex::default(),
+            leases: Arc::default(),
             asks,
             inbox: Mutex::new(Some(inbox)),
             left: Mutex::default(),

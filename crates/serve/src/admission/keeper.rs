@@ -90,6 +90,7 @@ impl Keeper {
         }
         self.turn();
         self.answer();
+        self.make_way(&plan);
         self.show(&plan, began);
         if plan.admission.flow.is_none() {
             return IDLE;
@@ -111,6 +112,14 @@ impl Keeper {
         };
         let now = self.now();
         self.gate.turn(pool, now, &mut self.settled);
+    }
+
+    /// Has requests in flight give way to those who are blocked, where the plan wants that.
+    fn make_way(&self, plan: &Plan) {
+        let rules = plan.admission.flow.as_ref().and_then(|flow| flow.eviction);
+        let blocked = self.gate.blocked();
+        let leases = &self.router.admission.leases;
+        leases.reclaim(blocked.as_ref(), rules, self.now());
     }
 
     fn take(&mut self, order: Order) {
@@ -175,6 +184,8 @@ impl Keeper {
         tally.saturation = self.gate.saturation();
         tally.stale = self.gate.stale();
         tally.detector = plan.admission.detector.kind;
+        let flow = plan.admission.flow.as_ref();
+        tally.evicts = flow.is_some_and(|flow| flow.eviction.is_some());
         if let Some(queue) = self.gate.queue() {
             tally.bands.clear();
             tally.bands.extend(queue.filled());

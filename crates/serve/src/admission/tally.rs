@@ -77,6 +77,8 @@ pub struct Tally {
     pub queue: (Option<f64>, Option<f64>),
     /// Whether anything waits at all under the plan in force.
     pub in_effect: bool,
+    /// Whether it has requests in flight give way.
+    pub evicts: bool,
 }
 
 impl Default for Tally {
@@ -96,6 +98,7 @@ impl Default for Tally {
             bands: Vec::new(),
             queue: (None, None),
             in_effect: false,
+            evicts: false,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the gateway watches in an answer that passes: usage and id for the receipt, and how it ends.
 
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use pointsman_core::exchange::event::Cause;
@@ -28,6 +30,10 @@ impl Answer {
 }
 
 impl Watch for Answer {
+    fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.exchange.poll_evicted(cx)
+    }
+
     fn passed(&mut self, data: &Bytes) {
         self.exchange.passed(data.len());
         if let Some(scanner) = &mut self.scanner {

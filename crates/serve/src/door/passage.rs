@@ -24,6 +24,11 @@ pub trait Watch: Send + Unpin + 'static {
     /// These bytes have just been forwarded.
     fn passed(&mut self, _data: &Bytes) {}
 
+    /// Ready when the answer has to end for the sake of another request.
+    fn poll_evicted(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// The answer came to its natural end.
     fn ended(&mut self) {}
 
@@ -106,10 +111,12 @@ impl<W: Watch> Passage<W> {
         // The endpoint learns at once that nobody reads on.
         self.upstream = Body::empty();
         if self.appendable {
+            let told = match cause {
+                Cause::Evicted => Reject::Evicted,
+                _ => Reject::UpstreamBroke,
+            };
             self.peer.disconnect_after_response();
-            return Poll::Ready(Some(Ok(Frame::data(
-                self.form.event(&Reject::UpstreamBroke).into(),
-            ))));
+            return Poll::Ready(Some(Ok(Frame::data(self.form.event(&told).into()))));
         }
         Poll::Ready(Some(Err(error)))
     }
@@ -152,6 +159,10 @@ impl<W: Watch> http_body::Body for Passage<W> {
         let this = &mut *self;
         if this.ended {
             return Poll::Ready(None);
+        }
+        if this.watch.poll_evicted(cx).is_ready() {
+            let why = Reject::Evicted.to_string();
+            return this.break_off(Cause::Evicted, BodyError::Other(why.into()));
         }
         match Pin::new(&mut this.upstream).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {

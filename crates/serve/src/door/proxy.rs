@@ -34,11 +34,13 @@ use parking_lot::Mutex;
 use pointsman_core::exchange::event::Cause;
 use pointsman_core::model::reject::Reject;
 use pointsman_core::rng::Rng;
+use pointsman_feeds::clock::Clock;
 use pointsman_http::collect::gather;
 use pointsman_http::{
     Body, Bound, CollectError, Drain, Fault, FaultSwitch, Peer, Pool, ServerOptions, discard, serve,
 };
 use pointsman_wire::error_form::ErrorForm;
+use pointsman_wire::otlp::KeyValue;
 use tokio::time::Instant;
 
 use crate::door::headers::{X_REQUEST_ID, request_id, strip_hop_by_hop, strip_steering, value};
@@ -53,6 +55,8 @@ use crate::handoff::target::TargetError;
 use crate::handoff::timing;
 use crate::handoff::unique::Unique;
 use crate::handoff::{Carried, HandoffFailure, Leg, Limits, Order};
+use crate::tracing::context::TRACEPARENT;
+use crate::tracing::open::{OpenSpan, Within};
 
 /// Read and thrown away after a 413, so that a client that writes first can read the answer.
 const DISCARD_BYTES: usize = 64 << 20;
@@ -68,6 +72,7 @@ struct Inner {
     decodes: Stage,
     pool: Pool,
     faults: FaultSwitch,
+    clock: Clock,
     rng: Mutex<Rng>,
 }
 
@@ -88,6 +93,7 @@ impl Proxy {
             decodes,
             pool,
             faults,
+            clock: Clock::start(),
             rng,
         })))
     }
@@ -168,6 +174,14 @@ impl Inner {
         let wanted = parts.headers.remove(PREFILLER);
         clean(&mut parts.headers);
 
+        let within = self.within(&parts.headers);
+        let mut whole = within.as_ref().map(|within| within.own("proxy.request"));
+        if let Some(whole) = &mut whole {
+            whole.say(KeyValue::text("url.path", parts.uri.path()));
+            let id = client_id.to_str().unwrap_or_default();
+            whole.say(KeyValue::text("pointsman.request.id", id));
+        }
+
         let started = Instant::now();
         let order = Order {
             pool: &self.pool,
@@ -182,6 +196,7 @@ impl Inner {
             parts: &parts,
             body: &body,
             draw: &|| self.unique(),
+            within: within.as_ref(),
         };
         let attempts = Attempts {
             config: &self.config,
@@ -194,12 +209,30 @@ impl Inner {
         let carried = attempts.carry(&order).await;
         self.slow_down(started).await;
         match carried {
-            Ok(carried) => {
-                let watch = self.watch(&carried, ticket, own);
+            Ok(mut carried) => {
+                if let Some(whole) = &mut whole {
+                    whole.answered(carried.answer.status());
+                }
+                let spans = [carried.span.take(), whole];
+                let watch = self.watch(&carried, ticket, own, spans);
                 self.finish_carried(carried, &client_id, peer, form, watch)
             }
-            Err(exhausted) => self.give_up(&exhausted, &client_id, form, &mut ticket),
+            Err(exhausted) => {
+                let answer = self.give_up(&exhausted, &client_id, form, &mut ticket);
+                if let Some(whole) = &mut whole {
+                    whole.answered(answer.status());
+                }
+                answer
+            }
         }
+    }
+
+    /// The request's place in a trace, if it is traced.
+    fn within(&self, headers: &HeaderMap) -> Option<Within> {
+        let tracer = self.config.tracer.as_ref()?;
+        let parent = headers.get(TRACEPARENT);
+        let parent = parent.and_then(|parent| parent.to_str().ok());
+        Within::begin(tracer, parent, self.clock, &mut self.rng.lock())
     }
 
     fn unique(&self) -> Unique {
@@ -223,7 +256,13 @@ impl Inner {
     }
 
     /// Counts what is carried, and how its answer ends.
-    fn watch(&self, carried: &Carried, mut ticket: Ticket, own: &Arc<Self>) -> DecodeWatch {
+    fn watch(
+        &self,
+        carried: &Carried,
+        mut ticket: Ticket,
+        own: &Arc<Self>,
+        spans: [Option<OpenSpan>; 2],
+    ) -> DecodeWatch {
         let outcome = match (carried.by, carried.local) {
             (Leg::Prefill, _) => {
                 self.config.tally.prefill_refused();
@@ -236,6 +275,7 @@ impl Inner {
         DecodeWatch {
             own: Arc::clone(own),
             ticket: Some((ticket, outcome)),
+            spans: Some(Passing::new(spans)),
         }
     }
 
@@ -331,6 +371,7 @@ impl Inner {
                 let watch = DecodeWatch {
                     own: Arc::clone(own),
                     ticket: None,
+                    spans: None,
                 };
                 self.finish(answer, &client_id, peer, form, watch)
             }
@@ -408,16 +449,49 @@ struct DecodeWatch {
     own: Arc<Inner>,
     /// A generation request, and what it counts as when its answer has passed whole.
     ticket: Option<(Ticket, Outcome)>,
+    /// The spans that go on as long as the answer.
+    spans: Option<Passing>,
+}
+
+/// Spans of an answer that passes; where it does not come to its end, its client has left.
+struct Passing([Option<OpenSpan>; 2]);
+
+impl Passing {
+    fn new(spans: [Option<OpenSpan>; 2]) -> Self {
+        Self(spans)
+    }
+
+    fn broke(&mut self, why: &str) {
+        let spans = self.0.iter_mut().flatten();
+        spans.for_each(|span| span.failed(why));
+        self.ended();
+    }
+
+    fn ended(&mut self) {
+        self.0 = [None, None];
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.broke("client-gone");
+    }
 }
 
 impl Watch for DecodeWatch {
     fn ended(&mut self) {
+        if let Some(spans) = &mut self.spans {
+            spans.ended();
+        }
         if let Some((mut ticket, outcome)) = self.ticket.take() {
             ticket.will_be(outcome);
         }
     }
 
-    fn broken(&mut self, _: Cause, why: &str) {
+    fn broken(&mut self, cause: Cause, why: &str) {
+        if let Some(spans) = &mut self.spans {
+            spans.broke(cause.word());
+        }
         if let Some((mut ticket, _)) = self.ticket.take() {
             ticket.will_be(Outcome::Broken);
         }

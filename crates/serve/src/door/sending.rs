@@ -4,6 +4,7 @@
 //! settings say so) the next best is asked, before the first byte went to the client. Where the plan picks an
 //! endpoint for the prefill too, the decode endpoint is told of it in a header, or both legs are carried out here.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use crate::handoff::timing;
 use crate::handoff::unique::Unique;
 use crate::handoff::{HandoffFailure, Limits, Order};
 use crate::router::Lane;
+use crate::tracing::open::{OpenSpan, Within};
 
 /// Tells the decode endpoint's sidecar who prefills.
 const PREFILLER: HeaderName = HeaderName::from_static("x-prefiller-host-port");
@@ -110,6 +112,13 @@ impl Rows {
     }
 }
 
+/// What an attempt brought.
+struct Got {
+    response: Response<Body>,
+    /// The span of the leg that answered, where the gateway carried it out and the request is traced.
+    span: Option<OpenSpan>,
+}
+
 /// Why an attempt has no answer.
 enum Failed {
     /// The endpoint did not give one.
@@ -173,12 +182,12 @@ impl Sending<'_> {
                 }
             };
             let last = self.is_last(tried);
-            let cause = match self.attempt(exchange, &rows).await {
-                Ok(response) if last || !self.tries_elsewhere(response.status()) => {
-                    return Ok(self.answered(exchange, response, &rows));
+            let cause = match self.unless_evicted(exchange, &rows).await {
+                Ok(got) if last || !self.tries_elsewhere(got.response.status()) => {
+                    return Ok(self.answered(exchange, got, &rows));
                 }
-                Ok(response) => {
-                    overloaded = Some((response, rows));
+                Ok(got) => {
+                    overloaded = Some((got, rows));
                     Cause::Overloaded
                 }
                 Err(Failed::Endpoint(cause)) => cause,
@@ -206,13 +215,13 @@ impl Sending<'_> {
         &self,
         exchange: &mut Exchange,
         reject: Reject,
-        overloaded: Option<(Response<Body>, Rows)>,
+        overloaded: Option<(Got, Rows)>,
     ) -> Result<Served, Reject> {
         match overloaded {
-            Some((response, rows)) if !self.is_over() => {
+            Some((got, rows)) if !self.is_over() => {
                 // Its answer is still to come whole, so it counts in flight again, and as the one that served.
                 exchange.bypass(rows.row);
-                Ok(self.answered(exchange, response, &rows))
+                Ok(self.answered(exchange, got, &rows))
             }
             _ => Err(reject),
         }
@@ -249,10 +258,13 @@ impl Sending<'_> {
             let row = rows.swap_remove(at);
             exchange.bypass(row);
             let rows = Rows::only(row);
-            match self.attempt(exchange, &rows).await {
-                Ok(response) => {
-                    exchange.head(response.status().as_u16());
-                    return Ok(self.streaming(response));
+            let snapshot = Arc::clone(exchange.snapshot());
+            let within = exchange.within();
+            match self.attempt(&snapshot, &rows, within.as_ref()).await {
+                Ok(got) => {
+                    exchange.head(got.response.status().as_u16());
+                    exchange.goes_on(got.span);
+                    return Ok(self.streaming(got.response));
                 }
                 Err(Failed::Request(reject)) => return Err(reject),
                 Err(Failed::Endpoint(cause)) => {
@@ -287,14 +299,11 @@ impl Sending<'_> {
                 ))
     }
 
-    fn answered(
-        &self,
-        exchange: &mut Exchange,
-        mut response: Response<Body>,
-        rows: &Rows,
-    ) -> Served {
+    fn answered(&self, exchange: &mut Exchange, got: Got, rows: &Rows) -> Served {
+        let mut response = got.response;
         exchange.head(response.status().as_u16());
         exchange.prefilled(timing::told(response.headers()));
+        exchange.goes_on(got.span);
         if !self.plan.announcers.is_empty() {
             self.announce(response.headers_mut(), exchange.snapshot(), rows);
         }
@@ -325,8 +334,24 @@ impl Sending<'_> {
         }
     }
 
-    async fn attempt(&self, exchange: &Exchange, rows: &Rows) -> Result<Response<Body>, Failed> {
+    /// One attempt, which ends when the request has to give way to another one.
+    async fn unless_evicted(&self, exchange: &mut Exchange, rows: &Rows) -> Result<Got, Failed> {
         let snapshot = Arc::clone(exchange.snapshot());
+        let within = exchange.within();
+        let attempt = self.attempt(&snapshot, rows, within.as_ref());
+        tokio::select! {
+            biased;
+            answer = attempt => answer,
+            () = poll_fn(|cx| exchange.poll_evicted(cx)) => Err(Failed::Request(Reject::Evicted)),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        rows: &Rows,
+        within: Option<&Within>,
+    ) -> Result<Got, Failed> {
         let left = self.deadline.map_or(self.limits.first_byte, |d| {
             d.saturating_duration_since(Instant::now())
                 .min(self.limits.first_byte)
@@ -334,13 +359,13 @@ impl Sending<'_> {
         let late = |_| Err(Failed::Endpoint(Cause::FirstByteTimeout));
         if let Some(dialect) = self.carries() {
             // Boxed, because it is large: the future of a request is copied once, with room for every way it can go.
-            let carried = Box::pin(self.carry(dialect, &snapshot, rows, left));
+            let carried = Box::pin(self.carry(dialect, snapshot, rows, (left, within)));
             return match self.deadline {
                 None => carried.await,
                 Some(deadline) => timeout_at(deadline, carried).await.unwrap_or_else(late),
             };
         }
-        timeout(left, self.send(&snapshot, rows))
+        timeout(left, self.send(snapshot, rows))
             .await
             .unwrap_or_else(late)
     }
@@ -364,8 +389,8 @@ impl Sending<'_> {
         dialect: Dialect,
         snapshot: &Snapshot,
         rows: &Rows,
-        first_byte: Duration,
-    ) -> Result<Response<Body>, Failed> {
+        (first_byte, traced): (Duration, Option<&Within>),
+    ) -> Result<Got, Failed> {
         let mut parts = self.parts.clone();
         // Nobody behind this gateway is to carry anything over.
         let told = Rows {
@@ -390,6 +415,7 @@ impl Sending<'_> {
             parts: &parts,
             body: self.frames,
             draw: &|| Unique::draw(&mut self.lane.scratch.lock().rng),
+            within: traced,
         };
         let prefill = rows.prefill.map(|row| &snapshot.endpoints[row]);
         let decode = &snapshot.endpoints[rows.row];
@@ -412,7 +438,10 @@ impl Sending<'_> {
                 if let Some(took) = carried.prefill {
                     timing::tell(carried.answer.headers_mut(), took);
                 }
-                Ok(carried.answer)
+                Ok(Got {
+                    response: carried.answer,
+                    span: carried.span,
+                })
             }
             Err(HandoffFailure::Decode(failure) | HandoffFailure::Prefill(failure)) => {
                 Err(Failed::Endpoint(failure.cause()))
@@ -424,7 +453,7 @@ impl Sending<'_> {
         }
     }
 
-    async fn send(&self, snapshot: &Snapshot, rows: &Rows) -> Result<Response<Body>, Failed> {
+    async fn send(&self, snapshot: &Snapshot, rows: &Rows) -> Result<Got, Failed> {
         let endpoint = &snapshot.endpoints[rows.row];
         let request = || {
             let mut request = self.request(endpoint);
@@ -435,6 +464,10 @@ impl Sending<'_> {
             Some(request())
         })
         .await
+        .map(|response| Got {
+            response,
+            span: None,
+        })
         .map_err(|error| Failed::Endpoint(LegFailure::Send(error).cause()))
     }
 

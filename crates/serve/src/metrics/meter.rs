@@ -291,13 +291,17 @@ fn error_of(outcome: &Outcome) -> Option<usize> {
     let code = match outcome.end {
         End::Served if outcome.status.is_some_and(|status| status >= 400) => "ModelServerError",
         End::Served => return None,
+        // That it gave way is no fault of the engine.
+        End::Broken if outcome.reason == Some("evicted") => "ResourceExhausted",
         End::Broken => "ModelServerError",
         End::ClientGone => "Unknown",
         End::Rejected => match outcome.reason.unwrap_or_default() {
             "malformed" | "body-too-large" => "BadRequest",
             "no-route" | "method-not-allowed" => "NotFound",
             "not-cached" => "PreconditionFailed",
-            "filtered-out" | "saturated" | "queue-full" | "not-admitted" => "ResourceExhausted",
+            "filtered-out" | "saturated" | "queue-full" | "not-admitted" | "evicted" => {
+                "ResourceExhausted"
+            }
             "no-endpoints" | "ttl-expired" | "shutting-down" => "ServiceUnavailable",
             "upstream-unreachable" | "upstream-timeout" | "upstream-broke" => "ModelServerError",
             "client-gone" => "Unknown",

@@ -5,5 +5,7 @@
 
 pub mod context;
 pub mod exporter;
+pub mod open;
 pub mod settings;
+pub mod traced;
 pub mod tracer;

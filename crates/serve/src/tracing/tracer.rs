@@ -91,16 +91,9 @@ impl Tracer {
         attributes: Vec<KeyValue>,
         error: Option<&str>,
     ) {
-        let mut span = span("gateway.request", SERVER, trace, times, attributes);
-        span.span_id = id_bytes(trace.own.span);
-        if trace.parent != 0 {
-            span.parent_span_id = id_bytes(trace.parent);
-        }
-        span.status = error.map(|why| Status {
-            message: why.to_owned(),
-            code: ERROR,
-        });
-        self.take(span);
+        let place = (trace.own, trace.parent);
+        let error = error.map(str::to_owned);
+        self.span("gateway.request", SERVER, place, times, attributes, error);
     }
 
     /// Takes a span of something that was done for a request.
@@ -112,10 +105,40 @@ impl Tracer {
         attributes: Vec<KeyValue>,
         rng: &mut Rng,
     ) {
-        let mut span = span(name, INTERNAL, trace, times, attributes);
-        span.span_id = id_bytes(rng.next_u64().max(1));
-        span.parent_span_id = id_bytes(trace.own.span);
-        self.take(span);
+        let context = Context {
+            span: rng.next_u64().max(1),
+            ..trace.own
+        };
+        let place = (context, trace.own.span);
+        self.span(name, INTERNAL, place, times, attributes, None);
+    }
+
+    /// Takes a span at this place: its own, and the id of the span it is a part of or 0.
+    pub(super) fn span(
+        &self,
+        name: &str,
+        kind: i32,
+        (own, parent): (Context, u64),
+        (start, end): (u64, u64),
+        attributes: Vec<KeyValue>,
+        error: Option<String>,
+    ) {
+        let parent = (parent != 0).then(|| id_bytes(parent));
+        self.take(Span {
+            trace_id: Bytes::copy_from_slice(&own.trace.to_be_bytes()),
+            span_id: id_bytes(own.span),
+            parent_span_id: parent.unwrap_or_default(),
+            name: name.to_owned(),
+            kind,
+            start_time_unix_nano: start,
+            end_time_unix_nano: end,
+            attributes,
+            status: error.map(|message| Status {
+                message,
+                code: ERROR,
+            }),
+            ..Span::default()
+        });
     }
 
     fn take(&self, span: Span) {
@@ -136,24 +159,6 @@ impl Tracer {
 
 fn id_bytes(id: u64) -> Bytes {
     Bytes::copy_from_slice(&id.to_be_bytes())
-}
-
-fn span(
-    name: &str,
-    kind: i32,
-    trace: &Trace,
-    (start, end): (u64, u64),
-    attributes: Vec<KeyValue>,
-) -> Span {
-    Span {
-        trace_id: Bytes::copy_from_slice(&trace.own.trace.to_be_bytes()),
-        name: name.to_owned(),
-        kind,
-        start_time_unix_nano: start,
-        end_time_unix_nano: end,
-        attributes,
-        ..Span::default()
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod better;
+mod collectors;
+mod evicting;
 mod forged;
 mod golden;
 mod life;
@@ -14,4 +16,5 @@ mod rig;
 mod storm;
 mod tongue;
 mod traces;
+mod undecided;
 mod waiting;

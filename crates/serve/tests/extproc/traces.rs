@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pointsman_http::{ClientOptions, Pool};
+use pointsman_http::{Line, Trust};
 use pointsman_serve::tracing::exporter;
 use pointsman_serve::tracing::settings::Settings;
 use pointsman_serve::tracing::tracer::Tracer;
@@ -28,6 +28,10 @@ fn tracer(address: &str, ratio: &str) -> Arc<Tracer> {
         found.map(|(_, value)| value.clone())
     });
     Arc::new(Tracer::new(settings.unwrap().unwrap()))
+}
+
+fn line(tracer: &Tracer) -> Line {
+    exporter::line(&tracer.settings, &Trust::default()).unwrap()
 }
 
 /// The head and the spans of the next batch that comes in.
@@ -64,10 +68,7 @@ async fn a_collector_gets_the_spans_and_the_endpoint_the_place() {
     let tracer = tracer(&listener.local_addr().unwrap().to_string(), "0");
     let rig = Rig::new(&["10.0.0.1:8000"], LEAST_BUSY);
     rig.router.trace_with(Arc::clone(&tracer));
-    let task = tokio::spawn(exporter::run(
-        Arc::clone(&tracer),
-        Pool::new(ClientOptions::default()),
-    ));
+    let task = tokio::spawn(exporter::run(Arc::clone(&tracer), line(&tracer)));
     // One that is not recorded leaves nothing.
     let mut talk = rig.talk();
     talk.say(post("/v1/completions", "quiet", &[]));
@@ -141,8 +142,7 @@ async fn without_a_collector_requests_go_on_and_spans_are_counted_as_lost() {
     destination(&lines);
     assert!(lines[0].contains("+traceparent=00-"), "{}", lines[0]);
     drop(talk);
-    let pool = Pool::new(ClientOptions::default());
-    let task = tokio::spawn(exporter::run(Arc::clone(&tracer), pool));
+    let task = tokio::spawn(exporter::run(Arc::clone(&tracer), line(&tracer)));
     while tracer.counts()[1] != ("failed", 2) {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

@@ -8,3 +8,4 @@ mod faults;
 mod legs;
 mod paths;
 mod rig;
+mod spans;

@@ -348,9 +348,18 @@ impl Front {
 
     /// A connection on which a chat request was sent, nothing read.
     pub(crate) async fn raw_chat(&self, body: &str) -> Raw {
+        self.raw(body, "").await
+    }
+
+    /// The same; the request is part of this trace.
+    pub(crate) async fn raw_traced(&self, body: &str, parent: &str) -> Raw {
+        self.raw(body, &format!("traceparent: {parent}\r\n")).await
+    }
+
+    async fn raw(&self, body: &str, fields: &str) -> Raw {
         let mut raw = Raw(soon(TcpStream::connect(self.addr)).await.unwrap());
         raw.write(&format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: f\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: f\r\n{fields}content-length: {}\r\n\r\n{body}",
             body.len()
         ))
         .await;

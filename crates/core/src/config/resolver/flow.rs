@@ -6,14 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::admission::reclaim::Eviction;
 use crate::admission::rules::{Admission, BAND_BYTES, BAND_REQUESTS, BandRules, FlowRules, TTL};
 use crate::admission::saturation::{GoodEndpoint, Utilization};
 use crate::config::duration::parse_duration;
 use crate::config::parts::Parts;
 use crate::config::quantity::parse_quantity;
-use crate::config::resolver::Resolver;
 use crate::config::resolver::envelope::queues;
-use crate::config::written::{Written, WrittenBand, WrittenFlowControl, WrittenSaturation};
+use crate::config::resolver::{Resolver, name_of};
+use crate::config::written::{
+    Written, WrittenBand, WrittenFlowControl, WrittenPlugin, WrittenSaturation,
+};
 use crate::contract::admission::SaturationDetector;
 use crate::contract::spec::Generation;
 use crate::schedule::plan::{Named, Profile};
@@ -52,6 +55,13 @@ impl Resolver<'_> {
         let detector = self.detector(written, section, parts, on);
         let flow = self.flow_rules(section, parts, on);
         let detector = detector?;
+        let flow = flow.map(|flow| FlowRules {
+            print: print_of(section, &written.plugins),
+            eviction: (section.enable_eviction == Some(true)).then(|| Eviction {
+                grace: detector.plugin.lags(),
+            }),
+            ..flow
+        });
         let counter = detector.plugin.counts_tokens_of().map(str::to_owned);
         let tokens = counter.as_deref().and_then(|name| parts.tokens_of(name));
         if let Some(name) = counter.filter(|_| tokens.is_none()) {
@@ -140,10 +150,6 @@ impl Resolver<'_> {
         let ttl = ttl.unwrap_or(TTL);
         let empty = self.wait(&written.no_endpoint_request_ttl, "noEndpointRequestTTL");
         let empty = empty.unwrap_or(ttl);
-        if written.enable_eviction == Some(true) {
-            let message = "not in effect yet: requests in flight are never taken back";
-            self.warning("flowControl.enableEviction", message);
-        }
         let limit = Wanted {
             what: "usage limit policy",
             default: LIMIT,
@@ -169,6 +175,8 @@ impl Resolver<'_> {
             others: usual?,
             negative: negative?,
             limit: limit?,
+            print: 0,
+            eviction: None,
         })
     }
 
@@ -294,6 +302,36 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// A print of what the places of those who wait depend on: bounds, times, bands, and the policies that they name.
+fn print_of(section: &WrittenFlowControl, plugins: &[WrittenPlugin]) -> u64 {
+    let queue = WrittenFlowControl {
+        usage_limit_policy_plugin_ref: None,
+        saturation_detector: None,
+        enable_eviction: None,
+        ..section.clone()
+    };
+    let usual = [
+        &section.default_priority_band,
+        &section.default_negative_priority_band,
+    ];
+    let bands = section.priority_bands.iter();
+    let bands: Vec<&WrittenBand> = bands.chain(usual.into_iter().flatten()).collect();
+    let named = |name: &str| {
+        let refs = |band: &&WrittenBand| {
+            let is = |policy: &Option<String>| policy.as_deref() == Some(name);
+            is(&band.fairness_policy_ref) || is(&band.ordering_policy_ref)
+        };
+        [FCFS, STRICT].contains(&name) || bands.iter().any(refs)
+    };
+    let policies: Vec<&WrittenPlugin> = plugins
+        .iter()
+        .filter(|plugin| named(name_of(plugin)))
+        .collect();
+    // What has just been read can be written; if not, no two prints are held for the same.
+    let text = serde_json::to_vec(&(&queue, policies)).unwrap_or_default();
+    xxhash_rust::xxh64::xxh64(&text, 0)
 }
 
 /// The thresholds of the first generation's section; what is wrong in it has been told.

@@ -7,6 +7,7 @@ use pointsman_core::admission::queue::Filled;
 use pointsman_core::admission::watch::Saturation;
 
 use crate::admin::metrics::page::{Page, Row, Value};
+use crate::admission::leases::Counts;
 use crate::admission::tally::{DISPATCHED, Held, OUTCOMES, Series};
 use crate::metrics::catalogue::flow as family;
 use crate::metrics::histogram::{Histogram, Summed};
@@ -75,6 +76,35 @@ pub(crate) fn write(router: &Router, page: &mut Page) {
         (labels.to_vec(), Value::Number(*count as f64))
     });
     page.add(&family::OUTCOMES, outcomes.collect());
+    if tally.evicts {
+        write_reclaimed(&router.admission.leases.counts(), pool, page);
+    }
+}
+
+/// The families of those who had to give way.
+fn write_reclaimed(counts: &Counts, pool: &str, page: &mut Page) {
+    let Counts { reclaimed, took } = counts;
+    let here = || vec![pool.to_owned()];
+    let issued = reclaimed.issued.iter().map(|(priority, count)| {
+        let labels = vec![priority.to_string(), pool.to_owned()];
+        (labels, Value::Number(*count as f64))
+    });
+    page.add(&family::REVOKED, issued.collect());
+    let outcomes = [
+        ("confirmed", reclaimed.confirmed),
+        ("timed_out", reclaimed.timed_out),
+    ];
+    let outcomes = outcomes.map(|(outcome, count)| {
+        let labels = vec![outcome.to_owned(), pool.to_owned()];
+        (labels, Value::Number(count as f64))
+    });
+    page.add(&family::REVOCATIONS, outcomes.to_vec());
+    let target = Value::Number(reclaimed.target);
+    page.add(&family::RECLAIM_TARGET, vec![(here(), target)]);
+    let pending = Value::Number(reclaimed.pending);
+    page.add(&family::PENDING_RECLAIM, vec![(here(), pending)]);
+    let took = Value::Buckets(Summed::of(took));
+    page.add(&family::REVOCATION_TIME, vec![(here(), took)]);
 }
 
 /// The counts as they are at one moment. Those who wait are answered under the same lock, so it is held for as long as
@@ -90,6 +120,7 @@ struct Seen {
     bands: Vec<(i64, Filled)>,
     queue: (Option<f64>, Option<f64>),
     outcomes: BTreeMap<(usize, i64), u64>,
+    evicts: bool,
 }
 
 type Histograms = Vec<((Series, usize), Arc<Histogram>)>;
@@ -119,6 +150,7 @@ impl Seen {
                 bands: tally.bands.clone(),
                 queue: tally.queue,
                 outcomes: tally.outcomes.clone(),
+                evicts: tally.evicts,
             }
         };
         for lane in router.lanes() {

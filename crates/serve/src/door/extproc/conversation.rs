@@ -18,6 +18,7 @@ mod reading;
 use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use pointsman_core::admission::permits::Permit;
@@ -224,6 +225,32 @@ impl Conversation {
             (Answer::Admission(Ok(_)), None) => return Turn::Close,
         }
         self.decide(head, frames, extent, mode, out)
+    }
+
+    /// Ready when the request has to give way to one of a higher priority: then [`Conversation::give_way`].
+    pub fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.exchange {
+            Some(exchange) => exchange.poll_evicted(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The request gives way. The gateway is told to answer so; where the client has seen the head of an answer, it
+    /// breaks that off.
+    pub fn give_way(&mut self, out: &mut Outbox) {
+        self.asking = Asking::Answered;
+        if let Some(mut exchange) = self.exchange.take() {
+            let refused = self.refusal(&exchange, &Reject::Evicted);
+            exchange.give_way(refused.status);
+            out.message(&refusal(refused));
+        }
+    }
+
+    fn refusal(&self, exchange: &Exchange, reject: &Reject) -> PickerRefusal {
+        match self.settings.error_format {
+            ErrorFormat::Reference => reference_error(reject, exchange.plan().compat),
+            ErrorFormat::OpenAi => openai_error(reject, None).into(),
+        }
     }
 
     fn note(&mut self, metadata: &Metadata, undecided: bool) {
@@ -458,10 +485,7 @@ impl Conversation {
         let Some(mut exchange) = self.exchange.take() else {
             return Turn::Close;
         };
-        let refused: PickerRefusal = match self.settings.error_format {
-            ErrorFormat::Reference => reference_error(reject, exchange.plan().compat),
-            ErrorFormat::OpenAi => openai_error(reject, None).into(),
-        };
+        let refused = self.refusal(&exchange, reject);
         exchange.refuse(reject.clone());
         exchange.rejected(reject, refused.status);
         out.message(&refusal(refused));

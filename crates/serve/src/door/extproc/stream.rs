@@ -154,6 +154,13 @@ impl http_body::Body for Stream {
                 }
                 continue;
             }
+            if let Some(conversation) = &mut this.conversation
+                && conversation.poll_evicted(cx).is_ready()
+            {
+                conversation.give_way(&mut this.out);
+                this.finish(Code::Ok, String::new());
+                continue;
+            }
             let Some(incoming) = &mut this.incoming else {
                 return Poll::Ready(None);
             };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pointsman_http::ClientOptions;
 
 use crate::door::proxy::tally::Tally;
+use crate::tracing::tracer::Tracer;
 
 /// The dialects under the name that this door has always used for them.
 pub use pointsman_wire::handoff::dialect::Dialect as ProxyKind;
@@ -96,6 +97,8 @@ pub struct ProxyConfig {
     pub on_warning: Option<Warn>,
     /// What is counted; shared by clones, so by the workers of one proxy.
     pub tally: Arc<Tally>,
+    /// Takes the spans of traced requests; shared by clones.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Header by which a request sets its own bound of the prefill stage, in milliseconds.
@@ -130,6 +133,7 @@ impl ProxyConfig {
             seed: entropy(),
             on_warning: None,
             tally: Arc::default(),
+            tracer: None,
         }
     }
 

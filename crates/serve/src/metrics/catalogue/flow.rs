@@ -135,3 +135,38 @@ pub static OUTCOMES: Family = Family::counter(
     &["outcome", "priority", "inference_pool"],
     "Requests by what became of them.",
 );
+
+/// Requests in flight that had to give way, by the priority of those they gave way to.
+pub static REVOKED: Family = Family::counter(
+    "llm_d_epp_flow_control_revocations_issued_total",
+    BAND,
+    "Requests in flight that had to give way, by the priority of those they gave way to.",
+);
+
+/// Those of them that have ended (`confirmed`), and those that did not end in time (`timed_out`).
+pub static REVOCATIONS: Family = Family::counter(
+    "llm_d_epp_flow_control_revocations_total",
+    &["outcome", "inference_pool"],
+    "Requests that had to give way, by whether they ended (`confirmed`) or did not in time (`timed_out`).",
+);
+
+/// By how much the pool was too full for whoever was blocked, when a request last had to give way.
+pub static RECLAIM_TARGET: Family = Family::gauge(
+    "llm_d_epp_flow_control_reclaim_target",
+    &["inference_pool"],
+    "By how much the pool was too full for whoever was blocked, when a request last had to give way.",
+);
+
+/// The part of the saturation that is held by requests which are giving way.
+pub static PENDING_RECLAIM: Family = Family::gauge(
+    "llm_d_epp_flow_control_pending_reclaim",
+    &["inference_pool"],
+    "The part of the saturation that is held by requests which are giving way.",
+);
+
+/// Time until a request that had to give way had ended.
+pub static REVOCATION_TIME: Family = Family::histogram(
+    "llm_d_epp_flow_control_revocation_confirmation_seconds",
+    &["inference_pool"],
+    "Time until a request that had to give way had ended.",
+);

@@ -159,13 +159,12 @@ impl Conversation {
         let Some(exchange) = &mut self.exchange else {
             return Err(Reject::Internal("no way on".to_owned()));
         };
+        let mut stranded = false;
         if let Some(subset) = &self.subset {
             let anybody = !exchange.snapshot().is_empty();
             exchange.narrow(|endpoint| subset.allows(endpoint.address));
             // Waiting helps where a pool is empty, not where none of it may be picked.
-            if anybody && exchange.snapshot().is_empty() {
-                return Err(Reject::NoEndpoints);
-            }
+            stranded = anybody && exchange.snapshot().is_empty();
         }
         let id = exchange.request_id().to_owned();
         let (headers, plan) = (Headers::of(head), Arc::clone(exchange.plan()));
@@ -179,6 +178,10 @@ impl Conversation {
             flow: claims.flow,
             ..request
         };
+        if stranded {
+            exchange.wants(&request);
+            return Err(Reject::NoEndpoints);
+        }
         if !self.arrived {
             self.arrived = true;
             match exchange.arrive(&request, bytes) {
