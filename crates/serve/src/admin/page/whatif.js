@@ -117,7 +117,7 @@ function verdict() {
   const name = (text, part) => el("strong", { "data-c": part }, text);
   if (pick === null) said.replaceChildren("Nobody would be picked", was ? ", where it was " : "", ...(was ? [name(was, "was")] : []), why ? `: ${why}` : ".");
   else if (!changed) said.replaceChildren("The pick stays ", name(pick, "pick"), ".");
-  else said.replaceChildren("The pick changes", ...(was ? [" from ", name(was, "was")] : []), " to ", name(pick, "pick"), ".");
+  else said.replaceChildren("The pick changes", ...(was ? [` from `, name(was, "was")] : []), " to ", name(pick, "pick"), ".");
 }
 
 function notes() {
