@@ -50,6 +50,7 @@ pub(crate) fn document(
             schema_version: SCHEMA_VERSION,
             target: "a fleet in virtual time".to_owned(),
             model: "fleet".to_owned(),
+            measured_by: None,
             seed: study.seeds.first().copied().unwrap_or_default(),
             input,
             spread: repeated(&runs),

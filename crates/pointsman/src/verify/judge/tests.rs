@@ -124,7 +124,6 @@ fn good() -> Seen {
             probes: (0..24).map(|_| picked(NAMES[1])).collect(),
             ..Load::default()
         }),
-        obstacle: None,
     }
 }
 
