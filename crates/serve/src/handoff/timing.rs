@@ -26,7 +26,7 @@ pub fn told(headers: &HeaderMap) -> Option<Span> {
     metrics
         .flat_map(|line| line.split(','))
         .filter_map(prefill_of)
-        .last()
+        .next_back()
 }
 
 fn prefill_of(metric: &str) -> Option<Span> {
@@ -38,7 +38,7 @@ fn prefill_of(metric: &str) -> Option<Span> {
     // Beyond a day it is no time that anybody waited.
     (0.0..=86_400_000.0)
         .contains(&ms)
-        .then(|| Span((ms * 1e6) as u64))
+        .then_some(Span((ms * 1e6) as u64))
 }
 
 #[cfg(test)]
