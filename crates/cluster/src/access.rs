@@ -2,6 +2,7 @@
 //! (SubjectAccessReview). Answers are kept for a while, so that a reader who comes every few seconds costs little.
 
 mod memory;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,32 +19,13 @@ use tokio::sync::Semaphore;
 use crate::access::memory::{Key, Memory};
 use crate::watch::chain;
 
+pub use crate::access::verdict::Verdict;
+
 /// How long an answer of the API server is waited for, both questions together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Questions that are under way at once: who comes with made-up tokens must not burden the API server.
 const AT_ONCE: usize = 8;
-
-/// What the API server says of a reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It may.
-    Allowed,
-    /// Nobody has this token.
-    Unknown,
-    /// Its owner may not.
-    Denied {
-        /// The owner.
-        user: String,
-    },
-    /// The API server did not say.
-    Unanswered {
-        /// Whose the token is, if that was said.
-        user: Option<String>,
-        /// Why.
-        why: String,
-    },
-}
 
 /// Asks the API server, and remembers what it said.
 pub struct Access {

@@ -1,12 +1,12 @@
 //! Verdicts that are still good. Of tokens only their digests are kept.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
-use std::sync::{Mutex, PoisonError};
 
-use crate::access::Verdict;
+use crate::access::verdict::Verdict;
 
 /// How many are kept; when there are more, those that end first go first.
 const MOST: usize = 1024;

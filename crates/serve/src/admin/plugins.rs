@@ -11,12 +11,12 @@ use crate::router::Router;
 /// Endpoints listed per plugin.
 const LISTED: usize = 100;
 
-/// Every plugin with its state, or with the word that it has none.
+/// Every plugin with its state, or with the word that it shows none.
 pub fn states(router: &Router) -> String {
     let plan = router.plan.load();
     let mut plugins = Map::new();
     for (name, kind) in named(&plan) {
-        let entry = json!({"name": name, "type": kind, "message": "this plugin keeps no state"});
+        let entry = json!({"name": name, "type": kind, "message": "this plugin does not show what it knows"});
         plugins.insert(name.to_owned(), entry);
     }
     let mut tell = |name: &str, kind: &str, state: Value| {
