@@ -239,7 +239,7 @@ impl Running {
         let name = workload["metadata"]["name"].as_str().unwrap();
         let pod = workload
             .pointer("/spec/template/spec")
-            .unwrap_or(&workload["spec"]);
+            .unwrap_or_else(|| &workload["spec"]);
         let container = &pod["containers"][0];
         let mut command = Command::new(pointsman());
         for word in container["args"].as_array().unwrap() {

@@ -40,7 +40,7 @@ fn ids(made: &[Child]) -> Vec<String> {
 fn container(workload: &Value) -> &Value {
     let pod = workload
         .pointer("/spec/template/spec")
-        .unwrap_or(&workload["spec"]);
+        .unwrap_or_else(|| &workload["spec"]);
     &pod["containers"][0]
 }
 
