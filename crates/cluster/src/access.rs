@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{
-    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+    NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview,
+    SelfSubjectAccessReviewSpec, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -26,6 +27,42 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Questions that are under way at once: who comes with made-up tokens must not burden the API server.
 const AT_ONCE: usize = 8;
+
+/// Whether our own account may ask whose a token is and what its owner may. Where the API server does not say within
+/// [`PATIENCE`], it may.
+pub async fn may_ask(client: &Client) -> bool {
+    let both = async {
+        for (group, resource) in [
+            ("authentication.k8s.io", "tokenreviews"),
+            ("authorization.k8s.io", "subjectaccessreviews"),
+        ] {
+            if !may_create(client, group, resource).await {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(PATIENCE, both).await.unwrap_or(true)
+}
+
+async fn may_create(client: &Client, group: &str, resource: &str) -> bool {
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                verb: Some("create".to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let answer = api.create(&PostParams::default(), &review).await;
+    let status = answer.ok().and_then(|answer| answer.status);
+    status.is_none_or(|status| status.allowed)
+}
 
 /// Asks the API server, and remembers what it said.
 pub struct Access {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use pointsman_http::{
-    Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, ServerOptions, Tls, bind, drain, serve,
+    Bound, ClientOptions, Drain, DrainStarter, FaultSwitch, Peer, ServerOptions, Tls, bind, drain,
+    serve,
 };
 use pointsman_serve::admin::guard::Guard;
 use pointsman_serve::admin::server::{Admin, handle as answer_admin};
@@ -224,7 +225,8 @@ impl Control {
             tls: tls.cloned(),
             ..ServerOptions::default()
         });
-        let handler = move |request, _| answer_admin(admin.clone(), request);
+        let handler =
+            move |request, peer: Peer| answer_admin(admin.clone(), peer.addr.ip(), request);
         tokio::spawn(serve(
             bound,
             options,

@@ -107,7 +107,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let ties = match source {
             Source::File(found) => {
                 found.start(&membership, tell.clone()).await;
-                if args.metrics_endpoint_auth {
+                if args.metrics_endpoint_auth != Some(false) {
                     tell(UNGUARDED);
                 }
                 cluster::Ties::default()
@@ -205,7 +205,7 @@ fn check(args: &Args) -> anyhow::Result<()> {
             "--metrics-client-ca-file needs TLS on the metrics port; name its certificate with --metrics-cert-dir"
         );
     }
-    if !cert.is_empty() && ca.is_empty() && !args.metrics_endpoint_auth {
+    if !cert.is_empty() && ca.is_empty() && args.metrics_endpoint_auth == Some(false) {
         bail!(
             "--metrics-cert-dir without --metrics-client-ca-file and without --metrics-endpoint-auth lets everybody in; give one of them"
         );

@@ -274,7 +274,12 @@ async fn bursts(prober: &Prober, asked: &[Candidate], seen: &mut Seen, tell: &im
 
 async fn counters(prober: &Prober) -> Option<Counters> {
     // What replicas of a picker count adds up.
-    let page = prober.admin_pages("/metrics").await.ok()?.join("\n");
+    // Where readers of /metrics show a token, this one of the same pages is for people.
+    let pages = match prober.admin_pages("/debug/metrics").await {
+        Ok(pages) => pages,
+        Err(_) => prober.admin_pages("/metrics").await.ok()?,
+    };
+    let page = pages.join("\n");
     Some(Counters {
         decisions: sum(&page, "pointsman_decisions_total", "")?,
         bypassed: sum(&page, "pointsman_bypassed_total", "")?,

@@ -2,6 +2,7 @@
 //! it. What says whether the process lives is open to all, and so are the live page's own files, which tell nothing.
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,6 +10,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use pointsman_http::Body;
 
 use crate::admin::page;
+
+/// What Prometheus reads; the one page for which everybody shows a token.
+const METRICS: &str = "/metrics";
 
 /// Pages that probes ask for.
 const OPEN: [&str; 3] = ["/healthz", "/livez", "/readyz"];
@@ -43,14 +47,27 @@ pub type Asked = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 /// Whoever knows readers.
 pub type Guard = Arc<dyn Fn(Visit) -> Asked + Send + Sync>;
 
-/// The refusal of a request, if it is refused.
+/// Whether a reader sits in the pod itself, as one does who comes by `kubectl port-forward`: whoever may forward the ports of
+/// a pod has shown to the API server who they are, and sees what the pod says for people without showing it again.
+fn is_within(reader: IpAddr) -> bool {
+    matches!(
+        reader.to_canonical(),
+        IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST)
+    )
+}
+
+/// The refusal of a request of `reader`, if it is refused.
 pub async fn refusal(
     guard: &Guard,
+    reader: IpAddr,
     method: &str,
     path: &str,
     headers: &HeaderMap,
 ) -> Option<Response<Body>> {
     if OPEN.contains(&path) || page::file(path).is_some() {
+        return None;
+    }
+    if path != METRICS && is_within(reader) {
         return None;
     }
     let Some(token) = token(headers) else {
@@ -132,7 +149,8 @@ mod tests {
     }
 
     async fn status(verdict: Verdict, path: &str, headers: &HeaderMap) -> Option<u16> {
-        let refused = refusal(&guard(verdict), "GET", path, headers).await;
+        let away = IpAddr::from([10, 0, 0, 7]);
+        let refused = refusal(&guard(verdict), away, "GET", path, headers).await;
         refused.map(|response| response.status().as_u16())
     }
 
@@ -173,6 +191,25 @@ mod tests {
         );
         for open in ["/healthz", "/livez", "/readyz", "/", "/page.js"] {
             assert_eq!(status(denied(), open, &nobody).await, None, "{open}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_in_the_pod_shows_a_token_for_the_metrics_only() {
+        let nobody = HeaderMap::new();
+        for (reader, path, expected) in [
+            ("127.0.0.1", "/debug/plan", None),
+            ("::ffff:127.0.0.1", "/debug/metrics", None),
+            ("::1", "/debug/whatif", None),
+            ("127.0.0.1", "/metrics", Some(401)),
+            // Where proxies of a mesh come from with what came to them.
+            ("127.0.0.6", "/debug/plan", Some(401)),
+            ("10.0.0.7", "/debug/plan", Some(401)),
+        ] {
+            let reader = reader.parse().unwrap();
+            let refused = refusal(&guard(Verdict::Allowed), reader, "GET", path, &nobody).await;
+            let status = refused.map(|response| response.status().as_u16());
+            assert_eq!(status, expected, "{reader} {path}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which admin path is answered by what.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub struct Admin {
     pub guard: Option<Guard>,
 }
 
-const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/discovery, /debug/prefixes, /debug/learned, /debug/plugins/state, and by POST /debug/prefixes/explain, /debug/whatif";
+const PATHS: &str = "/ (the live page), /healthz, /readyz, /metrics, /debug/metrics, /debug/decisions, /debug/decisions/<id>, /debug/live, /debug/endpoints, /debug/plan, /debug/routes, /debug/discovery, /debug/prefixes, /debug/learned, /debug/plugins/state, and by POST /debug/prefixes/explain, /debug/whatif";
 
 /// Where a request is explained, by POST.
 const EXPLAIN: &str = "/debug/prefixes/explain";
@@ -43,11 +44,12 @@ const REST_BYTES: usize = 4 << 20;
 const EXPLAIN_BYTES: usize = 4 << 20;
 const EXPLAIN_TIME: Duration = Duration::from_secs(5);
 
-/// Answers one request on the admin port.
-pub async fn handle(admin: Admin, request: Request<Incoming>) -> Response<Body> {
+/// Answers one request of `reader` on the admin port.
+pub async fn handle(admin: Admin, reader: IpAddr, request: Request<Incoming>) -> Response<Body> {
     if let Some(guard) = &admin.guard {
         let (method, path) = (request.method().as_str(), request.uri().path());
-        if let Some(refused) = guard::refusal(guard, method, path, request.headers()).await {
+        if let Some(refused) = guard::refusal(guard, reader, method, path, request.headers()).await
+        {
             return refused;
         }
     }
@@ -136,7 +138,7 @@ fn answer(admin: &Admin, method: &Method, path: &str, query: &str) -> Response<B
                 format!("not ready: {why}\n"),
             ),
         },
-        "/metrics" => {
+        "/metrics" | "/debug/metrics" => {
             let mut response = text(StatusCode::OK, metrics::render(&admin.router));
             let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -93,7 +93,7 @@ impl Exchange {
             }
         }
         if let (Some(leg), false) = (&mut traced.leg, outcome.end == End::Served) {
-            leg.failed(outcome.reason.unwrap_or(outcome.end.word()));
+            leg.failed(outcome.reason.unwrap_or_else(|| outcome.end.word()));
         }
         drop(traced.leg.take());
         let failed = outcome.end != End::Served || outcome.status.is_some_and(|s| s >= 500);

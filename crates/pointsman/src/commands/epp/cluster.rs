@@ -22,6 +22,10 @@ use crate::serving::Control;
 /// How often it is looked whether the doors are open.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Said where neither rights nor flag say who may read.
+const OPEN: &str = "metrics: whoever reaches the port may read it: the picker's account may not create tokenreviews and \
+     subjectaccessreviews, so nobody could be let in by token; grant these rights, or give --metrics-endpoint-auth=false";
+
 /// A candidacy under way.
 pub(super) struct Candidacy {
     end: oneshot::Sender<()>,
@@ -67,9 +71,11 @@ pub(super) async fn start(
     let candidacy = args
         .ha_enable_leader_election
         .then(|| stand(args, client.clone(), control, &tell));
-    let guard = args
-        .metrics_endpoint_auth
-        .then(|| guard(client.clone(), &tell));
+    let guard = if is_guarded(args.metrics_endpoint_auth, &client, &tell).await {
+        Some(guard(client.clone(), &tell))
+    } else {
+        None
+    };
     let outlets = Outlets {
         membership: Arc::clone(&router.membership),
         directives: Arc::clone(&router.directives),
@@ -79,6 +85,23 @@ pub(super) async fn start(
     };
     tokio::spawn(kubernetes::run(client, args.namespace(), wanted, outlets));
     Ok(Ties { candidacy, guard })
+}
+
+/// Whether readers of the metrics port show a token: as the flag says; without it where our account may ask whose it is. An
+/// account that may not would turn everybody away, which is what nobody meant who gave neither rights nor flag.
+async fn is_guarded(
+    flag: Option<bool>,
+    client: &Client,
+    tell: &Arc<dyn Fn(&str) + Send + Sync>,
+) -> bool {
+    if let Some(said) = flag {
+        return said;
+    }
+    let may_ask = access::may_ask(client).await;
+    if !may_ask {
+        tell(OPEN);
+    }
+    may_ask
 }
 
 /// Has the API server asked about everybody who reads the metrics port.

@@ -216,9 +216,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) metric_names: MetricNames,
     /// Ask the API server, by the token that a reader shows, who may read the metrics port (get /metrics); without effect
-    /// where endpoints come from a file.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Metrics")]
-    pub(crate) metrics_endpoint_auth: bool,
+    /// where endpoints come from a file [default: true where the picker's account may ask]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set, help_heading = "Metrics")]
+    pub(crate) metrics_endpoint_auth: Option<bool>,
     /// Folder with tls.crt and tls.key of the metrics port, which speaks TLS then; followed.
     #[arg(
         long,
