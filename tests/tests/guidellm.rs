@@ -229,6 +229,7 @@ fn without_guidellm_and_without_python_it_says_what_is_needed() {
         bench(&flags)
             .env("PATH", path)
             .env("POINTSMAN_CACHE", &folder)
+            .env_remove("POINTSMAN_GUIDELLM")
             .output()
             .unwrap()
     };

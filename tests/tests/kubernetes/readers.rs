@@ -1,23 +1,48 @@
 //! Who may read the metrics port: the API server is asked whose a token is, and what its owner may read.
 
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use pointsman_tests::cluster::Cluster;
-use pointsman_tests::http::{Request, Response};
+use pointsman_tests::http::{Answering, Request, Response, read_answer};
 use pointsman_tests::patience::until;
 use pointsman_tests::picker::Picker;
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, is_ready, setup};
 
-/// Reads a page with this token, or with none.
-fn read(picker: &Picker, path: &str, token: Option<&str>) -> Response {
+/// Where proxies of a mesh come from: an address that is not the pod's own.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
+
+/// Reads a page from elsewhere with this token, or with none.
+fn read_from_afar(picker: &Picker, path: &str, token: Option<&str>) -> Response {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(ELSEWHERE, 0)).unwrap();
+    connect(&socket, &picker.server.admin).unwrap();
+    let mut connection = TcpStream::from(socket);
+    connection
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    connection.write_all(&asking(path, token).bytes()).unwrap();
+    let Answering { mut head, mut body } = read_answer(connection).unwrap();
+    head.body = body.rest().unwrap();
+    head
+}
+
+fn asking(path: &str, token: Option<&str>) -> Request {
     let request = Request::get(path);
-    let request = match token {
+    match token {
         Some(token) => request.header("authorization", &format!("Bearer {token}")),
         None => request,
-    };
-    request.answered(picker.server.admin)
+    }
+}
+
+/// Reads a page from the pod itself with this token, or with none.
+fn read(picker: &Picker, path: &str, token: Option<&str>) -> Response {
+    asking(path, token).answered(picker.server.admin)
 }
 
 /// Gives a ServiceAccount of the bed's namespace rights in the whole cluster.
@@ -56,9 +81,23 @@ fn reviews() -> [Value; 2] {
     ]
 }
 
-fn guarded(bed: &Bed, kubeconfig: &Path) -> Picker {
-    // Nothing is said of who may read: that all have to ask is the default.
+/// Nothing is said of who may read.
+fn as_it_comes(bed: &Bed, kubeconfig: &Path) -> Picker {
     bed.picker_as_it_comes(kubeconfig, &["--pool-name=pool"])
+}
+
+#[test]
+fn a_picker_that_may_not_ask_lets_everybody_read_and_says_so_unless_told_otherwise() {
+    let bed = Bed::new(Cluster::shared(&setup()), "readers-unasked");
+    bed.pool("x", &[8000]);
+    let kubeconfig = bed.cluster.kubeconfig_of(&bed.namespace, "epp");
+    grant(&bed, "epp", &json!(discovery()));
+    let picker = as_it_comes(&bed, &kubeconfig);
+    until("readiness", || is_ready(&picker).then_some(()));
+    assert_eq!(read(&picker, "/metrics", None).status, 200);
+    let lines = picker.server.process.lines();
+    let said = |line: &String| line.contains("may not create tokenreviews");
+    assert!(lines.iter().any(said), "{lines:?}");
 }
 
 #[test]
@@ -67,7 +106,8 @@ fn only_who_may_read_the_metrics_reads_them() {
     bed.pool("x", &[8000]);
     let kubeconfig = bed.cluster.kubeconfig_of(&bed.namespace, "epp");
     grant(&bed, "epp", &json!(discovery()));
-    let picker = guarded(&bed, &kubeconfig);
+    let flags = ["--pool-name=pool", "--metrics-endpoint-auth"];
+    let picker = bed.picker_as_it_comes(&kubeconfig, &flags);
     let metrics = json!([{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]);
     grant(&bed, "reader", &metrics);
     let [reader, stranger] =
@@ -109,7 +149,13 @@ fn only_who_may_read_the_metrics_reads_them() {
     assert_eq!((denied.status, denied.text()), (403, text));
     // A right is one to a page.
     for path in ["/debug/decisions", "/debug/plan", "/nothing"] {
-        assert_eq!(read(&picker, path, Some(&reader)).status, 403, "{path}");
+        let afar = read_from_afar(&picker, path, Some(&reader));
+        assert_eq!(afar.status, 403, "{path}");
+    }
+    assert_eq!(read_from_afar(&picker, "/debug/plan", None).status, 401);
+    // Who is in the pod, as by a forwarded port, has been asked.
+    for path in ["/debug/plan", "/debug/metrics"] {
+        assert_eq!(read(&picker, path, None).status, 200, "{path}");
     }
     grant(
         &bed,
@@ -117,7 +163,8 @@ fn only_who_may_read_the_metrics_reads_them() {
         &json!([{"nonResourceURLs": ["/debug/*"], "verbs": ["get"]}]),
     );
     until("the stranger to be let in", || {
-        (read(&picker, "/debug/decisions", Some(&stranger)).status == 200).then_some(())
+        let page = read_from_afar(&picker, "/debug/decisions", Some(&stranger));
+        (page.status == 200).then_some(())
     });
     assert_eq!(read(&picker, "/metrics", Some(&stranger)).status, 403);
 }
@@ -127,7 +174,7 @@ fn without_the_api_server_strangers_are_refused_and_known_readers_are_not() {
     let cluster = Cluster::start(&setup());
     let bed = Bed::new(&cluster, "readers-outage");
     bed.pool("x", &[8000]);
-    let picker = guarded(&bed, &cluster.kubeconfig());
+    let picker = as_it_comes(&bed, &cluster.kubeconfig());
     grant(
         &bed,
         "reader",

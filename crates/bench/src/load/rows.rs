@@ -57,6 +57,7 @@ mod tests {
 
     fn lines(pacing: Pacing, work: Work) -> (usize, Vec<Value>) {
         let mut plan = Plan::new(([127, 0, 0, 1], 1).into(), pacing, Duration::from_secs(2));
+        plan.warmup = Duration::ZERO;
         plan.work = work;
         plan.max_tokens = 5;
         let mut out = Vec::new();
