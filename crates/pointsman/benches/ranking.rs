@@ -19,6 +19,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use pointsman_bench::children::{Child, Launch, free_ports};
 use pointsman_bench::report::Table;
+use pointsman_bench::roles;
 use serde_json::Value;
 
 /// Bytes of a trace's token, and of one of the simulated servers.
@@ -87,6 +88,9 @@ fn policies(root: &Path) -> Vec<(String, Vec<String>)> {
 }
 
 fn start() -> anyhow::Result<bool> {
+    if roles::take()? {
+        return Ok(true);
+    }
     let args = Args::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let scratch = std::env::temp_dir().join(format!("pointsman-ranking-{}", std::process::id()));
