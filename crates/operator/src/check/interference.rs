@@ -42,7 +42,7 @@ pub fn judge(installation: &Installation<'_>) -> Verdict {
 /// What is wrong with a filter that keeps the request's headers from the picker.
 fn said(filter: &Value) -> String {
     format!(
-        "EnvoyFilter {} has the gateway skip the request's headers (request_header_mode: SKIP): the picker decides, Envoy drops each answer as spurious (ext_proc.spurious_msgs_received) and goes round robin",
+        "EnvoyFilter {} has the gateway skip the request's headers (request_header_mode: SKIP): the picker decides, Envoy drops its answer (ext_proc.spurious_msgs_received) or hears it too late to route by, and goes round robin",
         id_of(filter)
     )
 }
@@ -109,4 +109,20 @@ fn holds(installation: &Installation<'_>, filter: &Value) -> bool {
         let by_pod = pods.iter().any(|pod| matches(&wanted, &labels_of(pod)));
         own && (wanted.is_empty() || by_name || by_pod)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_that_skips_headers_is_known_by_either_spelling() {
+        let filter = |mode: &str, word: &str| json!({"spec": {"configPatches": [{"patch": {"value": {"name": EXT_PROC, "typed_config": {"processing_mode": {mode: word}}}}}]}});
+        assert!(skips_headers(&filter("request_header_mode", "SKIP")));
+        assert!(skips_headers(&filter("requestHeaderMode", "SKIP")));
+        assert!(!skips_headers(&filter("request_header_mode", "SEND")));
+        assert!(!skips_headers(&filter("response_header_mode", "SKIP")));
+    }
 }

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod installation;
 pub mod interference;
 pub mod labels;
+pub mod page;
 pub mod picker;
 pub mod pool;
 pub mod rights;

@@ -4,8 +4,7 @@
 //! That all requests are answered and all candidates used proves nothing: a gateway that drops every answer of the
 //! picker, or asks none, balances by itself. So counters are compared, over the time since they were last looked at.
 
-use serde_json::Value;
-
+use crate::check::page::sum;
 use crate::operate::status::Condition;
 
 /// The condition.
@@ -78,24 +77,6 @@ impl Counters {
             failed: with(self.failed, other.failed),
         }
     }
-}
-
-/// The sum of a family's values, over series whose labels hold a text; none where there is no such series.
-pub(crate) fn sum(page: &str, family: &str, label: &str) -> Option<f64> {
-    let values = page.lines().filter_map(|line| {
-        let rest = line.strip_prefix(family)?;
-        let (labels, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.rsplit_once('}')?,
-            None if rest.starts_with(' ') => ("", rest),
-            None => return None,
-        };
-        if !labels.contains(label) {
-            return None;
-        }
-        let value: f64 = value.split_whitespace().next()?.parse().ok()?;
-        value.is_finite().then_some(value)
-    });
-    values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
 }
 
 /// What the last traffic showed.
@@ -209,41 +190,10 @@ impl Evidence {
     }
 }
 
-/// Whether a filter keeps the request's headers from the picker.
-pub(crate) fn skips_headers(filter: &Value) -> bool {
-    let patches = filter["spec"]["configPatches"].as_array();
-    patches
-        .into_iter()
-        .flatten()
-        .any(|patch| skips(&patch["patch"]["value"]))
-}
-
-fn skips(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.iter().any(|(key, value)| {
-            let mode = matches!(key.as_str(), "request_header_mode" | "requestHeaderMode");
-            (mode && value == "SKIP") || skips(value)
-        }),
-        Value::Array(items) => items.iter().any(skips),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_family_is_summed_over_its_series() {
-        let page = "# HELP a_total x\na_total{n=\"1\"} 2\na_total{n=\"{2}\"} 3 1700000000\na_total_more 9\nb 1e1\nc NaN\n";
-        assert_eq!(sum(page, "a_total", ""), Some(5.0));
-        assert_eq!(sum(page, "a_total", "n=\"1\""), Some(2.0));
-        assert_eq!(sum(page, "b", ""), Some(10.0));
-        assert_eq!(sum(page, "c", ""), None);
-        assert_eq!(sum(page, "d", ""), None);
-    }
 
     #[test]
     fn both_generations_of_pickers_are_understood() {
@@ -321,14 +271,5 @@ mod tests {
         assert_eq!(evidence.condition(false), None);
         let none = Evidence::default();
         assert_eq!(none.condition(true).unwrap().status, "Unknown");
-    }
-
-    #[test]
-    fn a_filter_that_skips_headers_is_known_by_either_spelling() {
-        let filter = |mode: &str, word: &str| json!({"spec": {"configPatches": [{"patch": {"value": {"typed_config": {"processing_mode": {mode: word}}}}}]}});
-        assert!(skips_headers(&filter("request_header_mode", "SKIP")));
-        assert!(skips_headers(&filter("requestHeaderMode", "SKIP")));
-        assert!(!skips_headers(&filter("request_header_mode", "SEND")));
-        assert!(!skips_headers(&filter("response_header_mode", "SKIP")));
     }
 }

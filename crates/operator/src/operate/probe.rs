@@ -11,11 +11,13 @@ use pointsman_http::{Body, ClientOptions, Pool, collect};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::check::interference::skips_headers;
+use crate::check::page::sum;
 use crate::desired::child::Owner;
 use crate::desired::picker::METRICS_PORT;
 use crate::kinds::{ENVOY_FILTER, SERVICE};
 use crate::operate::api::Server;
-use crate::operate::evidence::{Counters, Evidence, Traffic, skips_headers, sum};
+use crate::operate::evidence::{Counters, Evidence, Traffic};
 use crate::operate::facts::{gateway_pods, picker_pods, pool, pool_of};
 use crate::operate::pods::{Pods, Which};
 use crate::operate::store::CustomKey;

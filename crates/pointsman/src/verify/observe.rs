@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pointsman_operator::check::page::sum;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -322,32 +323,4 @@ fn growth(
             (name.clone(), old.zip(new).map(|(old, new)| new - old))
         })
         .collect()
-}
-
-/// The sum of a metric's series whose labels contain `label`; `None` without any.
-fn sum(page: &str, name: &str, label: &str) -> Option<f64> {
-    let values = page.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.rsplit_once('}')?,
-            None => ("", rest.strip_prefix(' ')?),
-        };
-        let value = value.split_whitespace().next()?;
-        labels.contains(label).then(|| value.parse::<f64>().ok())?
-    });
-    values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn series_of_one_name_are_summed() {
-        let page = "# HELP a x\na{r=\"stop\"} 2.0\na{r=\"len}gth\"} 3\na_more 7\nb 4\n";
-        assert_eq!(sum(page, "a", ""), Some(5.0));
-        assert_eq!(sum(page, "a", "r=\"stop\""), Some(2.0));
-        assert_eq!(sum(page, "b", ""), Some(4.0));
-        assert_eq!(sum(page, "c", ""), None);
-    }
 }
