@@ -32,6 +32,33 @@ pub struct Child {
     pub note: Option<&'static str>,
 }
 
+impl Child {
+    /// An object of this metadata and body.
+    pub(crate) fn new(
+        kind: &'static Kind,
+        namespace: &str,
+        name: &str,
+        metadata: Value,
+        body: Value,
+    ) -> Self {
+        let mut value = json!({
+            "apiVersion": kind.api_version(),
+            "kind": kind.kind,
+            "metadata": metadata,
+        });
+        if let (Value::Object(value), Value::Object(body)) = (&mut value, body) {
+            value.extend(body);
+        }
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            value,
+            note: None,
+        }
+    }
+}
+
 /// Which of the two kinds of custom resource something belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
@@ -178,20 +205,7 @@ impl<'a> Maker<'a> {
             }
             metadata["ownerReferences"] = json!([reference]);
         }
-        let mut value = json!({
-            "apiVersion": kind.api_version(),
-            "kind": kind.kind,
-            "metadata": metadata,
-        });
-        if let (Value::Object(value), Value::Object(body)) = (&mut value, body) {
-            value.extend(body);
-        }
-        self.made.push(Child {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            value,
-            note: None,
-        });
+        self.made
+            .push(Child::new(kind, namespace, name, metadata, body));
     }
 }

@@ -85,21 +85,7 @@ fn object(
     }
     let own = (MANAGED_BY, MANAGER);
     metadata["labels"] = map(labels.iter().copied().chain([own]));
-    let mut value = json!({
-        "apiVersion": kind.api_version(),
-        "kind": kind.kind,
-        "metadata": metadata,
-    });
-    if let (Value::Object(value), Value::Object(body)) = (&mut value, body) {
-        value.extend(body);
-    }
-    Child {
-        kind,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        value,
-        note: None,
-    }
+    Child::new(kind, namespace, name, metadata, body)
 }
 
 /// Words by name.

@@ -34,14 +34,8 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// Runs everything. Interrupted or left by its target, it keeps what it has.
     pub(crate) async fn run(self, watching: &Watching) -> anyhow::Result<Results> {
-        let target = self.target.resolve().await.map_err(|why| anyhow!(why))?;
-        let mut base = Plan::new(
-            target,
-            Pacing::Closed { connections: 1 },
-            std::time::Duration::ZERO,
-        );
-        base.host = self.target.authority.clone();
-        base.seed = self.seed;
+        let base = based(self.target, self.seed).await?;
+        let target = base.target;
         // Before anybody is asked, so that a file that is wrong costs no time.
         let (mut levels, input) = planned(&self.scenarios, &base)?;
         if let Some(warning) = input.as_ref().and_then(Read::warning) {
@@ -111,6 +105,16 @@ fn shown(level: &Level) -> String {
         (None, Some(rate)) => format!("{}, {rate} requests/s", level.scenario),
         (None, None) => level.scenario.clone(),
     }
+}
+
+/// The plan that those of a target begin with.
+pub(crate) async fn based(target: &Place, seed: u64) -> anyhow::Result<Plan> {
+    let address = target.resolve().await.map_err(|why| anyhow!(why))?;
+    let pacing = Pacing::Closed { connections: 1 };
+    let mut base = Plan::new(address, pacing, std::time::Duration::ZERO);
+    base.host.clone_from(&target.authority);
+    base.seed = seed;
+    Ok(base)
 }
 
 fn planned(

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use pointsman_bench::campaign::INTERRUPTED;
 use pointsman_bench::foreign;
-use pointsman_bench::load::{Pacing, Plan, rows};
+use pointsman_bench::load::{Plan, rows};
 use pointsman_bench::preflight;
 use pointsman_bench::results::{Results, Run, SCHEMA_VERSION, repeated};
 use pointsman_bench::scenario::{Kind, Level};
 
 use crate::bench::load::{Load, plan};
+use crate::bench::session::based;
 use crate::bench::watching::Watching;
 use crate::console::complain;
 use crate::place::Place;
@@ -47,20 +48,13 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// Checks the target, then runs GuideLLM once for each repetition.
     pub(crate) async fn run(self, watching: &Watching) -> anyhow::Result<Results> {
-        let address = self.target.resolve().await.map_err(|why| anyhow!(why))?;
-        let mut base = Plan::new(
-            address,
-            Pacing::Closed { connections: 1 },
-            std::time::Duration::ZERO,
-        );
-        base.host.clone_from(&self.target.authority);
-        base.seed = self.seed;
+        let base = based(self.target, self.seed).await?;
         let name = self.kind.name();
         let (levels, input) = plan(self.load, name, self.kind, &base)?;
         if let Some(warning) = input.as_ref().and_then(|read| read.warning()) {
             complain(&format!("warning: {warning}\n"));
         }
-        let model = preflight::check(address, &base.host, self.model, self.load.chat)
+        let model = preflight::check(base.target, &base.host, self.model, self.load.chat)
             .await
             .map_err(|why| anyhow!(why))?;
         let mut results = Results {
