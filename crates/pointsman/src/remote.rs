@@ -18,7 +18,7 @@ pub(crate) struct AdminArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
     pub(crate) admin: Place,
     /// Token of a reader, for a picker in a cluster that asks for one (kubectl create token ACCOUNT).
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", hide_env_values = true)]
     pub(crate) admin_token: Option<String>,
 }
 

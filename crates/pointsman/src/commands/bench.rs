@@ -44,18 +44,25 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum What {
     /// One request after another, or evenly at a rate: what an answer costs without a crowd.
+    #[command(after_help = EXAMPLES)]
     Steady(Scenario),
     /// As many requests at once as each level says: how much gets through.
+    #[command(after_help = EXAMPLES)]
     Throughput(Scenario),
     /// Irregular arrivals, bursts between calm stretches, or those of a trace.
+    #[command(after_help = EXAMPLES)]
     Sweep(Scenario),
     /// The scenarios of a file.
+    #[command(after_help = EXAMPLES)]
     Run(FromFile),
     /// Two results side by side.
+    #[command(after_help = EXAMPLES)]
     Compare(Compare),
     /// One of the scenarios with GuideLLM as the client; it is installed if it is not there.
+    #[command(after_help = EXAMPLES)]
     Guidellm(GuideLlm),
     /// What GuideLLM (--output kind=json) or aiperf (profile_export_aiperf.json) wrote, as a result of ours.
+    #[command(after_help = EXAMPLES)]
     Import(Import),
 }
 
