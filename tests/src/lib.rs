@@ -32,6 +32,8 @@ pub mod browser;
 
 pub mod live;
 
+pub mod bench;
+
 pub mod burst;
 
 pub mod answer;

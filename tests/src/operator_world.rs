@@ -1,6 +1,7 @@
 //! A cluster with our definitions and rights, and the operator's identity in it.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +18,16 @@ pub const SYSTEM: &str = "pointsman-system";
 const CUSTOM: &str = "schedulerinstalls,simulatordeployments";
 /// What finds the objects that it has made.
 pub const MINE: &str = "app.kubernetes.io/managed-by=pointsman-operator";
+
+/// The lab's picker.
+pub const EPP: &str = "gaie-inference-scheduling-epp";
+
+/// Merges JSON into an object.
+pub fn patch(cluster: &Cluster, namespace: &str, object: &str, patch: &(impl Display + ?Sized)) {
+    let patch = patch.to_string();
+    let merge = ["--type=merge", "-p", &patch];
+    cluster.kubectl(&[&["patch", "-n", namespace, object][..], &merge].concat());
+}
 
 /// The cluster.
 pub struct World {

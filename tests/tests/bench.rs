@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pointsman_tests::backend::{Backend, Received, Reply};
+use pointsman_tests::bench::{document, text};
 use pointsman_tests::binary::pointsman;
 use pointsman_tests::browser::Browser;
 use pointsman_tests::process::{Process, Stream};
@@ -22,19 +23,6 @@ fn command(flags: &[&str]) -> Command {
 
 fn bench(flags: &[&str]) -> Output {
     command(flags).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The document of a run that must be good.
-#[track_caller]
-fn document(output: &Output) -> Value {
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(document["schemaVersion"], 1);
-    document
 }
 
 /// The run fails with this sentence.

@@ -7,10 +7,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
+use pointsman_tests::bench::{document, text};
 use pointsman_tests::binary::{guidellm, pointsman, workspace};
 use pointsman_tests::scratch::Scratch;
 use pointsman_tests::server::Gateway;
-use serde_json::Value;
 
 fn bench(flags: &[&str]) -> Command {
     let mut command = Command::new(pointsman());
@@ -20,18 +20,6 @@ fn bench(flags: &[&str]) -> Command {
         command.env(name, "http://127.0.0.1:9");
     }
     command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-#[track_caller]
-fn document(output: &Output) -> Value {
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(document["schemaVersion"], 1);
-    document
 }
 
 #[track_caller]

@@ -7,21 +7,7 @@ use pointsman_tests::operator_cases::id_of;
 use pointsman_tests::operator_world::MINE;
 use serde_json::{Value, json};
 
-/// The picker.
-pub(crate) const EPP: &str = "gaie-inference-scheduling-epp";
-
-/// Merges JSON into an object.
-pub(crate) fn patch(cluster: &Cluster, namespace: &str, object: &str, patch: &str) {
-    cluster.kubectl(&[
-        "patch",
-        "-n",
-        namespace,
-        object,
-        "--type=merge",
-        "-p",
-        patch,
-    ]);
-}
+pub(crate) use pointsman_tests::operator_world::{EPP, patch};
 
 /// All objects that the operator has made, without what differs from one creation to the next.
 pub(crate) fn made(cluster: &Cluster) -> BTreeMap<String, Value> {

@@ -5,8 +5,8 @@ use pointsman_tests::operator_world::World;
 use pointsman_tests::patience::until;
 use serde_json::Value;
 
-/// The picker.
-pub(crate) const EPP: &str = "gaie-inference-scheduling-epp";
+pub(crate) use pointsman_tests::operator_world::{EPP, patch};
+
 /// The Gateway.
 pub(crate) const GATEWAY: &str = "infra-inference-scheduling-inference-gateway";
 /// The namespace of the lab's servers.
@@ -27,20 +27,6 @@ spec:
 pub(crate) fn get(cluster: &Cluster, namespace: &str, object: &str) -> Value {
     let text = cluster.kubectl(&["get", "-n", namespace, object, "-o", "json"]);
     serde_json::from_str(&text).unwrap()
-}
-
-/// Merges JSON into an object.
-pub(crate) fn patch(cluster: &Cluster, namespace: &str, object: &str, patch: &Value) {
-    let patch = patch.to_string();
-    cluster.kubectl(&[
-        "patch",
-        "-n",
-        namespace,
-        object,
-        "--type=merge",
-        "-p",
-        &patch,
-    ]);
 }
 
 /// Waits for a condition's status and reason.
