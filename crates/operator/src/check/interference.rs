@@ -63,9 +63,8 @@ fn mending(filter: &Value) -> String {
 
 /// Whether any of its patches is about the filter that asks the picker.
 fn touches_ext_proc(filter: &Value) -> bool {
-    items(&filter["spec"]["configPatches"])
-        .iter()
-        .any(names_ext_proc)
+    let mut patches = items(&filter["spec"]["configPatches"]).iter();
+    patches.any(names_ext_proc) || skips_headers(filter)
 }
 
 fn names_ext_proc(value: &Value) -> bool {
@@ -79,11 +78,11 @@ fn names_ext_proc(value: &Value) -> bool {
     }
 }
 
-/// Whether some patch of the filter that asks the picker keeps the request's headers from it.
+/// Whether some patch keeps the request's headers from the picker. Only the filter that asks the picker has such a mode, so
+/// a patch that does not name it means it too.
 pub fn skips_headers(filter: &Value) -> bool {
-    let patches = items(&filter["spec"]["configPatches"]).iter();
-    patches
-        .filter(|patch| names_ext_proc(patch))
+    items(&filter["spec"]["configPatches"])
+        .iter()
         .any(|patch| has_skip(&patch["patch"]["value"]))
 }
 
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_skips_headers_is_known_by_either_spelling() {
-        let filter = |mode: &str, word: &str| json!({"spec": {"configPatches": [{"patch": {"value": {"name": EXT_PROC, "typed_config": {"processing_mode": {mode: word}}}}}]}});
+        let filter = |mode: &str, word: &str| json!({"spec": {"configPatches": [{"patch": {"value": {"typed_config": {"processing_mode": {mode: word}}}}}]}});
         assert!(skips_headers(&filter("request_header_mode", "SKIP")));
         assert!(skips_headers(&filter("requestHeaderMode", "SKIP")));
         assert!(!skips_headers(&filter("request_header_mode", "SEND")));
