@@ -9,6 +9,7 @@
 pub mod engines;
 pub mod extractor;
 mod restart;
+pub mod secured;
 pub mod source;
 pub mod tally;
 mod visit;
@@ -32,6 +33,9 @@ use crate::scrape::visit::Visitor;
 
 /// How soon a changed plan is noticed.
 const PLAN_LOOK: Duration = Duration::from_millis(250);
+
+/// How often the files that TLS is set up from are looked at.
+const FILES_LOOK: Duration = Duration::from_secs(10);
 
 /// The first look is not put off by the phase for more than this.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
@@ -86,6 +90,7 @@ impl Scraping {
         let mut tasks: HashMap<Slot, Task> = HashMap::new();
         let mut plan = self.plan.as_ref().map(|current| current());
         let mut directory = Directory::of(plan.as_deref());
+        let mut looked = Instant::now();
         loop {
             changes.borrow_and_update();
             self.follow(&directory, &mut tasks);
@@ -101,7 +106,11 @@ impl Scraping {
                     (Some(old), Some(new)) => Arc::ptr_eq(old, new),
                     _ => true,
                 };
-                if !same {
+                let outdated = looked.elapsed() >= FILES_LOOK && {
+                    looked = Instant::now();
+                    directory.is_outdated()
+                };
+                if !same || outdated {
                     plan = current;
                     directory = Directory::of(plan.as_deref());
                     break;

@@ -31,7 +31,8 @@ pub enum Body {
     Empty,
     /// Bytes held in memory; may be sent again.
     Frames(Playing),
-    /// The body of a request that this process serves, passed on as it arrives.
+    /// The body of a request that this process serves, or of an answer that came over a [`crate::Line`], passed on as it
+    /// arrives.
     Incoming(Incoming),
     /// The body of an upstream's response; gives its connection back to the pool at its end and closes it when dropped earlier.
     Upstream(Lease<Self>),

@@ -3,26 +3,26 @@
 //! A [`crate::Pool`] is for many requests at a time to many addresses, in plain HTTP/1.1; a line sends one after the
 //! other, opens its connection when it is needed and opens it anew when the server has closed it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri, header};
+use http::{HeaderMap, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::body::Body;
+use crate::terms::{Terms, Trust};
 use crate::tls_error::TlsError;
 
 /// Longest connect, the handshakes included.
@@ -35,15 +35,6 @@ pub enum Speech {
     Http1,
     /// HTTP/2, which with TLS is agreed on and without is known beforehand.
     Http2,
-}
-
-/// What a client of TLS trusts, and what it shows, as PEM text.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Trust {
-    /// Certificates of the authorities that are trusted; `None`: the system's.
-    pub authorities: Option<Vec<u8>>,
-    /// Its own certificate chain and key, for servers that ask.
-    pub own: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Why a request has no answer.
@@ -110,16 +101,21 @@ impl Line {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare.to_owned())
             .map_err(|error| TlsError::Name(format!("'{host}': {error}")))?;
-        let mut config = client_config(trust)?;
-        config.alpn_protocols = match speech {
-            Speech::Http1 => vec![b"http/1.1".to_vec()],
-            Speech::Http2 => vec![b"h2".to_vec()],
-        };
-        Ok(Self {
-            speech,
-            tls: Some((TlsConnector::from(Arc::new(config)), name)),
+        Ok(Self::on(&Terms::new(speech, trust)?, name))
+    }
+
+    /// A line with TLS on terms that it shares with others, to the server of this name.
+    pub fn on(terms: &Terms, name: ServerName<'static>) -> Self {
+        Self {
+            speech: terms.speech,
+            tls: Some((TlsConnector::from(Arc::clone(&terms.config)), name)),
             open: None,
-        })
+        }
+    }
+
+    /// A line with TLS on terms that it shares with others, to whoever is at this address.
+    pub fn to(terms: &Terms, address: IpAddr) -> Self {
+        Self::on(terms, ServerName::IpAddress(address.into()))
     }
 
     /// Sends a request whose URI is path and query alone to `authority`, which is at `addr`, and waits for the head of
@@ -143,6 +139,24 @@ impl Line {
         let opened = opened.unwrap_or_else(|late| Err(late.to_string()));
         let open = opened.map_err(|why| LineError::Connect { addr, why })?;
         self.over(open, authority, request).await
+    }
+
+    /// Asks for a page, as [`Line::send`] does.
+    ///
+    /// # Errors
+    /// [`LineError`].
+    pub async fn get(
+        &mut self,
+        addr: SocketAddr,
+        authority: &str,
+        uri: Uri,
+        headers: HeaderMap,
+    ) -> Result<Response<Body>, LineError> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let answer = self.send(addr, authority, request).await?;
+        Ok(answer.map(Body::Incoming))
     }
 
     async fn over(
@@ -248,40 +262,6 @@ fn with_cause(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn client_config(trust: &Trust) -> Result<ClientConfig, TlsError> {
-    let fault = |error: &dyn std::fmt::Display| TlsError::Authority(error.to_string());
-    let mut roots = RootCertStore::empty();
-    match &trust.authorities {
-        Some(text) => {
-            for found in CertificateDer::pem_slice_iter(text) {
-                let authority = found.map_err(|error| fault(&error))?;
-                roots.add(authority).map_err(|error| fault(&error))?;
-            }
-        }
-        None => {
-            let system = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(system.certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err(fault(&"there is none"));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pair = |error: rustls::Error| TlsError::Pair(error.to_string());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(pair)?
-        .with_root_certificates(roots);
-    let Some((certificate, key)) = &trust.own else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
-    let chain = chain.map_err(|error| TlsError::Certificate(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(key);
-    let key = key.map_err(|error| TlsError::Key(error.to_string()))?;
-    builder.with_client_auth_cert(chain, key).map_err(pair)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +274,7 @@ mod tests {
         };
         let some = |text: &str| Trust {
             authorities: Some(text.as_bytes().to_vec()),
-            own: None,
+            ..Trust::default()
         };
         assert!(told("no name at all", &some("")).starts_with("no usable name"));
         assert!(told("otel", &some("nothing")).starts_with("no usable authority"));

@@ -63,6 +63,7 @@ fn trust(files: &TlsFiles) -> anyhow::Result<Trust> {
         own: own
             .map(|(certificate, key)| anyhow::Ok((read(certificate)?, read(key)?)))
             .transpose()?,
+        ..Trust::default()
     })
 }
 

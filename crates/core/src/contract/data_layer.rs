@@ -52,6 +52,10 @@ pub struct MetricsSource {
     pub port: Option<u16>,
     /// With TLS: whether any certificate is taken.
     pub insecure_skip_verify: bool,
+    /// With TLS: file of the authorities' certificates; `None`: the system's.
+    pub ca_cert_path: Option<String>,
+    /// With TLS: files of the client's certificate and key, for servers that ask.
+    pub client_paths: Option<(String, String)>,
     /// Time between two readings of an endpoint; `None`: the process's own.
     pub interval: Option<Span>,
 }
@@ -63,6 +67,8 @@ impl Default for MetricsSource {
             path: "/metrics".to_owned(),
             port: None,
             insecure_skip_verify: true,
+            ca_cert_path: None,
+            client_paths: None,
             interval: None,
         }
     }

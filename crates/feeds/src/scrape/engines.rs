@@ -10,6 +10,8 @@ use pointsman_core::schedule::plan::Plan;
 use pointsman_wire::prometheus::dialect::Dialect;
 use pointsman_wire::prometheus::lexicon::Lexicon;
 
+use crate::scrape::secured::{Fault, Secured};
+
 /// The labels that name an endpoint's engine, unless the configuration names another; the first present counts.
 pub const ENGINE_LABELS: [&str; 2] = [
     "llm-d.ai/engine-type",
@@ -44,6 +46,8 @@ pub(crate) struct Directory {
     /// `None`: nothing is scraped.
     metrics: Option<(MetricsSource, EngineMetrics)>,
     engines: Vec<Engine>,
+    /// TLS, where the pages are served over it.
+    secured: Result<Option<Secured>, Fault>,
 }
 
 /// One page to read. Equal targets need no new task.
@@ -55,6 +59,8 @@ pub(crate) struct Target {
     pub(crate) path: String,
     /// What is looked for.
     pub(crate) lexicon: Arc<Lexicon>,
+    /// What its connection is secured by.
+    pub(crate) secured: Option<Secured>,
     interval: Option<Duration>,
 }
 
@@ -74,7 +80,24 @@ impl Directory {
                 name: spec.name,
             })
             .collect();
-        Self { metrics, engines }
+        let secured = match &metrics {
+            Some((source, _)) => Secured::of(source),
+            None => Ok(None),
+        };
+        Self {
+            metrics,
+            engines,
+            secured,
+        }
+    }
+
+    /// Whether files that it was made from have changed since; ones that cannot be used now are left alone.
+    pub(crate) fn is_outdated(&self) -> bool {
+        let Some((source, _)) = &self.metrics else {
+            return false;
+        };
+        source.https
+            && Secured::of(source).is_ok_and(|now| self.secured.as_ref().ok() != Some(&now))
     }
 
     /// The plan's own time between two readings.
@@ -83,9 +106,11 @@ impl Directory {
         Some(Duration::from_nanos(span.0))
     }
 
-    /// The page of an endpoint; `None` when the plan wants none.
+    /// The page of an endpoint; `None` when the plan wants none, or wants one that it cannot have.
     pub(crate) fn target(&self, endpoint: &Endpoint) -> Option<Target> {
         let (source, metrics) = self.metrics.as_ref()?;
+        // A plan whose files cannot be used is refused; they were there then.
+        let secured = self.secured.as_ref().ok()?.clone();
         let name = engine_of(metrics, &endpoint.labels);
         let engine = self.engines.iter().find(|engine| engine.name == name)?;
         let mut address = endpoint.address;
@@ -96,6 +121,7 @@ impl Directory {
             address,
             path: source.path.clone(),
             lexicon: Arc::clone(&engine.lexicon),
+            secured,
             interval: self.interval(),
         })
     }

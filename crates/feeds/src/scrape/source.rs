@@ -12,7 +12,7 @@
 //! ```
 //!
 //! # Limitations
-//! Only `http`. One source serves all endpoints; of several that are declared the first counts.
+//! Files for `https` are read again every ten seconds, so a certificate may be renewed under the picker. One source serves all endpoints; of several that are declared the first counts.
 //! `interval` is rounded to a multiple of 50 ms, as in the reference.
 
 use pointsman_core::config::duration::parse_duration;
@@ -24,6 +24,8 @@ use pointsman_core::contract::spec::{
 use pointsman_core::time::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::scrape::secured::Secured;
 
 /// What `interval` is a multiple of.
 const BASE_MS: u64 = 50;
@@ -44,17 +46,18 @@ pub static SPEC: PluginSpec = PluginSpec {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct Parameters {
-    /// `http`; `https` is refused, since this build has no TLS client.
+    /// `http` or `https`.
     scheme: String,
     /// Path of the page.
     path: String,
     /// Another port than the endpoint's own.
     port: Option<u32>,
-    /// With https: whether any certificate is taken.
+    /// With https: whether any certificate is taken, whoever vouches for it. Engines as a rule show one of their own making.
     insecure_skip_verify: bool,
-    /// With https: file of the authority's certificate.
+    /// With https: file of the authorities' certificates, as PEM; the system's when left out. A certificate must name the
+    /// endpoint's address.
     ca_cert_path: Option<String>,
-    /// With https: file of the client's certificate.
+    /// With https: file of the client's certificate, as PEM, for engines that ask.
     client_cert_path: Option<String>,
     /// With https: file of the client's key.
     client_key_path: Option<String>,
@@ -86,13 +89,9 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
             message,
         });
     };
-    match found.scheme.as_str() {
-        "http" => {}
-        "https" => fault(
-            "scheme",
-            "metrics cannot be scraped over https, this build has no TLS client; serve the page over http or through a sidecar".to_owned(),
-        ),
-        other => fault("scheme", format!("'{other}' is no scheme; use http")),
+    if !matches!(found.scheme.as_str(), "http" | "https") {
+        let message = format!("'{}' is no scheme; use http or https", found.scheme);
+        fault("scheme", message);
     }
     let uri = found.path.parse::<http::Uri>();
     if !found.path.starts_with('/') || uri.is_err() {
@@ -121,16 +120,22 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
             Err(why) => fault("interval", why),
         }
     }
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    Ok(Built::Source(MetricsSource {
-        https: false,
+    let source = MetricsSource {
+        https: found.scheme == "https",
         path: found.path,
         port,
         insecure_skip_verify: found.insecure_skip_verify,
+        ca_cert_path: found.ca_cert_path,
+        client_paths: found.client_cert_path.zip(found.client_key_path),
         interval,
-    }))
+    };
+    if let Err((path, message)) = Secured::of(&source) {
+        fault(path, message);
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Built::Source(source))
 }
 
 /// The nearest multiple of the base tick, at least one.
@@ -163,6 +168,8 @@ mod tests {
         let found = source(r#"{"path":"/m?x=1","port":9400,"interval":"120ms"}"#).unwrap();
         assert_eq!((found.path.as_str(), found.port), ("/m?x=1", Some(9400)));
         assert_eq!(found.interval, Some(Span::from_millis(100)));
+        let secure = source(r#"{"scheme":"https"}"#).unwrap();
+        assert!(secure.https && secure.insecure_skip_verify);
         let often = source(r#"{"interval":"1ms"}"#).unwrap();
         assert_eq!(often.interval, Some(Span::from_millis(50)));
     }
@@ -170,7 +177,14 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_said() {
         for (json, expected) in [
-            (r#"{"scheme":"https"}"#, "no TLS client"),
+            (
+                r#"{"scheme":"https","caCertPath":"/nowhere/ca.pem"}"#,
+                "caCertPath: /nowhere/ca.pem: No such file",
+            ),
+            (
+                r#"{"scheme":"https","clientCertPath":"/nowhere/c","clientKeyPath":"/nowhere/k"}"#,
+                "clientCertPath: /nowhere/c: No such file",
+            ),
             (r#"{"scheme":"ftp"}"#, "'ftp' is no scheme"),
             (r#"{"path":"metrics"}"#, "'metrics' is no path"),
             (r#"{"port":0}"#, "1 to 65535"),

@@ -4,17 +4,25 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use http_body::Body as _;
 use pointsman_core::model::reported::Reported;
 use pointsman_core::model::slots::{CacheConfig, Reading, ScrapeState, Slot, Slots};
-use pointsman_http::{Body, Pool};
+use pointsman_http::{Body, Line, Pool};
 use pointsman_wire::prometheus::Readings;
 use pointsman_wire::prometheus::reader::Reader;
 
 use crate::clock::Clock;
 use crate::scrape::engines::Target;
 use crate::scrape::restart::Continuity;
+
+/// What a page comes over.
+enum Way {
+    /// Connections that everybody shares.
+    Plain(Pool),
+    /// A connection of its own, under this authority.
+    Secure(Box<Line>, String),
+}
 
 /// Reads one endpoint's page; what a look needs is made once.
 pub(crate) struct Visitor {
@@ -25,7 +33,7 @@ pub(crate) struct Visitor {
     max_page_bytes: usize,
     slots: Arc<Slots>,
     clock: Clock,
-    connections: Pool,
+    way: Way,
     reader: Reader,
     continuity: Continuity,
     reported: Reported,
@@ -42,9 +50,17 @@ impl Visitor {
         connections: Pool,
     ) -> Self {
         let mut headers = HeaderMap::with_capacity(2);
-        if let Ok(host) = HeaderValue::try_from(target.address.to_string()) {
+        let authority = target.address.to_string();
+        if let Ok(host) = HeaderValue::try_from(&authority) {
             headers.insert(header::HOST, host);
         }
+        let way = match &target.secured {
+            None => Way::Plain(connections),
+            Some(secured) => {
+                let line = secured.line(target.address.ip());
+                Way::Secure(Box::new(line), authority)
+            }
+        };
         headers.insert(header::ACCEPT, HeaderValue::from_static("text/plain"));
         Self {
             slot,
@@ -55,7 +71,7 @@ impl Visitor {
             max_page_bytes,
             slots,
             clock,
-            connections,
+            way,
             continuity: Continuity::default(),
             reported: Reported::default(),
         }
@@ -66,11 +82,7 @@ impl Visitor {
         let Some(uri) = self.uri.clone() else {
             return ScrapeState::NotFound;
         };
-        let mut request = Request::new(Body::Empty);
-        *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers.clone();
-        let sent = self.connections.send(self.target.address, request).await;
-        let Ok(response) = sent else {
+        let Some(response) = self.ask(uri).await else {
             return ScrapeState::Unreachable;
         };
         match response.status().as_u16() {
@@ -104,6 +116,19 @@ impl Visitor {
                 ScrapeState::Fresh
             }
             Ok(_) | Err(_) => ScrapeState::Garbage,
+        }
+    }
+
+    async fn ask(&mut self, uri: Uri) -> Option<Response<Body>> {
+        let (address, headers) = (self.target.address, self.headers.clone());
+        match &mut self.way {
+            Way::Plain(connections) => {
+                let mut request = Request::new(Body::Empty);
+                *request.uri_mut() = uri;
+                *request.headers_mut() = headers;
+                connections.send(address, request).await.ok()
+            }
+            Way::Secure(line, authority) => line.get(address, authority, uri, headers).await.ok(),
         }
     }
 

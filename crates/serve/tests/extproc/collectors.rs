@@ -118,7 +118,7 @@ fn tracer(url: &str, protocol: &str, authority: Option<&str>) -> Arc<Tracer> {
     let settings = settings.unwrap().unwrap();
     let trust = Trust {
         authorities: authority.map(|text| text.as_bytes().to_vec()),
-        own: None,
+        ..Trust::default()
     };
     let line = exporter::line(&settings, &trust).unwrap();
     let tracer = Arc::new(Tracer::new(settings));

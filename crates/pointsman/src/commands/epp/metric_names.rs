@@ -2,6 +2,7 @@
 
 use pointsman_core::contract::data_layer::EngineMetrics;
 use pointsman_core::schedule::plan::Plan;
+use pointsman_feeds::scrape::secured::Secured;
 use pointsman_wire::prometheus::dialect::Dialect;
 use pointsman_wire::prometheus::metric_spec::read;
 
@@ -32,7 +33,7 @@ pub(crate) struct MetricNames {
     /// The page's path.
     #[arg(long, value_name = "PATH")]
     model_server_metrics_path: Option<String>,
-    /// http; https is not supported yet.
+    /// http or https.
     #[arg(long, value_name = "SCHEME")]
     model_server_metrics_scheme: Option<String>,
     /// With https: whether any certificate is taken.
@@ -95,11 +96,7 @@ impl MetricNames {
         match self.model_server_metrics_scheme.as_deref() {
             None => {}
             Some("http") => source.https = false,
-            Some("https") => {
-                return Err(
-                    "--model-server-metrics-scheme https is not supported yet; use http".to_owned(),
-                );
-            }
+            Some("https") => source.https = true,
             Some(other) => {
                 return Err(format!(
                     "--model-server-metrics-scheme is '{other}'; use http or https"
@@ -108,6 +105,9 @@ impl MetricNames {
         }
         if let Some(skip) = self.model_server_metrics_https_insecure_skip_verify {
             source.insecure_skip_verify = skip;
+        }
+        if let Err((field, why)) = Secured::of(source) {
+            return Err(format!("metrics cannot be read over https: {field}: {why}"));
         }
         self.rename(engines)
     }
