@@ -10,7 +10,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{
+    ALL_VERSIONS, ClientConfig, RootCertStore, SupportedProtocolVersion, version,
+};
 
 use crate::rig::{Running, soon, start};
 
@@ -61,13 +63,23 @@ fn server(authority: &Authority, ids: &[&str]) -> (Running, Tls) {
 
 /// What a client with this certificate reads; nothing where it does not get in.
 async fn reads(running: &Running, trusted: &Authority, own: Option<&(String, String)>) -> String {
+    reads_in(running, trusted, own, ALL_VERSIONS).await
+}
+
+/// The same in one of these versions of TLS.
+async fn reads_in(
+    running: &Running,
+    trusted: &Authority,
+    own: Option<&(String, String)>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> String {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(trusted.pem().as_bytes()).unwrap())
         .unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     let config = match own {
@@ -101,6 +113,11 @@ async fn only_who_has_a_certificate_of_the_authority_gets_in() {
     assert_eq!(reads(&running, &ours, None).await, "");
     let stranger = signed(&theirs, "client");
     assert_eq!(reads(&running, &ours, Some(&stranger)).await, "");
+    // TLS 1.2 signs what was said in a way of its own.
+    let older = &[&version::TLS12];
+    let read = reads_in(&running, &ours, Some(&known), older).await;
+    assert!(read.ends_with("in"), "{read}");
+    assert_eq!(reads_in(&running, &ours, Some(&stranger), older).await, "");
 }
 
 #[tokio::test]

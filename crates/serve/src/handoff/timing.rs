@@ -21,9 +21,18 @@ pub fn tell(headers: &mut HeaderMap, took: Duration) {
 
 /// What was told, if anything was; the last word counts.
 pub fn told(headers: &HeaderMap) -> Option<Span> {
-    let lines = headers.get_all(SERVER_TIMING).iter();
-    let metrics = lines.filter_map(|line| line.to_str().ok());
-    metrics
+    told_in(
+        headers
+            .get_all(SERVER_TIMING)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
+}
+
+/// The same, out of the fields' values.
+pub fn told_in<'a>(fields: impl DoubleEndedIterator<Item = &'a [u8]>) -> Option<Span> {
+    fields
+        .filter_map(|field| std::str::from_utf8(field).ok())
         .flat_map(|line| line.split(','))
         .filter_map(prefill_of)
         .next_back()

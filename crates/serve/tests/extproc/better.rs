@@ -218,6 +218,31 @@ fn an_endpoint_that_served_instead_counts_from_then_on() {
 }
 
 #[test]
+fn a_proxy_s_word_on_how_long_prefill_took_is_in_the_receipt() {
+    let rig = Rig::new(TWO, LEAST_BUSY);
+    for (id, field, took) in [
+        (
+            "told",
+            Some("cache;dur=1, prefill;dur=21.5"),
+            Some(21_500_000),
+        ),
+        ("untold", None, None),
+    ] {
+        let mut talk = rig.talk();
+        talk.say(post("/v1/completions", id, &[]));
+        talk.say(asked(BODY, true));
+        let fields: Vec<_> = field
+            .map(|text| ("server-timing", text))
+            .into_iter()
+            .collect();
+        talk.say(answered("200", &fields, false));
+        talk.say(reply("x", true));
+        let outcome = rig.router.find(id).unwrap().outcome.unwrap();
+        assert_eq!(outcome.prefill.map(|span| span.0), took, "{id}");
+    }
+}
+
+#[test]
 fn what_is_wanted_only_cached_goes_where_it_is_cached() {
     let config = LEAST_BUSY
         .replace(

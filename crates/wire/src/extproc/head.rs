@@ -119,6 +119,8 @@ pub struct ResponseHead {
     pub request_id: Option<Bytes>,
     /// Whether its length is promised.
     pub has_length: bool,
+    /// Its `server-timing` fields, in order.
+    pub timings: Vec<Bytes>,
 }
 
 impl ResponseHead {
@@ -136,6 +138,7 @@ impl ResponseHead {
                 }
                 b"content-type" => head.content_type = Some(field.bytes().clone()),
                 b"content-length" => head.has_length = true,
+                b"server-timing" => head.timings.push(field.bytes().clone()),
                 name if name == REQUEST_ID.as_bytes() => {
                     head.request_id = Some(field.bytes().clone());
                 }

@@ -14,6 +14,7 @@ use super::Conversation;
 use crate::door::extproc::reply::Reply;
 use crate::door::extproc::routing::{destination, reported};
 use crate::exchange::Exchange;
+use crate::handoff::timing;
 
 impl Conversation {
     pub(super) fn response_head(&mut self, head: &HttpHeaders, mode: BodyMode, out: &mut Outbox) {
@@ -27,6 +28,7 @@ impl Conversation {
                 self.marks.push(told);
             }
             exchange.head(read.status);
+            exchange.prefilled(timing::told_in(read.timings.iter().map(|text| &text[..])));
         } else if read.status >= 400 && self.reply.is_none() {
             // An answer to a request that no decision was made for.
             self.lane.cells.failed_unasked();
