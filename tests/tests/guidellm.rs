@@ -225,6 +225,67 @@ fn a_guidellm_that_is_missing_fails_or_writes_garbage_gets_a_sentence() {
 }
 
 #[test]
+fn the_scenarios_of_a_file_are_run_one_by_one() {
+    let gateway = Gateway::up(&["--speed", "20"]);
+    let target = format!("http://{}", gateway.address);
+    let scratch = Scratch::new("guidellm-file");
+    let file = scratch.file(
+        "scenarios.yaml",
+        "scenarios:\n- {name: crowd, kind: throughput, concurrency: [1, 4], duration: 2s}\n- {name: hour, kind: sweep, rate: 5, duration: 2s}\n",
+    );
+    // It writes a report that was recorded, that of a replay where one is asked for.
+    let recorded = workspace().join("crates/bench/tests/recorded");
+    let acts = format!(
+        "case \"$*\" in *'\"kind\":\"replay\"'*) from=replay;; *) from=concurrent;; esac\nfor word in \"$@\"; do case \"$word\" in *'\"kind\":\"json\"'*) cp {}/guidellm-0.8.1-$from.json \"$(echo \"$word\" | sed 's/.*\"path\":\"\\([^\"]*\\)\".*/\\1/')\";; esac; done",
+        recorded.display()
+    );
+    let program = pretender(&scratch, "recorded", &acts);
+    let keep = scratch.path().join("kept").display().to_string();
+    let common = ["--target", &target, "--guidellm", &program, "-o", "json"];
+    let flags = ["guidellm", "run", &file, "--repeat", "2", "--keep", &keep];
+    let found = document(&bench(&flags).args(common).output().unwrap());
+    let told: Vec<_> = found["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| {
+            (
+                run["scenario"].as_str().unwrap(),
+                run["concurrency"].as_u64(),
+                run["repetition"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let crowd = |repetition| {
+        [
+            ("crowd", Some(1), repetition),
+            ("crowd", Some(4), repetition),
+        ]
+    };
+    let hour = [("hour", None, 1), ("hour", None, 2)];
+    assert_eq!(told, [crowd(1), crowd(2), hour].concat());
+    for number in 1..=4 {
+        assert!(fs::exists(format!("{keep}/guidellm-{number}.json")).unwrap());
+    }
+    for (words, sentence) in [
+        (
+            &["run", &file, "--chat"][..],
+            "the file says what the load is",
+        ),
+        (
+            &["steady", &file],
+            "steady takes no file; for the scenarios of",
+        ),
+        (&["run", "/nowhere.yaml"], "/nowhere.yaml cannot be read"),
+    ] {
+        let output = bench(&["guidellm"]).args(words).args(common).output();
+        fails(&output.unwrap(), sentence);
+    }
+    let output = bench(&["guidellm", "run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+}
+
+#[test]
 fn without_guidellm_and_without_python_it_says_what_is_needed() {
     let scratch = Scratch::new("guidellm-absent");
     let folder = scratch.path().display().to_string();

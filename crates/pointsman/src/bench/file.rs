@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 use pointsman_bench::scenario::Kind;
 use serde::Deserialize;
 
@@ -82,6 +82,11 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<(String, Kind, Load)>> {
         Ok((name, kind, load))
     });
     scenarios.collect()
+}
+
+/// The load that flags make of which none is given.
+pub(crate) fn usual() -> anyhow::Result<Load> {
+    Ok(Flags::try_parse_from(["scenario"])?.load)
 }
 
 fn load(scenario: &Scenario, folder: &Path) -> anyhow::Result<Load> {

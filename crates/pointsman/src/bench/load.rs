@@ -11,7 +11,7 @@ use pointsman_bench::scenario::{Kind, Level, Shape, levels};
 use pointsman_core::config::duration::parse_duration;
 
 /// What a load is made of; the flags of a scenario, and the fields of a scenario file.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, PartialEq, Debug, clap::Args)]
 pub(crate) struct Load {
     /// Length of each run, warm-up included.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]

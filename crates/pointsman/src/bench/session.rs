@@ -37,7 +37,8 @@ impl Session<'_> {
         let base = based(self.target, self.seed).await?;
         let target = base.target;
         // Before anybody is asked, so that a file that is wrong costs no time.
-        let (mut levels, input) = planned(&self.scenarios, &base)?;
+        let (planned, input) = planned(&self.scenarios, &base)?;
+        let mut levels: Vec<Level> = planned.into_iter().flatten().collect();
         if let Some(warning) = input.as_ref().and_then(Read::warning) {
             complain(&format!("warning: {warning}\n"));
         }
@@ -117,15 +118,16 @@ pub(crate) async fn based(target: &Place, seed: u64) -> anyhow::Result<Plan> {
     Ok(base)
 }
 
-fn planned(
+/// The runs of each scenario, and what was read of the first file that requests come from.
+pub(crate) fn planned(
     scenarios: &[(String, Kind, Load)],
     base: &Plan,
-) -> anyhow::Result<(Vec<Level>, Option<Read>)> {
+) -> anyhow::Result<(Vec<Vec<Level>>, Option<Read>)> {
     let (mut levels, mut input) = (Vec::new(), None);
     for (name, kind, load) in scenarios {
         let (more, read) =
             plan(load, name, *kind, base).with_context(|| format!("scenario {name}"))?;
-        levels.extend(more);
+        levels.push(more);
         input = input.or(read);
     }
     Ok((levels, input))

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 use pointsman_bench::results::{Results, compare::compare, page::page, text::text};
 use pointsman_bench::scenario::Kind;
@@ -28,6 +28,7 @@ Examples:
   pointsman bench run scenarios.yaml --repeat 3 -o json > b.json
   pointsman bench compare a.json b.json
   pointsman bench guidellm throughput --concurrency 1,8 the same load by GuideLLM, in the same report
+  pointsman bench guidellm run scenarios.yaml           the scenarios of a file, likewise
   pointsman bench import benchmarks.json --html r.html  what GuideLLM or aiperf wrote, in our report
 
 Progress goes to the standard error.
@@ -98,6 +99,9 @@ struct GuideLlm {
     /// The scenario.
     #[arg(value_enum, required_unless_present = "install")]
     scenario: Option<Named>,
+    /// With run: a YAML file with a list of scenarios, which then take no flags.
+    #[arg(value_name = "FILE", required_if_eq("scenario", "run"))]
+    file: Option<PathBuf>,
     #[command(flatten)]
     load: Load,
     #[command(flatten)]
@@ -122,15 +126,37 @@ enum Named {
     Throughput,
     /// Irregular arrivals.
     Sweep,
+    /// The scenarios of a file.
+    Run,
 }
 
-impl Named {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Steady => Kind::Steady,
-            Self::Throughput => Kind::Throughput,
-            Self::Sweep => Kind::Sweep,
+impl GuideLlm {
+    /// What is to be run.
+    fn scenarios(&self, scenario: Named) -> anyhow::Result<Vec<(String, Kind, Load)>> {
+        let kind = match scenario {
+            Named::Steady => Kind::Steady,
+            Named::Throughput => Kind::Throughput,
+            Named::Sweep => Kind::Sweep,
+            Named::Run => {
+                let Some(path) = &self.file else {
+                    bail!("run needs a file of scenarios");
+                };
+                if self.load != file::usual()? {
+                    bail!(
+                        "with run the file says what the load is; write there what the flags say"
+                    );
+                }
+                return file::read(path);
+            }
+        };
+        if let Some(path) = &self.file {
+            bail!(
+                "{} takes no file; for the scenarios of {} write run",
+                kind.name(),
+                path.display()
+            );
         }
+        Ok(vec![(kind.name().to_owned(), kind, self.load.clone())])
     }
 }
 
@@ -240,6 +266,7 @@ fn guided(args: &GuideLlm) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let common = &args.common;
+    let scenarios = args.scenarios(scenario)?;
     measured(&common.form, || {
         let program = guidellm::find(args.guidellm.as_deref())?;
         complain(&format!(
@@ -252,8 +279,7 @@ fn guided(args: &GuideLlm) -> anyhow::Result<ExitCode> {
             model: common.model.as_deref(),
             seed: common.seed,
             repeat: common.repeat,
-            kind: scenario.kind(),
-            load: &args.load,
+            scenarios,
             program: &program.path,
             keep: args.keep.as_deref(),
         };

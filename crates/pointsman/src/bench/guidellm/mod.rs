@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use pointsman_bench::campaign::INTERRUPTED;
 use pointsman_bench::foreign;
+use pointsman_bench::inputs::Read;
 use pointsman_bench::load::{Plan, rows};
 use pointsman_bench::preflight;
 use pointsman_bench::results::{Results, Run, SCHEMA_VERSION, repeated};
 use pointsman_bench::scenario::{Kind, Level};
 
-use crate::bench::load::{Load, plan};
-use crate::bench::session::based;
+use crate::bench::load::Load;
+use crate::bench::session::{based, planned};
 use crate::bench::watching::Watching;
 use crate::console::complain;
 use crate::place::Place;
@@ -35,10 +36,8 @@ pub(crate) struct Session<'a> {
     pub(crate) seed: u64,
     /// How often each run is made.
     pub(crate) repeat: u32,
-    /// The scenario.
-    pub(crate) kind: Kind,
-    /// What shapes it.
-    pub(crate) load: &'a Load,
+    /// What is to be run.
+    pub(crate) scenarios: Vec<(String, Kind, Load)>,
     /// Which GuideLLM.
     pub(crate) program: &'a Path,
     /// Where GuideLLM's own reports go, where somebody wants them.
@@ -46,15 +45,15 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Checks the target, then runs GuideLLM once for each repetition.
+    /// Checks the target, then runs GuideLLM once for each scenario and repetition.
     pub(crate) async fn run(self, watching: &Watching) -> anyhow::Result<Results> {
         let base = based(self.target, self.seed).await?;
-        let name = self.kind.name();
-        let (levels, input) = plan(self.load, name, self.kind, &base)?;
-        if let Some(warning) = input.as_ref().and_then(|read| read.warning()) {
+        let (planned, input) = planned(&self.scenarios, &base)?;
+        if let Some(warning) = input.as_ref().and_then(Read::warning) {
             complain(&format!("warning: {warning}\n"));
         }
-        let model = preflight::check(base.target, &base.host, self.model, self.load.chat)
+        let chat = planned.iter().flatten().any(|level| level.plan.chat);
+        let model = preflight::check(base.target, &base.host, self.model, chat)
             .await
             .map_err(|why| anyhow!(why))?;
         let mut results = Results {
@@ -67,15 +66,20 @@ impl Session<'_> {
             runs: Vec::new(),
             spread: Vec::new(),
         };
-        for repetition in 1..=self.repeat {
+        let runs = self.scenarios.iter().zip(&planned);
+        let runs = runs.flat_map(|run| (1..=self.repeat).map(move |repetition| (run, repetition)));
+        for (number, (((name, kind, _), levels), repetition)) in (1..).zip(runs) {
             complain(&format!(
                 "{name} by GuideLLM, run {repetition} of {}\n",
                 self.repeat
             ));
-            if !self
-                .once(&levels, repetition, &mut results, watching)
-                .await?
-            {
+            let one = One {
+                name,
+                kind: *kind,
+                levels,
+                number,
+            };
+            if !self.once(&one, &mut results, watching).await? {
                 break;
             }
         }
@@ -117,11 +121,11 @@ impl Session<'_> {
     /// One run of GuideLLM over all levels. Gives whether there should be another one.
     async fn once(
         &self,
-        levels: &[Level],
-        repetition: u32,
+        one: &One<'_>,
         results: &mut Results,
         watching: &Watching,
     ) -> anyhow::Result<bool> {
+        let levels = one.levels;
         let Some(first) = levels.first() else {
             bail!("there is nothing to run");
         };
@@ -134,7 +138,7 @@ impl Session<'_> {
         let wanted = arguments::Wanted {
             target: &results.target,
             model: &results.model,
-            kind: self.kind,
+            kind: one.kind,
             levels,
             data: &data,
             rows: count,
@@ -151,7 +155,7 @@ impl Session<'_> {
         let text = fs::read_to_string(&report)
             .context("GuideLLM ended well and left no report; is its version 0.7 or newer?")?;
         if let Some(folder) = self.keep {
-            keep(folder, repetition, &text)?;
+            keep(folder, one.number, &text)?;
         }
         let found = foreign::read(&text, None)
             .map_err(|why| anyhow!("what GuideLLM wrote cannot be used: it {why}"))?;
@@ -159,7 +163,7 @@ impl Session<'_> {
         watching.look_at_pods_once().await;
         let windows = windows(&text);
         for (at, mut run) in found.runs.into_iter().enumerate() {
-            run.scenario = self.kind.name().to_owned();
+            one.name.clone_into(&mut run.scenario);
             if let Some(level) = levels.get(at) {
                 run.concurrency = level.concurrency;
                 run.rate = level.rate;
@@ -173,6 +177,16 @@ impl Session<'_> {
     }
 }
 
+/// One run of GuideLLM.
+struct One<'a> {
+    /// The scenario's name, and of which kind it is.
+    name: &'a str,
+    kind: Kind,
+    levels: &'a [Level],
+    /// Which run of all, from 1.
+    number: u32,
+}
+
 fn written(data: &Path, plan: &Plan) -> anyhow::Result<usize> {
     let file =
         fs::File::create(data).with_context(|| format!("{} cannot be written", data.display()))?;
@@ -182,8 +196,8 @@ fn written(data: &Path, plan: &Plan) -> anyhow::Result<usize> {
         .with_context(|| format!("{} cannot be written", data.display()))
 }
 
-fn keep(folder: &Path, repetition: u32, text: &str) -> anyhow::Result<()> {
-    let path = folder.join(format!("guidellm-{repetition}.json"));
+fn keep(folder: &Path, number: u32, text: &str) -> anyhow::Result<()> {
+    let path = folder.join(format!("guidellm-{number}.json"));
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(&path, text))
         .with_context(|| format!("{} cannot be written", path.display()))
