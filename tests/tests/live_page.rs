@@ -516,6 +516,26 @@ fn light_dark_and_a_phone_are_readable() {
 }
 
 #[test]
+fn decisions_under_way_when_they_are_listed_end_in_the_list_too() {
+    let lab = Gateway::up(&["--quiet", "--speed", "0.2"]);
+    let mut browser = page(&lab, DESK);
+    let address = lab.address;
+    let slow =
+        [1, 2].map(|_| std::thread::spawn(move || chat("slowly", 60).answered(address).status));
+    browser.until(
+        "two decisions under way",
+        "document.querySelectorAll('#stream .chip.wait').length === 2",
+    );
+    for one in slow {
+        assert_eq!(one.join().unwrap(), 200);
+    }
+    browser.until(
+        "both ended",
+        "document.querySelectorAll('#stream .chip.good').length === 2 && !document.querySelector('#stream .chip.wait')",
+    );
+}
+
+#[test]
 fn a_repeated_id_opens_the_one_that_was_chosen() {
     let lab = Gateway::up(&["--quiet"]);
     for words in ["short", "a good deal longer than the first one was"] {

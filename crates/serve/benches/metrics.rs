@@ -75,6 +75,7 @@ fn counting(criterion: &mut Criterion) {
         plan: &plan,
         snapshot: &pool.snapshot,
         request: &request,
+        bytes: 4096,
         slots: &pool.slots,
         table: &table,
         effect: &effect,

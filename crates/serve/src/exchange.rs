@@ -446,6 +446,11 @@ impl Exchange {
         self.prefilled = took;
     }
 
+    /// The answer is a stream, whatever the request asked for.
+    pub fn streams(&mut self) {
+        self.meter.streams();
+    }
+
     /// A part of the answer's body passes to the client.
     pub fn passed(&mut self, bytes: usize) {
         let now = self.meter.wants_time().then(|| self.now());
@@ -521,6 +526,7 @@ impl Exchange {
             plan: &self.plan,
             snapshot: &self.snapshot,
             request,
+            bytes: self.bytes,
             slots: self.lane.router.membership.slots(),
             table,
             effect,
@@ -598,9 +604,11 @@ impl Exchange {
             self.pretty(&outcome);
         }
         if let Some(record) = self.record {
-            let at = outcome.at;
+            let (at, answered) = (outcome.at, outcome.status.is_some());
             self.lane.ring.lock().finish(record, outcome, reply_id);
-            self.meter.written(&self.lane.cells, at, self.now());
+            if answered {
+                self.meter.written(&self.lane.cells, at, self.now());
+            }
             if router.log.wants_receipts() {
                 let recorded = self.lane.ring.lock().get(record);
                 if let Some(recorded) = recorded {

@@ -72,16 +72,20 @@ pub struct ReplyScanner {
 }
 
 impl ReplyScanner {
-    /// A scanner for an answer with this `content-type`; one that is neither JSON nor an event
-    /// stream is not looked into.
+    /// A scanner for an answer with this `content-type`. One that names no event stream is looked through as JSON, whatever
+    /// it is called, but for sound and pictures: engines do not always say what they send.
     pub fn new(content_type: &str) -> Self {
         let media = content_type.split(';').next().unwrap_or_default().trim();
+        let kind = media.split('/').next().unwrap_or_default();
+        let is_seen_or_heard = ["audio", "image", "video"]
+            .iter()
+            .any(|opaque| kind.eq_ignore_ascii_case(opaque));
         let form = if media.eq_ignore_ascii_case("text/event-stream") {
             Form::Events
-        } else if media.eq_ignore_ascii_case("application/json") {
-            Form::Json
-        } else {
+        } else if is_seen_or_heard {
             Form::Opaque
+        } else {
+            Form::Json
         };
         Self {
             form,

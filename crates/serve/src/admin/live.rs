@@ -134,7 +134,7 @@ struct Ending<'a> {
 #[derive(Debug, Default, PartialEq)]
 struct Asked<'a> {
     since: Option<&'a str>,
-    pending: Vec<&'a str>,
+    pending: Vec<Key>,
     pool: Option<u64>,
     limit: usize,
 }
@@ -150,12 +150,22 @@ impl<'a> Asked<'a> {
                 "since" => asked.since = Some(value),
                 "pool" => asked.pool = value.parse().ok(),
                 "limit" => asked.limit = value.parse().unwrap_or(MOST).min(MOST),
-                "pending" => asked.pending = value.split(',').take(MOST).collect(),
+                "pending" => asked.pending = keys(value),
                 _ => {}
             }
         }
         asked
     }
+}
+
+/// Keys with commas between them, which browsers write as `%2C`.
+fn keys(list: &str) -> Vec<Key> {
+    list.split(',')
+        .flat_map(|part| part.split("%2C"))
+        .flat_map(|part| part.split("%2c"))
+        .filter_map(Key::parse)
+        .take(MOST)
+        .collect()
 }
 
 /// A record among all workers' rings.
@@ -269,7 +279,7 @@ fn stream(router: &Router, asked: &Asked<'_>, before: &[u64]) -> Stream {
 /// Those of the pending decisions that have ended.
 fn ended(router: &Router, asked: &Asked<'_>) -> Vec<(Key, Glance)> {
     let lanes = router.lanes();
-    let keys = asked.pending.iter().filter_map(|text| Key::parse(text));
+    let keys = asked.pending.iter().copied();
     keys.filter_map(|key| {
         let glance = lanes.get(key.lane)?.ring.lock().glance(key.number)?;
         glance.outcome.is_some().then_some((key, glance))

@@ -20,13 +20,15 @@ use crate::metrics::names::Names;
 const MOST_SERIES: usize = 4096;
 
 /// Outcomes in the reference's words.
-pub const OUTCOMES: [&str; 6] = [
+pub const OUTCOMES: [&str; 8] = [
     "Dispatched",
     "RejectedCapacity",
     "RejectedOther",
     "EvictedTTL",
     "EvictedContextCancelled",
     "EvictedOther",
+    "RejectedNoEndpoints",
+    "EvictedNoEndpoints",
 ];
 
 /// A flow and a model, as they are counted.
@@ -112,6 +114,8 @@ pub fn outcome_of(answer: &Answer, queued: bool) -> usize {
         (Answer::Pass(_), _) => DISPATCHED,
         (Answer::Refuse(Reject::ShuttingDown), false) => 2,
         (Answer::Refuse(Reject::ShuttingDown), true) => 5,
+        (Answer::Refuse(Reject::NoEndpointsQueued { .. } | Reject::NoEndpoints), false) => 6,
+        (Answer::Refuse(Reject::NoEndpointsQueued { .. } | Reject::NoEndpoints), true) => 7,
         (Answer::Refuse(_), false) => 1,
         (Answer::Refuse(_), true) => 3,
         (Answer::Left, _) => 4,
@@ -225,6 +229,17 @@ mod tests {
         tally.turned_away(&series, 1, Span(1));
         assert_eq!(tally.held[&series], Held::default());
         assert_eq!(tally.outcomes, BTreeMap::from([((1, 0), 1)]));
+    }
+
+    #[test]
+    fn an_empty_pool_is_another_reason_than_a_full_queue() {
+        let word = |reject, queued| OUTCOMES[outcome_of(&Answer::Refuse(reject), queued)];
+        let empty = |waited| Reject::NoEndpointsQueued { waited };
+        assert_eq!(word(empty(false), false), "RejectedNoEndpoints");
+        assert_eq!(word(empty(true), true), "EvictedNoEndpoints");
+        assert_eq!(word(Reject::TtlExpired, true), "EvictedTTL");
+        let full = Reject::QueueFull { retry_after_s: 1 };
+        assert_eq!(word(full, false), "RejectedCapacity");
     }
 
     #[test]

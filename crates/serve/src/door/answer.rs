@@ -18,13 +18,17 @@ pub struct Answer {
 
 impl Answer {
     /// Watches an answer whose head has been reported to `exchange`.
-    pub fn new(headers: &HeaderMap, exchange: Exchange) -> Self {
+    pub fn new(headers: &HeaderMap, mut exchange: Exchange) -> Self {
         let content_type = headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
+        let scanner = ReplyScanner::new(content_type.unwrap_or_default());
+        if scanner.is_event_stream() {
+            exchange.streams();
+        }
         Self {
             exchange,
-            scanner: Some(ReplyScanner::new(content_type.unwrap_or_default())),
+            scanner: Some(scanner),
         }
     }
 }

@@ -53,10 +53,13 @@ pub static REQUEST_DURATION: Family = Family::histogram(
 )
 .formerly("inference_objective_request_duration_seconds", M);
 
-/// Sizes of prompts.
-pub static REQUEST_SIZE: Family =
-    Family::histogram("llm_d_epp_request_size_bytes", MF, "Sizes of prompts.")
-        .formerly("inference_objective_request_sizes", M);
+/// Sizes of requests' bodies.
+pub static REQUEST_SIZE: Family = Family::histogram(
+    "llm_d_epp_request_size_bytes",
+    MF,
+    "Sizes of requests' bodies.",
+)
+.formerly("inference_objective_request_sizes", M);
 
 /// Sizes of answers.
 pub static RESPONSE_SIZE: Family =

@@ -23,11 +23,11 @@ pub const ERROR_CODES: [&str; 8] = [
     "BadRequest",
     "NotFound",
     "PreconditionFailed",
+    "RequestEntityTooLarge",
     "ResourceExhausted",
     "ServiceUnavailable",
     "Internal",
     "ModelServerError",
-    "Unknown",
 ];
 
 /// What can be decided about prefill and decode.

@@ -16,6 +16,8 @@ pub struct Decided<'a> {
     pub snapshot: &'a Snapshot,
     /// What was asked for.
     pub request: &'a InferenceRequest<'a>,
+    /// Length of the request's body in bytes.
+    pub bytes: usize,
     /// The slabs behind the readings.
     pub slots: &'a Slots,
     /// How it was decided.

@@ -64,8 +64,7 @@ impl Meter {
             self.picked_at = decided.ended;
             if !again {
                 model.scheduled.add(1);
-                let bytes = decided.request.prompt_bytes as f64;
-                model.request_size.observe(bytes);
+                model.request_size.observe(decided.bytes as f64);
             }
             let word = pd.and_then(|pd| PD_WORDS.iter().position(|word| *word == pd.word));
             if let Some(at) = word {
@@ -126,6 +125,11 @@ impl Meter {
         self.predicted_ttft = predicted_ttft(decided, row);
     }
 
+    /// The answer is a stream, whatever the request asked for.
+    pub fn streams(&mut self) {
+        self.streamed = true;
+    }
+
     /// Whether the moment of the next part matters.
     pub fn wants_time(&self) -> bool {
         self.model.is_some() && (self.streamed || self.first_part.is_none())
@@ -159,8 +163,11 @@ impl Meter {
             }
             // It never came to a decision: all there is to count is that it was refused or failed, and what model it wanted,
             // if it came so far as to say so.
-            None => match error.filter(|_| outcome.end != End::ClientGone) {
+            None => match error {
                 Some(at) => {
+                    cells
+                        .request_processing
+                        .observe(outcome.total.as_secs_f64());
                     let asked_for = self.asked_for.take();
                     let nobody = || cells.series(said(&InferenceRequest::default()));
                     return asked_for.unwrap_or_else(nobody).errors[at].add(1);
@@ -210,7 +217,7 @@ impl Meter {
         }
     }
 
-    /// What followed an answer that ended at `end` is done.
+    /// What followed an endpoint's answer that ended at `end` is done.
     pub fn written(&self, cells: &LaneCells, end: Tick, now: Tick) {
         let took = now.since(end).as_secs_f64();
         cells.response_processing.observe(took);
@@ -294,17 +301,19 @@ fn error_of(outcome: &Outcome) -> Option<usize> {
         // That it gave way is no fault of the engine.
         End::Broken if outcome.reason == Some("evicted") => "ResourceExhausted",
         End::Broken => "ModelServerError",
-        End::ClientGone => "Unknown",
+        // That a client leaves is an end like another.
+        End::ClientGone => return None,
         End::Rejected => match outcome.reason.unwrap_or_default() {
-            "malformed" | "body-too-large" => "BadRequest",
+            "malformed" => "BadRequest",
+            "body-too-large" => "RequestEntityTooLarge",
             "no-route" | "method-not-allowed" => "NotFound",
             "not-cached" => "PreconditionFailed",
-            "filtered-out" | "saturated" | "queue-full" | "not-admitted" | "evicted" => {
+            // An empty pool has a reason of its own.
+            "filtered-out" | "saturated" | "queue-full" | "ttl-expired" | "evicted" => {
                 "ResourceExhausted"
             }
-            "no-endpoints" | "ttl-expired" | "shutting-down" => "ServiceUnavailable",
+            "no-endpoints" | "shutting-down" | "client-gone" => "ServiceUnavailable",
             "upstream-unreachable" | "upstream-timeout" | "upstream-broke" => "ModelServerError",
-            "client-gone" => "Unknown",
             _ => "Internal",
         },
     };

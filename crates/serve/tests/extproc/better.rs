@@ -218,6 +218,42 @@ fn an_endpoint_that_served_instead_counts_from_then_on() {
 }
 
 #[test]
+fn the_token_of_a_session_names_who_answered() {
+    let config = LEAST_BUSY
+        .replace(
+            "- type: active",
+            "- type: session-affinity-scorer\n- type: active",
+        )
+        .replace(
+            "[{pluginRef: active",
+            "[{pluginRef: session-affinity-scorer}, {pluginRef: active",
+        );
+    let rig = Rig::new(TWO, &config);
+    let tokens = ["ZGVmYXVsdC8w", "ZGVmYXVsdC8x"];
+    let mut talk = rig.talk();
+    talk.say(post("/v1/completions", "id", &[]));
+    let picked = destination(&talk.say(asked(BODY, true)));
+    let at = TWO
+        .iter()
+        .position(|two| *two != picked.to_string())
+        .unwrap();
+    let head = talk.say(served_by(answered("200", &[], false), TWO[at]));
+    let told = head.concat();
+    assert!(
+        told.contains(tokens[at]) && !told.contains(tokens[1 - at]),
+        "{told}"
+    );
+    let mut talk = rig.talk();
+    talk.say(post(
+        "/v1/completions",
+        "id",
+        &[("x-session-token", tokens[at])],
+    ));
+    let next = destination(&talk.say(asked(BODY, true)));
+    assert_eq!(next.to_string(), TWO[at]);
+}
+
+#[test]
 fn a_proxy_s_word_on_how_long_prefill_took_is_in_the_receipt() {
     let rig = Rig::new(TWO, LEAST_BUSY);
     for (id, field, took) in [

@@ -206,4 +206,8 @@ fn a_query_is_read_leniently_and_within_bounds() {
         (100, None, Some("a"))
     );
     assert_eq!(asked.pending.len(), 100);
+    // Browsers encode commas.
+    let key = |lane, number| super::Key { lane, number };
+    let asked = Asked::parse("pending=0.1%2C1.2%2cx,2.3");
+    assert_eq!(asked.pending, [key(0, 1), key(1, 2), key(2, 3)]);
 }

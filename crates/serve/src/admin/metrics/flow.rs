@@ -101,7 +101,8 @@ fn write_reclaimed(counts: &Counts, pool: &str, page: &mut Page) {
     page.add(&family::REVOCATIONS, outcomes.to_vec());
     let target = Value::Number(reclaimed.target);
     page.add(&family::RECLAIM_TARGET, vec![(here(), target)]);
-    let pending = Value::Number(reclaimed.pending);
+    // What is left of a sum that went up and down may be a negative zero.
+    let pending = Value::Number(reclaimed.pending + 0.0);
     page.add(&family::PENDING_RECLAIM, vec![(here(), pending)]);
     let took = Value::Buckets(Summed::of(took));
     page.add(&family::REVOCATION_TIME, vec![(here(), took)]);

@@ -28,7 +28,9 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
         }
     }
     let models = Models(models);
-    models.counts(page, &family::REQUESTS, |cells| cells.scheduled.get());
+    models.counts(page, &family::REQUESTS, false, |cells| {
+        cells.scheduled.get()
+    });
     models.errors(page);
     let histograms: [(&Family, Of<SeriesCells>); 7] = [
         (&family::REQUEST_DURATION, |cells| &cells.duration),
@@ -43,7 +45,7 @@ pub(crate) fn write(router: &Router, plan: &Plan, page: &mut Page) {
         models.histograms(page, family, &[], of);
     }
     // A request under way began before it ended; read in this order the difference is never below zero.
-    models.counts(page, &family::RUNNING, |cells| {
+    models.counts(page, &family::RUNNING, true, |cells| {
         let ended = cells.ended.get();
         cells.begun.get().saturating_sub(ended)
     });
@@ -95,12 +97,18 @@ impl Models {
         })
     }
 
-    /// Models that nothing was scheduled for have no series, but for errors.
-    fn counts(&self, page: &mut Page, family: &Family, of: impl Fn(&SeriesCells) -> u64) {
-        let rows = self.each().filter(|(labels, _)| !labels[0].is_empty());
-        let rows = rows.map(|(labels, cells)| {
+    /// A request may name no model; then it has a series once it counts, unless `named` wants models with names alone.
+    fn counts(
+        &self,
+        page: &mut Page,
+        family: &Family,
+        named: bool,
+        of: impl Fn(&SeriesCells) -> u64,
+    ) {
+        let rows = self.each().filter_map(|(labels, cells)| {
             let sum: u64 = cells.iter().map(|cells| of(cells)).sum();
-            (labels, Value::Number(sum as f64))
+            let shown = !labels[0].is_empty() || (sum > 0 && !named);
+            shown.then_some((labels, Value::Number(sum as f64)))
         });
         page.add(family, rows.collect());
     }

@@ -349,9 +349,18 @@ fn errors_have_a_code_and_leave_nothing_running() {
             .get(&format!("llm_d_epp_request_error_total{labels}"))
             .copied()
     };
-    assert_eq!(of("m", "Unknown"), Some(1.0));
+    assert_eq!(of("m", "Unknown"), None, "leaving is no fault");
     assert_eq!(of("m", "ModelServerError"), Some(2.0));
     assert_eq!(of("", "BadRequest"), Some(1.0));
+    // Three were decided and one was refused before; two had an answer.
+    assert_eq!(
+        samples["llm_d_epp_request_processing_duration_seconds_count"],
+        4.0
+    );
+    assert_eq!(
+        samples["llm_d_epp_response_processing_duration_seconds_count"],
+        2.0
+    );
     assert_eq!(samples[&format!("llm_d_epp_request_running{MF}")], 0.0);
     let unnamed = MF.replace("\"m\"", "\"\"");
     assert_eq!(

@@ -34,7 +34,7 @@ function sentence(profile, pool) {
   profile.filtered.forEach((gone) => by.set(gone.by, (by.get(gone.by) ?? 0) + 1));
   for (const [name, n] of by) parts.push(" ", el("em", {}, name), ` removed ${n}.`);
   if (profile.tie.length > 1) {
-    parts.push(` ${number(profile.tie.length)} shared the best total`, profile.draw.value === null ? "." : "; chance decided.");
+    parts.push(` ${pool.truncated ? "At least " : ""}${number(profile.tie.length)} shared the best total`, profile.draw.value === null ? "." : "; chance decided.");
   }
   return el("p", { class: "sentence" }, parts);
 }

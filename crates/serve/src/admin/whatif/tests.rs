@@ -180,6 +180,24 @@ fn of_a_large_pool_those_that_were_kept_are_decided_among() {
 }
 
 #[test]
+fn of_a_large_pool_of_equals_the_pick_stays() {
+    let (router, lane) = router(1000);
+    let (slots, now) = (router.membership.slots(), router.clock.now());
+    for &slot in router.membership.snapshot().slots() {
+        slots.write(slot, Reading::KvUsage, 0.5, now);
+        slots.write(slot, Reading::Waiting, 3.0, now);
+    }
+    for id in ["a", "b", "c", "d"] {
+        decide(&lane, id);
+        for weights in [json!({}), json!({"default": {"queue": 5.0}})] {
+            let answer = ask(&router, &json!({"id": id, "weights": weights}));
+            assert_eq!(answer["changed"], false, "{id}: {answer}");
+            assert_eq!(answer["profiles"][0]["picked"][0], answer["was"]);
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_answered_is_said() {
     let (router, lane) = router(2);
     decide(&lane, "one");

@@ -55,6 +55,13 @@ impl Reply {
         }
     }
 
+    /// Whether it is a stream of events.
+    pub fn is_event_stream(&self) -> bool {
+        self.scanner
+            .as_ref()
+            .is_some_and(ReplyScanner::is_event_stream)
+    }
+
     /// Whether its body does not come by here.
     pub fn is_unheard(&self) -> bool {
         self.mode == BodyMode::None

@@ -91,6 +91,23 @@ pub fn marks(plan: &Plan, snapshot: &Snapshot, effect: &Effect) -> Vec<(String, 
         .collect()
 }
 
+/// Puts an endpoint that served in the place of the one picked, into what is on the answer.
+pub fn mark_again(plan: &Plan, endpoint: &Endpoint, marks: &mut [(String, String)]) {
+    let answering = plan
+        .announcers
+        .iter()
+        .filter(|(_, part)| *part == Part::Answer);
+    for (announcer, _) in answering {
+        let known = marks
+            .iter_mut()
+            .find(|(name, _)| name == announcer.header());
+        if let Some((_, text)) = known {
+            text.clear();
+            announcer.write(endpoint, text);
+        }
+    }
+}
+
 /// What the plan's plugins tell the gateway of an answer with this usage, by namespace.
 pub fn reported(plan: &Plan, usage: &Usage) -> Option<Struct> {
     let mut all: BTreeMap<&str, Struct> = BTreeMap::new();

@@ -28,7 +28,7 @@ impl Replay {
     /// No profile ran.
     pub fn in_full(mut self, receipt: &Receipt) -> Result<InFull, NotReplayable> {
         let first = receipt.profiles.first().ok_or(NotReplayable::NoPick)?;
-        let (again, pool) = self.run(receipt, first);
+        let (mut again, pool) = self.run(receipt, first);
         let (plan, snapshot) = (Arc::new(self.plan), Arc::new(pool.snapshot));
         let decision = Decision::freeze(&plan, &snapshot, &self.table);
         let runs = decision.runs.iter();
@@ -38,7 +38,28 @@ impl Replay {
         profiles
             .iter_mut()
             .for_each(|profile| known.restore(profile));
+        if receipt.truncated {
+            keep_pick(receipt, &mut again, &mut profiles);
+        }
         Ok(InFull { again, profiles })
+    }
+}
+
+/// Of a large pool only the best rows stand in a receipt, so a draw among them is another one than that of then: whoever
+/// was picked then and is still among the best stays picked.
+fn keep_pick(receipt: &Receipt, again: &mut Again, profiles: &mut [ProfileFacts]) {
+    let (Some(was), Some(now)) = (receipt.picked(), &again.pick) else {
+        return;
+    };
+    let mut tied = profiles.iter_mut();
+    let drawn =
+        tied.find(|run| run.picked.first() == Some(now) && run.tie.iter().any(|name| name == was));
+    if let Some(run) = drawn {
+        if let Some(first) = run.picked.first_mut() {
+            was.clone_into(first);
+        }
+        run.draw.value = None;
+        again.pick = Some(was.to_owned());
     }
 }
 

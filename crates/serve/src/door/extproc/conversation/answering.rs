@@ -12,7 +12,7 @@ use pointsman_wire::extproc::names::TEST_SERVED;
 
 use super::Conversation;
 use crate::door::extproc::reply::Reply;
-use crate::door::extproc::routing::{destination, reported};
+use crate::door::extproc::routing::{destination, mark_again, reported};
 use crate::exchange::Exchange;
 use crate::handoff::timing;
 
@@ -21,7 +21,7 @@ impl Conversation {
         let read = ResponseHead::read(head.headers.as_ref());
         if let Some(exchange) = &mut self.exchange {
             if let Some(served) = self.served.endpoint() {
-                serve_by(exchange, served);
+                serve_by(exchange, served, &mut self.marks);
             }
             if exchange.plan().served_header {
                 let told = (TEST_SERVED.to_owned(), self.served.words());
@@ -42,6 +42,9 @@ impl Conversation {
         let id = id.filter(|id| read.request_id.as_deref() != Some(id.as_bytes()));
         let loses_length = read.has_length && reply.changes_length() && !head.end_of_stream;
         out.message(&response_head(id, loses_length, &self.marks));
+        if let Some(exchange) = self.exchange.as_mut().filter(|_| reply.is_event_stream()) {
+            exchange.streams();
+        }
         self.reply = Some(reply);
         if head.end_of_stream {
             self.ended();
@@ -96,7 +99,7 @@ impl Conversation {
 }
 
 /// The gateway says who served: if that is another one than the endpoint picked, it counts there from now on.
-fn serve_by(exchange: &mut Exchange, served: SocketAddr) {
+fn serve_by(exchange: &mut Exchange, served: SocketAddr, marks: &mut [(String, String)]) {
     let Some(picked) = exchange.row() else { return };
     let (plan, snapshot) = (Arc::clone(exchange.plan()), Arc::clone(exchange.snapshot()));
     let is_it = |row: usize| {
@@ -108,5 +111,6 @@ fn serve_by(exchange: &mut Exchange, served: SocketAddr) {
     }
     if let Some(other) = (0..snapshot.len()).find(|&row| is_it(row)) {
         exchange.served_elsewhere(other);
+        mark_again(&plan, &snapshot.endpoints[other], marks);
     }
 }
