@@ -218,6 +218,66 @@ fn an_endpoint_that_served_instead_counts_from_then_on() {
 }
 
 #[test]
+fn usage_counts_whatever_the_answer_is_called() {
+    let rig = Rig::new(TWO, LEAST_BUSY);
+    let usage = r#"{"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
+    for (id, kind) in [
+        ("none", ""),
+        ("text", "text/plain"),
+        ("problem", "application/problem+json"),
+    ] {
+        let mut talk = rig.talk();
+        talk.say(post("/v1/completions", id, &[]));
+        talk.say(asked(BODY, true));
+        let fields = [("content-type", kind)];
+        let fields = &fields[usize::from(kind.is_empty())..];
+        talk.say(answered("200", fields, false));
+        talk.say(reply(usage, true));
+        let outcome = rig.router.find(id).unwrap().outcome.unwrap();
+        let told = outcome.usage.map(|usage| usage.prompt_tokens);
+        assert_eq!(told, Some(5), "{kind}");
+    }
+}
+
+#[test]
+fn a_stream_that_was_not_asked_for_counts_as_one() {
+    let rig = Rig::new(TWO, LEAST_BUSY);
+    let mut talk = rig.talk();
+    talk.say(post("/v1/completions", "id", &[]));
+    talk.say(asked(BODY, true));
+    talk.say(answered(
+        "200",
+        &[("content-type", "text/event-stream")],
+        false,
+    ));
+    talk.say(reply("data: {}\n\n", false));
+    talk.say(reply("data: [DONE]\n\n", true));
+    // A request whose client leaves is no error.
+    let mut talk = rig.talk();
+    talk.say(post("/v1/completions", "gone", &[]));
+    talk.say(asked(BODY, true));
+    drop(talk);
+    let page = pointsman_serve::admin::metrics::render(&rig.router);
+    let count = |family: &str, label: &str| {
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with(family) && line.contains(label));
+        let numbers = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        numbers.sum::<f64>()
+    };
+    let first = "llm_d_epp_request_ttft_seconds_count";
+    assert_eq!(count(first, "streaming=\"true\""), 1.0);
+    assert_eq!(count(first, "streaming=\"false\""), 0.0);
+    assert_eq!(
+        count("llm_d_epp_request_streaming_itl_seconds_count", ""),
+        1.0
+    );
+    assert_eq!(count("llm_d_epp_request_error_total", ""), 0.0);
+    let sizes = count("llm_d_epp_request_size_bytes_sum", "");
+    assert_eq!(sizes, 2.0 * BODY.len() as f64, "the body, not the prompt");
+}
+
+#[test]
 fn the_token_of_a_session_names_who_answered() {
     let config = LEAST_BUSY
         .replace(
