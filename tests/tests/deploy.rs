@@ -9,8 +9,9 @@ use pointsman_tests::scratch::Scratch;
 use serde_json::{Value, json};
 
 /// Kinds of programs whose definitions are not among `tests/crds`.
-const FOREIGN: [&str; 4] = [
+const FOREIGN: [&str; 5] = [
     "ServiceMonitor",
+    "PodMonitor",
     "PodMonitoring",
     "HealthCheckPolicy",
     "GCPBackendPolicy",

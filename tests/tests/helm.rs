@@ -153,6 +153,14 @@ fn a_values_file_of_the_reference_means_the_same_here() {
         endpoint["authorization"]["credentials"]["name"],
         "metrics-reader"
     );
+    let engines = &rendered.get("PodMonitor", "pool-epp-model-servers")["spec"];
+    assert_eq!(
+        engines["selector"]["matchLabels"],
+        pool["selector"]["matchLabels"]
+    );
+    let ports = engines["podMetricsEndpoints"].as_array().unwrap().iter();
+    let ports: Vec<_> = ports.map(|endpoint| &endpoint["targetPort"]).collect();
+    assert_eq!(ports, [30000, 30001]);
     let route = &rendered.get("HTTPRoute", "pool")["spec"];
     assert_eq!(route["parentRefs"][0]["namespace"], "gateways");
     assert_eq!(route["rules"][0]["timeouts"]["request"], "600s");

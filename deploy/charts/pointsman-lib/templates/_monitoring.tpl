@@ -13,6 +13,9 @@
 {{ include "pointsman.podMonitoring" . }}
 {{- else }}
 {{ include "pointsman.serviceMonitor" . }}
+{{- if ($monitoring.prometheus.modelServers | default dict).enabled }}
+{{ include "pointsman.podMonitor" . }}
+{{- end }}
 {{- end }}
 {{- end -}}
 {{- end -}}
@@ -102,6 +105,37 @@ spec:
           name: {{ $prometheus.auth.secretName }}
           key: token
       {{- end }}
+{{- end -}}
+
+{{/* The engines' own metrics, of the pods that the pool selects: the dashboards set them beside the picker's. */}}
+{{- define "pointsman.podMonitor" -}}
+{{- $monitoring := .Values.router.monitoring -}}
+{{- $servers := .Values.router.modelServers -}}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata:
+  name: {{ include "pointsman.name" . }}-model-servers
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "pointsman.labels" . | nindent 4 }}
+    {{- with $monitoring.prometheus.extraLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  namespaceSelector:
+    matchNames: [{{ .Release.Namespace }}]
+  selector:
+    matchLabels:
+      {{- range $key, $value := $servers.matchLabels }}
+      {{ $key }}: {{ $value | quote }}
+      {{- end }}
+  podMetricsEndpoints:
+    {{- range $servers.targetPorts }}
+    - targetPort: {{ .number }}
+      path: {{ $monitoring.prometheus.modelServers.path | default "/metrics" }}
+      interval: {{ $monitoring.interval }}
+    {{- end }}
 {{- end -}}
 
 {{- define "pointsman.podMonitoring" -}}
