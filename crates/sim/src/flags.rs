@@ -7,10 +7,15 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 
 use crate::engine::preset::PRESET_NAMES;
 use crate::engine::transfer::TRANSFER_PRESETS;
+use crate::flags::compat::{CompatFlags, IgnoredFlags};
+
+pub mod compat;
+
+pub mod file;
 
 /// What a server does in a prefill/decode pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -105,8 +110,8 @@ pub struct SimConfig {
     /// Most requests in the queue; one more gets 429
     #[arg(long, default_value_t = 100_000)]
     pub max_waiting_queue_length: u32,
-    /// Tokens per KV block
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Tokens per KV block: 8, 16, 32, 64 or 128
+    #[arg(long, default_value_t = 16, value_parser = block_size)]
     pub block_size: u32,
     /// KV blocks; default: what fits the preset's memory
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -154,7 +159,7 @@ pub struct SimConfig {
     #[arg(long)]
     pub choice_suffix: bool,
     /// Answer with the request's X-Request-Id
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
     pub enable_request_id_headers: bool,
     /// Not ready for so long after the start
     #[arg(long, default_value = "0", value_parser = duration)]
@@ -174,9 +179,21 @@ pub struct SimConfig {
     /// vLLM's own description of the connector: role and backend are read from it
     #[arg(long, value_name = "JSON")]
     pub kv_transfer_config: Option<String>,
+    /// YAML file with these flags as keys; flags given as well win
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
+    /// How many servers of one data-parallel engine to run, on this port and those after it
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub data_parallel_size: u16,
+    /// Run only this rank, on the port that belongs to it; -1 runs all
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1..=7))]
+    pub data_parallel_rank: i16,
     /// Accepted without effect
     #[command(flatten)]
     pub ignored: IgnoredFlags,
+    /// Accepted, and said to be without effect
+    #[command(flatten)]
+    pub compat: CompatFlags,
     /// Answered as x-inference-pod
     #[arg(long, env = "POD_NAME", hide = true)]
     pub pod_name: Option<String>,
@@ -185,10 +202,14 @@ pub struct SimConfig {
     pub pod_namespace: Option<String>,
 }
 
-/// Times of `--latency-model reference`: a number is milliseconds, or with a unit (`250us`, `1.5s`).
+/// Times of `--latency-model reference`, which any of them but the transfer's chooses: a number is
+/// milliseconds, or with a unit (`250us`, `1.5s`).
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reference timing")]
 pub struct ReferenceFlags {
+    /// Which of them count: constant (time to first token), per-token (prefill times), or empty for the first if it is not 0
+    #[arg(long, value_parser = ["", "constant", "per-token"])]
+    pub latency_calculator: Option<String>,
     /// Time to the first token
     #[arg(long, value_parser = duration)]
     pub time_to_first_token: Option<Duration>,
@@ -213,6 +234,9 @@ pub struct ReferenceFlags {
     /// Time to move a prompt's KV; with either timing model
     #[arg(long, value_parser = duration)]
     pub kv_cache_transfer_latency: Option<Duration>,
+    /// Its deviation
+    #[arg(long, value_parser = duration)]
+    pub kv_cache_transfer_latency_std_dev: Option<Duration>,
     /// Time to move the KV of one token
     #[arg(long, value_parser = duration)]
     pub kv_cache_transfer_time_per_token: Option<Duration>,
@@ -222,53 +246,6 @@ pub struct ReferenceFlags {
     /// Factor on all times when every sequence slot is taken
     #[arg(long)]
     pub time_factor_under_load: Option<f64>,
-}
-
-/// Flags of the reference simulator and of vLLM that change nothing here.
-#[derive(Clone, Debug, Args)]
-pub struct IgnoredFlags {
-    /// Ignored
-    #[arg(long = "v", short = 'v', hide = true, value_name = "LEVEL")]
-    pub verbosity: Option<i32>,
-    /// Ignored
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
-    pub enable_prefix_caching: Option<bool>,
-    /// Ignored
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
-    pub enable_chunked_prefill: Option<bool>,
-    /// Ignored
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
-    pub enable_kvcache: Option<bool>,
-    /// Ignored
-    #[arg(long, hide = true, action = ArgAction::SetTrue)]
-    pub enforce_eager: bool,
-    /// Ignored
-    #[arg(long, hide = true, action = ArgAction::SetTrue)]
-    pub enable_auto_tool_choice: bool,
-    /// Ignored
-    #[arg(long, hide = true, action = ArgAction::SetTrue)]
-    pub force_dummy_tokenizer: bool,
-    /// Ignored
-    #[arg(long, hide = true)]
-    pub tool_call_parser: Option<String>,
-    /// Ignored
-    #[arg(long, hide = true)]
-    pub tensor_parallel_size: Option<u32>,
-    /// Ignored
-    #[arg(long, hide = true)]
-    pub gpu_memory_utilization: Option<f64>,
-    /// Ignored
-    #[arg(long, hide = true)]
-    pub mm_processor_kwargs: Option<String>,
-    /// Ignored
-    #[arg(long, hide = true)]
-    pub ec_transfer_config: Option<String>,
-    /// Ignored
-    #[arg(long, hide = true)]
-    pub hash_seed: Option<String>,
-    /// Ignored
-    #[arg(long, hide = true)]
-    pub latency_calculator: Option<String>,
 }
 
 impl Default for SimConfig {
@@ -293,10 +270,55 @@ impl SimConfig {
         Line::try_parse_from(flags).map(|line| line.config)
     }
 
+    /// Flags that were given and ask for something that does not happen here.
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        self.compat.given()
+    }
+
+    /// The configuration of each server that is to run: one, or one per data-parallel rank.
+    ///
+    /// # Errors
+    /// When the rank does not exist or its port would be beyond the last one.
+    pub fn ranks(&self) -> Result<Vec<Self>, String> {
+        let ranks = match u16::try_from(self.data_parallel_rank) {
+            Err(_) => 0..self.data_parallel_size,
+            Ok(rank) if rank < self.data_parallel_size => rank..rank + 1,
+            Ok(rank) => {
+                return Err(format!(
+                    "--data-parallel-rank {rank}: --data-parallel-size {} has ranks 0 to {}",
+                    self.data_parallel_size,
+                    self.data_parallel_size - 1
+                ));
+            }
+        };
+        let base = self.address();
+        ranks
+            .map(|rank| {
+                let port = base.port().checked_add(rank).ok_or_else(|| {
+                    format!("--port {}: no port is left for rank {rank}", base.port())
+                })?;
+                let mut config = self.clone();
+                // Port 0 means any port, for each.
+                let port = if base.port() == 0 { 0 } else { port };
+                config.listen = Some((base.ip(), port).into());
+                // Equal seeds would make the ranks answer in step.
+                config.seed = self.seed.map(|seed| seed.wrapping_add(u64::from(rank)));
+                Ok(config)
+            })
+            .collect()
+    }
+
     /// The address to listen on.
     pub fn address(&self) -> std::net::SocketAddr {
         self.listen.unwrap_or_else(|| (self.host, self.port).into())
     }
+}
+
+/// The block sizes that vLLM's CUDA kernels have.
+fn block_size(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok();
+    size.filter(|size| [8, 16, 32, 64, 128].contains(size))
+        .ok_or_else(|| "must be 8, 16, 32, 64 or 128".to_owned())
 }
 
 /// `12` and `12ms` are milliseconds; `us`, `µs`, `ns`, `s` and `m` are understood too.
@@ -349,6 +371,71 @@ mod tests {
         assert_eq!(config.max_model_len, 2048);
         assert!(config.no_enable_prefix_caching && config.no_enable_chunked_prefill);
         assert_eq!(config.address().to_string(), "127.0.0.1:8000");
+    }
+
+    #[test]
+    fn what_the_reference_accepts_is_accepted_and_what_does_nothing_is_named() {
+        let config = SimConfig::from_flags([
+            "--model=m",
+            "--enable-kvcache=true",
+            "--enforce-eager=true",
+            "--zmq-endpoint=tcp://127.0.0.1:5557",
+            "--event-batch-size",
+            "16",
+            "--log-http",
+            "--omni=false",
+            "--dataset-path",
+            "",
+            "--logtostderr=true",
+            "-v=4",
+        ])
+        .unwrap();
+        assert_eq!(
+            config.without_effect(),
+            ["--zmq-endpoint", "--event-batch-size", "--log-http"]
+        );
+    }
+
+    #[test]
+    fn block_sizes_are_those_of_the_kernels() {
+        assert_eq!(
+            SimConfig::from_flags(["--block-size=64"])
+                .unwrap()
+                .block_size,
+            64
+        );
+        let error = SimConfig::from_flags(["--block-size=17"]).unwrap_err();
+        assert!(
+            error.to_string().contains("8, 16, 32, 64 or 128"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn each_rank_has_its_port() {
+        let ports = |flags: &[&str]| -> Result<Vec<u16>, String> {
+            let ranks = SimConfig::from_flags(flags.iter().copied())
+                .unwrap()
+                .ranks()?;
+            Ok(ranks.iter().map(|rank| rank.address().port()).collect())
+        };
+        assert_eq!(ports(&[]), Ok(vec![8000]));
+        assert_eq!(
+            ports(&["--data-parallel-size=3", "--port=9"]),
+            Ok(vec![9, 10, 11])
+        );
+        let size = "--data-parallel-size=3";
+        assert_eq!(ports(&[size, "--data-parallel-rank=2"]), Ok(vec![8002]));
+        assert!(
+            ports(&["--data-parallel-rank=2"])
+                .unwrap_err()
+                .contains("ranks 0 to 0")
+        );
+        assert!(
+            ports(&[size, "--port=65534"])
+                .unwrap_err()
+                .contains("rank 2")
+        );
     }
 
     #[test]
