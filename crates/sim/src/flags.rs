@@ -12,6 +12,7 @@ use clap::{Args, Parser, ValueEnum};
 use crate::engine::preset::PRESET_NAMES;
 use crate::engine::transfer::TRANSFER_PRESETS;
 use crate::flags::compat::{CompatFlags, IgnoredFlags};
+use crate::server::mishap::Kind;
 
 pub mod compat;
 
@@ -70,6 +71,16 @@ pub enum Mode {
     Random,
     /// The prompt.
     Echo,
+}
+
+/// Whose metric names are used where they differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum MetricsCompat {
+    /// vLLM's (`finished_reason`).
+    #[default]
+    Vllm,
+    /// The reference simulator's (`finish_reason`).
+    Sim,
 }
 
 /// Flags of one simulated model server.
@@ -179,6 +190,45 @@ pub struct SimConfig {
     /// vLLM's own description of the connector: role and backend are read from it
     #[arg(long, value_name = "JSON")]
     pub kv_transfer_config: Option<String>,
+    /// Adapters: one JSON object each, {"name", "path", "base_model_name"}
+    #[arg(long, num_args = 1.., value_name = "JSON")]
+    pub lora_modules: Vec<String>,
+    /// Most adapters in one batch, as the metrics page says it
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_loras: u32,
+    /// Most adapters in the host's memory; not less than --max-loras
+    #[arg(long)]
+    pub max_cpu_loras: Option<u32>,
+    /// Requests of a hundred that are answered with an error
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub failure_injection_rate: u8,
+    /// Which errors; default: all
+    #[arg(long, num_args = 0.., value_delimiter = ',')]
+    pub failure_types: Vec<Kind>,
+    /// Faults on a timeline: a YAML file with a list `faults`, or the list itself as JSON
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<String>,
+    /// Length of embeddings
+    #[arg(long, default_value_t = 384, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub default_embedding_dimensions: u32,
+    /// Let /sleep put the engine to sleep, in development mode
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
+    pub enable_sleep_mode: bool,
+    /// Development mode, as VLLM_SERVER_DEV_MODE=1 says it too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
+    pub server_dev_mode: bool,
+    /// Whose names the metrics page uses where they differ
+    #[arg(long, default_value = "vllm")]
+    pub metrics_compat: MetricsCompat,
+    /// Certificate of this server: not supported
+    #[arg(long, hide = true)]
+    pub ssl_certfile: Option<String>,
+    /// Key of the certificate: not supported
+    #[arg(long, hide = true)]
+    pub ssl_keyfile: Option<String>,
+    /// A certificate made at the start: not supported
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub self_signed_certs: Option<bool>,
     /// YAML file with these flags as keys; flags given as well win
     #[arg(long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,

@@ -5,7 +5,7 @@
 //! as a stream ([`answer_body`]). When the client leaves, the answer is dropped and with it the
 //! request's seat, which aborts it in the engine.
 //!
-//! Not here: tool calls, embeddings, adapters, logprobs, KV events.
+//! Not here: logprobs, KV events.
 
 pub mod tokens;
 
@@ -28,6 +28,12 @@ pub mod histogram;
 pub mod metrics;
 
 pub mod chance;
+
+pub mod adapters;
+
+pub mod mishap;
+
+pub mod embeddings;
 
 pub mod host;
 

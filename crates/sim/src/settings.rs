@@ -9,7 +9,13 @@ use thiserror::Error;
 use crate::engine::config::{EngineConfig, ReferenceTiming, Timing};
 use crate::engine::preset::Preset;
 use crate::engine::transfer::TransferModel;
-use crate::flags::{Connector, LatencyModel, Length, Mode, ReferenceFlags, Role, SimConfig};
+use crate::flags::{
+    Connector, LatencyModel, Length, MetricsCompat, Mode, ReferenceFlags, Role, SimConfig,
+};
+use crate::server::adapters::Adapter;
+use crate::server::admin::read_timeline;
+use crate::server::host::TimedFault;
+use crate::server::mishap::Mishaps;
 
 /// Relative deviation of a step's time unless `--deterministic`.
 const JITTER: f64 = 0.03;
@@ -62,6 +68,25 @@ pub enum SettingsError {
         /// What it belongs to.
         mean: Duration,
     },
+    /// An adapter that cannot be read, or twice the same.
+    #[error("--lora-modules {found}: {fault}")]
+    Adapter {
+        /// What stood there.
+        found: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// Fewer adapters in memory than in a batch.
+    #[error("--max-cpu-loras {0}: must be at least --max-loras {1}")]
+    CpuLoras(u32, u32),
+    /// A timeline that cannot be read.
+    #[error("--faults: {0}")]
+    Faults(String),
+    /// Certificates, which this server cannot use.
+    #[error(
+        "--{0}: this simulator speaks plain http only, and whoever trusts a certificate must not get that; put a TLS proxy before it, or leave the flag out"
+    )]
+    Certificates(&'static str),
     /// A factor that would make load speed things up.
     #[error("--time-factor-under-load {0}: must be a number from 1 on")]
     FactorUnderLoad(f64),
@@ -104,6 +129,20 @@ pub struct Settings {
     pub startup: Duration,
     /// Largest request body in bytes.
     pub max_body: usize,
+    /// Adapters that are there from the start.
+    pub adapters: Vec<Adapter>,
+    /// Most adapters in one batch.
+    pub max_loras: u32,
+    /// Errors at random.
+    pub mishaps: Option<Mishaps>,
+    /// Faults on a timeline.
+    pub faults: Vec<TimedFault>,
+    /// Length of embeddings.
+    pub embedding_dimensions: u32,
+    /// Whether the engine may be put to sleep.
+    pub sleep_mode: bool,
+    /// What the label with the reason of an end is called.
+    pub reason_label: &'static str,
     /// Answered as x-inference-pod, -namespace.
     pub pod: Option<(String, Option<String>)>,
 }
@@ -122,6 +161,12 @@ impl Settings {
             if !found.is_finite() || found <= 0.0 {
                 return Err(SettingsError::NotPositive { flag, found });
             }
+        }
+        if let Some(flag) = certificates(config) {
+            return Err(SettingsError::Certificates(flag));
+        }
+        if let Some(most) = config.max_cpu_loras.filter(|&most| most < config.max_loras) {
+            return Err(SettingsError::CpuLoras(most, config.max_loras));
         }
         let (role, connector) = pair(config)?;
         let preset = Preset::by_name(&config.preset)
@@ -157,7 +202,6 @@ impl Settings {
                 .unwrap_or_else(|| if config.deterministic { 0 } else { clock() }),
             deterministic: config.deterministic,
             slow_factor: config.slow_factor,
-            models,
             root: config.model.clone(),
             max_model_len: config.max_model_len,
             mode: config.mode,
@@ -170,12 +214,79 @@ impl Settings {
             echo_request_id: config.enable_request_id_headers,
             startup: config.startup_duration,
             max_body: config.max_request_body_size_mb as usize * 1024 * 1024,
+            adapters: adapters(config, &models)?,
+            max_loras: config.max_loras,
+            mishaps: (config.failure_injection_rate > 0)
+                .then(|| Mishaps::new(config.failure_injection_rate, &config.failure_types)),
+            faults: faults(config)?,
+            embedding_dimensions: config.default_embedding_dimensions,
+            sleep_mode: config.enable_sleep_mode
+                && (config.server_dev_mode
+                    || std::env::var("VLLM_SERVER_DEV_MODE").is_ok_and(|mode| mode == "1")),
+            reason_label: match config.metrics_compat {
+                MetricsCompat::Vllm => "finished_reason",
+                MetricsCompat::Sim => "finish_reason",
+            },
+            models,
             pod: config
                 .pod_name
                 .clone()
                 .map(|name| (name, config.pod_namespace.clone())),
         })
     }
+}
+
+/// The flag, if one is given, that asks for TLS.
+fn certificates(config: &SimConfig) -> Option<&'static str> {
+    let given = |file: &Option<String>| file.as_deref().is_some_and(|name| !name.is_empty());
+    [
+        (given(&config.ssl_certfile), "ssl-certfile"),
+        (given(&config.ssl_keyfile), "ssl-keyfile"),
+        (config.self_signed_certs == Some(true), "self-signed-certs"),
+    ]
+    .into_iter()
+    .find_map(|(is_given, flag)| is_given.then_some(flag))
+}
+
+fn adapters(config: &SimConfig, models: &[String]) -> Result<Vec<Adapter>, SettingsError> {
+    let mut adapters: Vec<Adapter> = Vec::new();
+    for found in config.lora_modules.iter().filter(|text| !text.is_empty()) {
+        let refuse = |fault: String| SettingsError::Adapter {
+            found: found.clone(),
+            fault,
+        };
+        let adapter: Adapter = serde_json::from_str(found).map_err(|fault| {
+            refuse(format!(
+                "{fault}; must be a json object with name, path and base_model_name"
+            ))
+        })?;
+        if adapter.name.is_empty() {
+            return Err(refuse("the name must not be empty".to_owned()));
+        }
+        let taken = adapters.iter().any(|known| known.name == adapter.name);
+        if taken || models.contains(&adapter.name) {
+            return Err(refuse("the name is taken".to_owned()));
+        }
+        adapters.push(adapter);
+    }
+    Ok(adapters)
+}
+
+/// The timeline of a file, or of a list in its place.
+fn faults(config: &SimConfig) -> Result<Vec<TimedFault>, SettingsError> {
+    let Some(written) = config.faults.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let inline = written.trim_start().starts_with(['[', '{']);
+    let text = match inline {
+        true => written.to_owned(),
+        false => std::fs::read_to_string(written)
+            .map_err(|fault| SettingsError::Faults(format!("{written}: {fault}")))?,
+    };
+    serde_saphyr::from_str(&text)
+        .map_err(|fault| fault.to_string())
+        .and_then(|value| read_timeline(&value))
+        .map_err(SettingsError::Faults)
 }
 
 fn pair(config: &SimConfig) -> Result<(Role, Connector), SettingsError> {
@@ -496,6 +607,50 @@ mod tests {
         );
         refused(&["--time-factor-under-load=0.5"], "from 1 on");
         refused(&["--time-factor-under-load=NaN"], "from 1 on");
+    }
+
+    #[test]
+    fn adapters_are_objects_with_names_of_their_own() {
+        let module = r#"{"name":"a","path":"/a","base_model_name":"base"}"#;
+        let settings = resolve(&["--lora-modules", module, r#"{"name":"b"}"#]).unwrap();
+        assert_eq!(
+            settings.adapters[0].base_model_name.as_deref(),
+            Some("base")
+        );
+        assert_eq!(settings.adapters[1].name, "b");
+        let refused = |flags: &[&str], part: &str| {
+            let fault = resolve(flags).unwrap_err();
+            assert!(fault.contains(part), "{fault}");
+        };
+        refused(&["--lora-modules", "a=b"], "json object");
+        refused(&["--lora-modules", module, module], "taken");
+        refused(&["--model=a", "--lora-modules", module], "taken");
+        refused(
+            &["--max-loras=3", "--max-cpu-loras=2"],
+            "at least --max-loras 3",
+        );
+        refused(&["--self-signed-certs"], "plain http");
+    }
+
+    #[test]
+    fn a_timeline_is_read_in_line_or_from_a_file() {
+        let list =
+            r#"[{"at": "1s", "for": "2s", "kind": "slow", "factor": 3}, {"kind": "metrics-404"}]"#;
+        let settings = resolve(&["--faults", list]).unwrap();
+        let times: Vec<_> = settings
+            .faults
+            .iter()
+            .map(|fault| (fault.0, fault.2))
+            .collect();
+        let second = Duration::from_secs(1);
+        assert_eq!(times, [(second, Some(2 * second)), (Duration::ZERO, None)]);
+        assert!(
+            resolve(&["--faults", "/no/such/file"])
+                .unwrap_err()
+                .contains("/no/such/file")
+        );
+        let fault = resolve(&["--faults", r#"[{"kind": "flood"}]"#]).unwrap_err();
+        assert!(fault.contains("flood"), "{fault}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::server::ask::{Api, Ask};
 use crate::server::desk::{Desk, json_text, read_body};
 use crate::server::handoff::handoff;
 use crate::server::host::{Entry, Host, reason_index};
+use crate::server::tokens::token;
 
 /// Seconds since 1970.
 pub fn unix_seconds() -> u64 {
@@ -34,7 +35,7 @@ pub async fn generate(
     client: &Peer,
 ) -> Result<Response<Body>, ApiError> {
     let host = &desk.host;
-    forced_error(request.headers())?;
+    gate(host, request.headers())?;
     let given_id = request
         .headers()
         .get("x-request-id")
@@ -43,7 +44,8 @@ pub async fn generate(
     let body = read_body(host, request, client).await?;
     let ask = Ask::read(api, &body.joined())?;
     drop(body);
-    let model = served_model(host, &ask)?;
+    let model = served_model(host, ask.model.as_deref())?;
+    let adapter = host.adapters.has(&model).then_some(model.as_str());
     let room = room(host, &ask)?;
     let prompt = ask.tokens.len() as u32;
 
@@ -69,6 +71,11 @@ pub async fn generate(
             host.settings.engine.block_size as usize,
             &mut blocks,
         );
+        if let Some(adapter) = adapter {
+            // What an adapter computes is no use to another.
+            let own = u64::from(token(adapter)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            blocks.iter_mut().for_each(|block| *block ^= own);
+        }
     }
     let seat = host.enter(&Entry {
         prompt_tokens: prompt,
@@ -79,6 +86,7 @@ pub async fn generate(
         reason: reason_index(reason),
         peer: handoff.peer.as_deref(),
         record: handoff.record.as_deref(),
+        adapter,
     })?;
 
     let id = answer_id(host, api, &request_id);
@@ -124,6 +132,30 @@ pub async fn generate(
     Ok(response)
 }
 
+/// Whether a request is let in: not with an error that it asks for itself, not while the engine sleeps, and not
+/// when chance, as often as it was told to, is against it.
+///
+/// # Errors
+/// When it is not.
+pub fn gate(host: &Host, headers: &HeaderMap) -> Result<(), ApiError> {
+    forced_error(headers)?;
+    if host.is_asleep() {
+        return Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the engine sleeps; POST /wake_up wakes it",
+        ));
+    }
+    let settings = &host.settings;
+    let Some(mishaps) = &settings.mishaps else {
+        return Ok(());
+    };
+    let model = &settings.models[0];
+    match mishaps.strike(host.chance.number(), model, settings.max_model_len) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
 /// `X-Return-Error: <status>` asks for an error.
 fn forced_error(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(asked) = headers.get("x-return-error") else {
@@ -144,16 +176,27 @@ fn forced_error(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-fn served_model(host: &Host, ask: &Ask) -> Result<String, ApiError> {
+/// The name that a request is served under: a served name or an adapter's.
+///
+/// # Errors
+/// When nothing is served under the name that it asks for.
+pub fn served_model(host: &Host, asked: Option<&str>) -> Result<String, ApiError> {
     let served = &host.settings.models;
-    match &ask.model {
+    match asked {
         None => Ok(served[0].clone()),
-        Some(name) if served.contains(name) => Ok(name.clone()),
-        Some(name) => Err(ApiError {
-            status: StatusCode::NOT_FOUND,
-            message: format!("The model `{name}` does not exist."),
-            param: Some("model"),
-        }),
+        Some(name) if served.iter().any(|served| served == name) || host.adapters.has(name) => {
+            Ok(name.to_owned())
+        }
+        Some(name) => Err(no_model(name)),
+    }
+}
+
+/// 404 for a model that is not served.
+pub fn no_model(name: &str) -> ApiError {
+    ApiError {
+        status: StatusCode::NOT_FOUND,
+        message: format!("The model `{name}` does not exist."),
+        param: Some("model"),
     }
 }
 
