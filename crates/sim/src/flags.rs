@@ -184,6 +184,9 @@ pub struct SimConfig {
     /// Compute every prompt in one step
     #[arg(long)]
     pub no_enable_chunked_prefill: bool,
+    /// What made-up tool calls look like
+    #[command(flatten)]
+    pub tools: ToolFlags,
     /// Times of the reference timing model
     #[command(flatten)]
     pub reference: ReferenceFlags,
@@ -250,6 +253,39 @@ pub struct SimConfig {
     /// Answered as x-inference-namespace
     #[arg(long, env = "POD_NAMESPACE", hide = true)]
     pub pod_namespace: Option<String>,
+}
+
+/// Bounds of what `tool_choice: required` makes up.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Tool calls")]
+pub struct ToolFlags {
+    /// Largest whole number
+    #[arg(long, default_value_t = 100, allow_hyphen_values = true)]
+    pub max_tool_call_integer_param: i64,
+    /// Least whole number
+    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
+    pub min_tool_call_integer_param: i64,
+    /// Largest number
+    #[arg(long, default_value_t = 100.0, allow_hyphen_values = true)]
+    pub max_tool_call_number_param: f64,
+    /// Least number
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
+    pub min_tool_call_number_param: f64,
+    /// Longest array
+    #[arg(long, default_value_t = 5)]
+    pub max_tool_call_array_param_length: u32,
+    /// Shortest array
+    #[arg(long, default_value_t = 1)]
+    pub min_tool_call_array_param_length: u32,
+    /// Parameters of a hundred that are there though they need not be
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub tool_call_not_required_param_probability: u8,
+    /// The same for the fields of an object
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub object_tool_call_not_required_field_probability: u8,
+    /// Answers of a hundred with a further call
+    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub tool_call_extra_call_probability: u8,
 }
 
 /// Times of `--latency-model reference`, which any of them but the transfer's chooses: a number is

@@ -1,7 +1,7 @@
 //! One simulated model server: the engine behind vLLM's HTTP interface, in real time.
 //!
 //! The way of a request: read and checked ([`ask`]), length planned ([`answer_text`]), KV of another
-//! server looked up ([`transfers`], [`peer`]), into the engine ([`host`]), answered whole ([`answer`]) or
+//! server looked up ([`transfers`], [`peer`]), each choice into the engine ([`host`]), answered whole ([`answer`]) or
 //! as a stream ([`answer_body`]). When the client leaves, the answer is dropped and with it the
 //! request's seat, which aborts it in the engine.
 //!
@@ -36,6 +36,14 @@ pub mod mishap;
 pub mod embeddings;
 
 pub mod host;
+
+pub mod tools;
+
+pub mod arguments;
+
+pub mod tool_calls;
+
+pub mod lane;
 
 pub mod answer_body;
 

@@ -11,9 +11,11 @@ use crate::engine::preset::Preset;
 use crate::engine::transfer::TransferModel;
 use crate::flags::{
     Connector, LatencyModel, Length, MetricsCompat, Mode, ReferenceFlags, Role, SimConfig,
+    ToolFlags,
 };
 use crate::server::adapters::Adapter;
 use crate::server::admin::read_timeline;
+use crate::server::arguments::Bounds;
 use crate::server::host::TimedFault;
 use crate::server::mishap::Mishaps;
 
@@ -76,6 +78,9 @@ pub enum SettingsError {
         /// What is wrong with it.
         fault: String,
     },
+    /// A least that is above the most.
+    #[error("--min-tool-call-{0}: must not be above --max-tool-call-{0}")]
+    ToolBounds(&'static str),
     /// Fewer adapters in memory than in a batch.
     #[error("--max-cpu-loras {0}: must be at least --max-loras {1}")]
     CpuLoras(u32, u32),
@@ -137,6 +142,8 @@ pub struct Settings {
     pub mishaps: Option<Mishaps>,
     /// Faults on a timeline.
     pub faults: Vec<TimedFault>,
+    /// What made-up tool calls look like.
+    pub tool_bounds: Bounds,
     /// Length of embeddings.
     pub embedding_dimensions: u32,
     /// Whether the engine may be put to sleep.
@@ -219,6 +226,7 @@ impl Settings {
             mishaps: (config.failure_injection_rate > 0)
                 .then(|| Mishaps::new(config.failure_injection_rate, &config.failure_types)),
             faults: faults(config)?,
+            tool_bounds: tool_bounds(&config.tools)?,
             embedding_dimensions: config.default_embedding_dimensions,
             sleep_mode: config.enable_sleep_mode
                 && (config.server_dev_mode
@@ -233,6 +241,37 @@ impl Settings {
                 .clone()
                 .map(|name| (name, config.pod_namespace.clone())),
         })
+    }
+}
+
+fn tool_bounds(given: &ToolFlags) -> Result<Bounds, SettingsError> {
+    let bounds = Bounds {
+        integer: (
+            given.min_tool_call_integer_param,
+            given.max_tool_call_integer_param,
+        ),
+        number: (
+            given.min_tool_call_number_param,
+            given.max_tool_call_number_param,
+        ),
+        array: (
+            u64::from(given.min_tool_call_array_param_length),
+            u64::from(given.max_tool_call_array_param_length),
+        ),
+        parameter_percent: given.tool_call_not_required_param_probability,
+        field_percent: given.object_tool_call_not_required_field_probability,
+        extra_percent: given.tool_call_extra_call_probability,
+    };
+    let (least, most) = bounds.number;
+    let numbers = least.is_finite() && most.is_finite() && least <= most;
+    let wrong = [
+        (bounds.integer.0 > bounds.integer.1, "integer-param"),
+        (!numbers, "number-param"),
+        (bounds.array.0 > bounds.array.1, "array-param-length"),
+    ];
+    match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        Some((_, name)) => Err(SettingsError::ToolBounds(name)),
+        None => Ok(bounds),
     }
 }
 
@@ -630,6 +669,7 @@ mod tests {
             "at least --max-loras 3",
         );
         refused(&["--self-signed-certs"], "plain http");
+        refused(&["--min-tool-call-integer-param=101"], "integer-param");
     }
 
     #[test]

@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 #[path = "server/reference.rs"]
 mod reference;
 
+#[path = "server/choices.rs"]
+mod choices;
+
 const MODEL: &str = "Qwen/Qwen3-Coder-30B-A3B-Instruct";
 
 /// A server under test and a client for it.

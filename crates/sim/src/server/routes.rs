@@ -66,13 +66,15 @@ async fn route(
         "/v1/completions/render" if post => {
             let body = read_body(host, request, peer).await?;
             let ask = Ask::read(Api::Completions, &body.joined())?;
-            Ok(json_response(&json!([{"token_ids": ask.tokens}])))
+            let rendered = ask.prompts.iter();
+            let rendered = rendered.map(|prompt| json!({"token_ids": prompt.tokens}));
+            Ok(json_response(&rendered.collect()))
         }
         "/v1/chat/completions/render" if post => {
             let body = read_body(host, request, peer).await?;
             let ask = Ask::read(Api::Chat, &body.joined())?;
             Ok(json_response(
-                &json!({"token_ids": ask.tokens, "features": null}),
+                &json!({"token_ids": ask.prompts[0].tokens, "features": null}),
             ))
         }
         "/v1/models" if get => Ok(json_response(&models(host))),
@@ -241,7 +243,7 @@ fn tokenized(desk: &Desk, body: &[u8]) -> Result<Response<Body>, ApiError> {
             desk.vocabulary.lock().learn(text);
             tokens
         }
-        None => Ask::read(api, body)?.tokens,
+        None => Ask::read(api, body)?.prompts.swap_remove(0).tokens,
     };
     Ok(json_response(&json!({
         "max_model_len": desk.host.settings.max_model_len,
