@@ -211,6 +211,9 @@ pub struct SimConfig {
     /// Faults on a timeline: a YAML file with a list `faults`, or the list itself as JSON
     #[arg(long, value_name = "FILE")]
     pub faults: Option<String>,
+    /// What the metrics page says instead of the truth, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub fake_metrics: Option<String>,
     /// Length of embeddings
     #[arg(long, default_value_t = 384, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub default_embedding_dimensions: u32,
@@ -238,7 +241,7 @@ pub struct SimConfig {
     /// How many servers of one data-parallel engine to run, on this port and those after it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
     pub data_parallel_size: u16,
-    /// Run only this rank, on the port that belongs to it; -1 runs all
+    /// Run only this rank, on --port itself, as in vLLM where every rank is a process of its own; -1 runs all
     #[arg(long, default_value_t = -1, allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1..=7))]
     pub data_parallel_rank: i16,
     /// Accepted without effect
@@ -366,19 +369,18 @@ impl SimConfig {
     /// # Errors
     /// When the rank does not exist or its port would be beyond the last one.
     pub fn ranks(&self) -> Result<Vec<Self>, String> {
-        let ranks = match u16::try_from(self.data_parallel_rank) {
-            Err(_) => 0..self.data_parallel_size,
-            Ok(rank) if rank < self.data_parallel_size => rank..rank + 1,
-            Ok(rank) => {
-                return Err(format!(
-                    "--data-parallel-rank {rank}: --data-parallel-size {} has ranks 0 to {}",
-                    self.data_parallel_size,
-                    self.data_parallel_size - 1
-                ));
+        if let Ok(rank) = u16::try_from(self.data_parallel_rank) {
+            if rank < self.data_parallel_size {
+                return Ok(vec![self.clone()]);
             }
-        };
+            return Err(format!(
+                "--data-parallel-rank {rank}: --data-parallel-size {} has ranks 0 to {}",
+                self.data_parallel_size,
+                self.data_parallel_size - 1
+            ));
+        }
         let base = self.address();
-        ranks
+        (0..self.data_parallel_size)
             .map(|rank| {
                 let port = base.port().checked_add(rank).ok_or_else(|| {
                     format!("--port {}: no port is left for rank {rank}", base.port())
@@ -511,7 +513,7 @@ mod tests {
             Ok(vec![9, 10, 11])
         );
         let size = "--data-parallel-size=3";
-        assert_eq!(ports(&[size, "--data-parallel-rank=2"]), Ok(vec![8002]));
+        assert_eq!(ports(&[size, "--data-parallel-rank=2"]), Ok(vec![8000]));
         assert!(
             ports(&["--data-parallel-rank=2"])
                 .unwrap_err()

@@ -27,6 +27,8 @@ pub mod histogram;
 
 pub mod metrics;
 
+pub mod fake;
+
 pub mod chance;
 
 pub mod adapters;
@@ -54,6 +56,8 @@ pub mod desk;
 mod handoff;
 
 pub mod generate;
+
+pub mod responses;
 
 pub mod routes;
 

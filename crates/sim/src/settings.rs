@@ -16,6 +16,7 @@ use crate::flags::{
 use crate::server::adapters::Adapter;
 use crate::server::admin::read_timeline;
 use crate::server::arguments::Bounds;
+use crate::server::fake::FakeMetrics;
 use crate::server::host::TimedFault;
 use crate::server::mishap::Mishaps;
 
@@ -78,6 +79,9 @@ pub enum SettingsError {
         /// What is wrong with it.
         fault: String,
     },
+    /// Made-up metrics that cannot be read.
+    #[error("--fake-metrics: {0}")]
+    FakeMetrics(serde_json::Error),
     /// A least that is above the most.
     #[error("--min-tool-call-{0}: must not be above --max-tool-call-{0}")]
     ToolBounds(&'static str),
@@ -142,6 +146,8 @@ pub struct Settings {
     pub mishaps: Option<Mishaps>,
     /// Faults on a timeline.
     pub faults: Vec<TimedFault>,
+    /// What the metrics page says instead of the truth.
+    pub fake_metrics: Option<FakeMetrics>,
     /// What made-up tool calls look like.
     pub tool_bounds: Bounds,
     /// Length of embeddings.
@@ -226,6 +232,13 @@ impl Settings {
             mishaps: (config.failure_injection_rate > 0)
                 .then(|| Mishaps::new(config.failure_injection_rate, &config.failure_types)),
             faults: faults(config)?,
+            fake_metrics: config
+                .fake_metrics
+                .as_deref()
+                .filter(|json| !json.is_empty())
+                .map(serde_json::from_str)
+                .transpose()
+                .map_err(SettingsError::FakeMetrics)?,
             tool_bounds: tool_bounds(&config.tools)?,
             embedding_dimensions: config.default_embedding_dimensions,
             sleep_mode: config.enable_sleep_mode
@@ -669,6 +682,10 @@ mod tests {
             "at least --max-loras 3",
         );
         refused(&["--self-signed-certs"], "plain http");
+        refused(
+            &["--fake-metrics", r#"{"running-requests": "jump"}"#],
+            "oscillate:0:1:10s",
+        );
         refused(&["--min-tool-call-integer-param=101"], "integer-param");
     }
 

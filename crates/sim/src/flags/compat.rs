@@ -50,6 +50,9 @@ pub struct IgnoredFlags {
     /// Ignored
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub enable_lora: Option<bool>,
+    /// Ignored: made-up metrics are as old as the question for them
+    #[arg(long, hide = true)]
+    pub fake_metrics_refresh_interval: Option<String>,
     /// Ignored: tools are checked as far as they are used
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub skip_tool_validation: Option<bool>,

@@ -22,6 +22,7 @@ use crate::engine::request::{
 };
 use crate::server::adapters::{AdapterLoad, Adapters};
 use crate::server::chance::Chance;
+use crate::server::fake::FakeScene;
 use crate::server::metrics::{Metrics, REASONS, Scene};
 use crate::server::progress::Progress;
 use crate::server::transfers::TransferRegistry;
@@ -287,6 +288,18 @@ impl Host {
 
     /// The metrics page.
     pub fn expose(&self) -> String {
+        let settings = &self.settings;
+        if let Some(fake) = &settings.fake_metrics {
+            return fake.expose(&FakeScene {
+                model: &settings.models[0],
+                max_model_len: settings.max_model_len,
+                blocks: (settings.engine.block_size, settings.engine.kv_blocks),
+                max_loras: settings.max_loras,
+                reason_label: settings.reason_label,
+                started: self.started,
+                elapsed: self.epoch.elapsed(),
+            });
+        }
         let mut core = self.core.lock();
         self.catch_up(&mut core);
         self.look_at_adapters(&mut core);

@@ -361,7 +361,7 @@ fn write_adapters(scene: &Scene<'_>, out: &mut String) {
 }
 
 /// A label value.
-fn escaped(value: &str) -> String {
+pub fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")
         .replace('"', "\\\"")

@@ -16,6 +16,7 @@ use crate::server::embeddings;
 use crate::server::generate;
 use crate::server::host::Host;
 use crate::server::peer;
+use crate::server::responses;
 use crate::server::tokens::tokenize;
 use crate::server::transfers::Found;
 
@@ -58,6 +59,7 @@ async fn route(
             generate::generate(desk, Api::Completions, request, peer).await
         }
         "/v1/chat/completions" if post => generate::generate(desk, Api::Chat, request, peer).await,
+        "/v1/responses" if post => responses::respond(desk, request, peer).await,
         "/v1/embeddings" if post => {
             generate::gate(host, request.headers())?;
             let body = read_body(host, request, peer).await?;
@@ -169,6 +171,7 @@ async fn route(
         | "/v1/chat/completions"
         | "/v1/completions/render"
         | "/v1/chat/completions/render"
+        | "/v1/responses"
         | "/v1/embeddings"
         | "/v1/models"
         | "/v1/load_lora_adapter"

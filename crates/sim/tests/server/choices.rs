@@ -101,3 +101,36 @@ async fn several_prompts_and_choices_come_in_one_answer() {
     let refused = bench.post("/v1/completions", &many).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test]
+async fn a_response_is_a_message_or_a_call() {
+    let bench = Bench::start(&[]);
+    let respond = async |body: Value| bench.post("/v1/responses", &body).await;
+    let body = json!({"model": MODEL, "input": "Hello", "instructions": "Be brief", "max_output_tokens": 4});
+    let answer = respond(body).await.json();
+    assert_eq!(
+        (&answer["object"], &answer["status"]),
+        (&json!("response"), &json!("incomplete"))
+    );
+    let text = &answer["output"][0]["content"][0];
+    assert_eq!(text["type"], "output_text");
+    assert!(!text["text"].as_str().unwrap().is_empty());
+    assert_eq!(answer["usage"]["output_tokens"], 4);
+    let messages = json!([{"role": "user", "content": [{"type": "input_text", "text": "Hello"}]}]);
+    let answer = respond(json!({"input": messages})).await.json();
+    assert_eq!(answer["status"], "completed");
+    let tool = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
+    let body = json!({"input": "x", "tools": [tool], "tool_choice": "required"});
+    let call = &respond(body).await.json()["output"][0];
+    assert_eq!(
+        (&call["type"], &call["name"]),
+        (&json!("function_call"), &json!("f"))
+    );
+    for wrong in [
+        json!({}),
+        json!({"input": "x", "stream": true}),
+        json!({"input": 7}),
+    ] {
+        assert_eq!(respond(wrong).await.status, StatusCode::BAD_REQUEST);
+    }
+}

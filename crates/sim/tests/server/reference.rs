@@ -182,3 +182,12 @@ async fn a_timeline_of_faults_strikes() {
         .unwrap();
     assert_eq!(bench.get("/health").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn the_metrics_page_says_what_it_is_told() {
+    let bench = Bench::start(&["--fake-metrics", r#"{"running-requests": 7}"#]);
+    bench.chat(hello(1), "x").await;
+    let running = bench.metric("vllm:num_requests_running").await;
+    assert!((running - 7.0).abs() < 1e-9, "{running}");
+    assert!(bench.metric("vllm:prompt_tokens_total").await.abs() < 1e-9);
+}
