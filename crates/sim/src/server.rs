@@ -1,11 +1,11 @@
 //! One simulated model server: the engine behind vLLM's HTTP interface, in real time.
 //!
 //! The way of a request: read and checked ([`ask`]), length planned ([`answer_text`]), KV of another
-//! server looked up ([`transfers`], [`peer`]), into the engine ([`host`]), answered whole ([`answer`]) or
+//! server looked up ([`transfers`], [`peer`]), each choice into the engine ([`host`]), answered whole ([`answer`]) or
 //! as a stream ([`answer_body`]). When the client leaves, the answer is dropped and with it the
 //! request's seat, which aborts it in the engine.
 //!
-//! Not here: tool calls, embeddings, adapters, logprobs, KV events.
+//! Not here: logprobs, KV events.
 
 pub mod tokens;
 
@@ -27,9 +27,25 @@ pub mod histogram;
 
 pub mod metrics;
 
+pub mod fake;
+
 pub mod chance;
 
+pub mod adapters;
+
+pub mod mishap;
+
+pub mod embeddings;
+
 pub mod host;
+
+pub mod tools;
+
+pub mod arguments;
+
+pub mod tool_calls;
+
+pub mod lane;
 
 pub mod answer_body;
 
@@ -40,6 +56,8 @@ pub mod desk;
 mod handoff;
 
 pub mod generate;
+
+pub mod responses;
 
 pub mod routes;
 

@@ -17,6 +17,12 @@ use pointsman_wire::handoff::internal_id;
 use pointsman_wire::prometheus::{self, dialect::Dialect};
 use serde_json::{Value, json};
 
+#[path = "server/reference.rs"]
+mod reference;
+
+#[path = "server/choices.rs"]
+mod choices;
+
 const MODEL: &str = "Qwen/Qwen3-Coder-30B-A3B-Instruct";
 
 /// A server under test and a client for it.
@@ -394,11 +400,11 @@ async fn what_is_wrong_is_said_in_openais_shape() {
     )
     .await;
     check(
-        "/v1/embeddings",
+        "/v1/pictures",
         "{}",
         404,
         "NotFoundError",
-        "/v1/embeddings does not exist",
+        "/v1/pictures does not exist",
     )
     .await;
     check(

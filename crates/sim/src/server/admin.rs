@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::flags::duration;
 use crate::server::api_error::ApiError;
-use crate::server::host::{Host, Knobs};
+use crate::server::host::{Host, Knobs, TimedFault};
 
 /// Time for the answer to get out before a fault begins.
 const GRACE: Duration = Duration::from_millis(20);
@@ -88,6 +88,38 @@ fn count(key: &str, value: &Value) -> Result<u32, ApiError> {
             "{key}: found {value}, must be a whole number above 0"
         ))
     })
+}
+
+/// Reads `faults: [{at, for, kind, factor}]`, or the list alone. Unlike one that is switched on from outside, a
+/// fault that closes the port may last for ever here.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_timeline(value: &Value) -> Result<Vec<TimedFault>, String> {
+    let list = value.get("faults").unwrap_or(value);
+    let Some(list) = list.as_array() else {
+        return Err("must be a list of faults such as {at: 12s, for: 5s, kind: slow}".to_owned());
+    };
+    list.iter().map(timed).collect()
+}
+
+fn timed(entry: &Value) -> Result<TimedFault, String> {
+    let mut entry = entry.clone();
+    let map = entry.as_object_mut();
+    let map = map.ok_or_else(|| "each must have a kind".to_owned())?;
+    let mut time = |key: &str| match map.remove(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => duration(&text)
+            .map(Some)
+            .map_err(|fault| format!("{key}: {fault}")),
+        Some(Value::Number(number)) if number.as_f64() == Some(0.0) => Ok(Some(Duration::ZERO)),
+        Some(other) => Err(format!("{key}: found {other}, must be a time such as 5s")),
+    };
+    let (at, length) = (time("at")?.unwrap_or_default(), time("for")?);
+    // Checked with a length, because only the run-time switch needs one.
+    map.insert("for".to_owned(), Value::from("1s"));
+    let (fault, _) = fault(&entry).map_err(|error| error.message)?;
+    Ok((at, fault, length))
 }
 
 fn fault(value: &Value) -> Result<(Fault, Option<Duration>), ApiError> {

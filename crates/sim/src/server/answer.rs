@@ -29,6 +29,25 @@ impl Usage {
     }
 }
 
+/// What one choice says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// Text.
+    Text(String),
+    /// A list of tool calls.
+    Calls(Value),
+}
+
+impl Said {
+    /// Its text; calls have none.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Calls(_) => "",
+        }
+    }
+}
+
 /// Everything about an answer that is known before its first token.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -64,51 +83,70 @@ impl Answer {
         }
     }
 
-    /// The whole answer.
+    /// The whole answer: what each choice says and why it ended.
     pub fn document(
         &self,
-        text: &str,
-        reason: &str,
+        choices: &[(Said, &str)],
         usage: Usage,
         kv_transfer: Option<&Value>,
     ) -> String {
-        let text = quoted(text);
-        let content = match self.api {
-            Api::Completions => format!(r#""text":{text}"#),
-            Api::Chat => format!(r#""message":{{"role":"assistant","content":{text}}}"#),
-        };
+        let mut out = self.document_head.clone();
+        for (index, (said, reason)) in choices.iter().enumerate() {
+            let content = match (self.api, said) {
+                (Api::Completions, said) => format!(r#""text":{}"#, quoted(said.text())),
+                (Api::Chat, Said::Text(text)) => format!(
+                    r#""message":{{"role":"assistant","content":{}}}"#,
+                    quoted(text)
+                ),
+                (Api::Chat, Said::Calls(calls)) => format!(
+                    r#""message":{{"role":"assistant","content":null,"tool_calls":{calls}}}"#
+                ),
+            };
+            let comma = if index > 0 { "," } else { "" };
+            out.push_str(&format!(
+                r#"{comma}{{"index":{index},{content},"logprobs":null,"finish_reason":"{reason}","stop_reason":null}}"#
+            ));
+        }
         let params = kv_transfer.map_or_else(String::new, |params| {
             format!(r#","kv_transfer_params":{params}"#)
         });
-        format!(
-            r#"{}{{"index":0,{content},"logprobs":null,"finish_reason":"{reason}","stop_reason":null}}],"usage":{}{params}}}"#,
-            self.document_head,
-            usage.json(),
-        )
+        out.push_str(&format!(r#"],"usage":{}{params}}}"#, usage.json()));
+        out
     }
 
-    /// The event that opens a chat; completions have none.
-    pub fn opening(&self, usage: Usage) -> Option<Bytes> {
-        (self.api == Api::Chat)
-            .then(|| self.event(r#""delta":{"role":"assistant","content":""}"#, None, usage))
+    /// The event that opens a chat's choice; completions have none.
+    pub fn opening(&self, index: usize, usage: Usage) -> Option<Bytes> {
+        let delta = r#""delta":{"role":"assistant","content":""}"#;
+        (self.api == Api::Chat).then(|| self.event(index, delta, None, usage))
     }
 
     /// The event of one token.
-    pub fn token(&self, text: &str, usage: Usage) -> Bytes {
+    pub fn token(&self, index: usize, text: &str, usage: Usage) -> Bytes {
         let text = quoted(text);
-        match self.api {
-            Api::Completions => self.event(&format!(r#""text":{text}"#), None, usage),
-            Api::Chat => self.event(&format!(r#""delta":{{"content":{text}}}"#), None, usage),
-        }
+        let content = match self.api {
+            Api::Completions => format!(r#""text":{text}"#),
+            Api::Chat => format!(r#""delta":{{"content":{text}}}"#),
+        };
+        self.event(index, &content, None, usage)
     }
 
-    /// The events that end a stream.
-    pub fn closing(&self, reason: &str, usage: Usage) -> Vec<Bytes> {
+    /// The event of one token of a chat that says something else than text.
+    pub fn delta(&self, index: usize, delta: &str, usage: Usage) -> Bytes {
+        self.event(index, &format!(r#""delta":{delta}"#), None, usage)
+    }
+
+    /// The event that ends a choice.
+    pub fn ending(&self, index: usize, reason: &str, usage: Usage) -> Bytes {
         let content = match self.api {
             Api::Completions => r#""text":"""#,
             Api::Chat => r#""delta":{}"#,
         };
-        let mut events = vec![self.event(content, Some(reason), usage)];
+        self.event(index, content, Some(reason), usage)
+    }
+
+    /// The events that end a stream.
+    pub fn closing(&self, usage: Usage) -> Vec<Bytes> {
+        let mut events = Vec::new();
         if self.usage_field {
             events.push(Bytes::from(format!(
                 "{}],\"usage\":{}}}\n\n",
@@ -120,7 +158,7 @@ impl Answer {
         events
     }
 
-    fn event(&self, content: &str, reason: Option<&str>, usage: Usage) -> Bytes {
+    fn event(&self, index: usize, content: &str, reason: Option<&str>, usage: Usage) -> Bytes {
         let reason = reason.map_or_else(|| "null".to_owned(), |reason| format!("\"{reason}\""));
         let usage = match (self.usage_field, self.continuous) {
             (false, _) => String::new(),
@@ -129,7 +167,7 @@ impl Answer {
         };
         let head = &self.event_head;
         Bytes::from(format!(
-            "{head}{{\"index\":0,{content},\"logprobs\":null,\"finish_reason\":{reason}}}]{usage}}}\n\n"
+            "{head}{{\"index\":{index},{content},\"logprobs\":null,\"finish_reason\":{reason}}}]{usage}}}\n\n"
         ))
     }
 }
@@ -168,11 +206,14 @@ mod tests {
 
     #[test]
     fn a_document_has_the_shape_clients_know() {
-        let document = answer(Api::Completions, r#"{"prompt":"a b c"}"#)
-            .document("x\"", "length", USAGE, None);
+        let said = |text: &str| Said::Text(text.to_owned());
+        let choices = [(said("x\""), "length"), (said("y"), "stop")];
+        let document =
+            answer(Api::Completions, r#"{"prompt":"a b c"}"#).document(&choices, USAGE, None);
         let value: Value = serde_json::from_str(&document).unwrap();
         assert_eq!(value["object"], "text_completion");
         assert_eq!(value["choices"][0]["text"], "x\"");
+        assert_eq!(value["choices"][1]["index"], 1);
         assert_eq!(value["usage"]["total_tokens"], 5);
         assert_eq!(value["usage"]["prompt_tokens_details"]["cached_tokens"], 1);
         assert!(value.get("kv_transfer_params").is_none());
@@ -185,33 +226,34 @@ mod tests {
             r#"{"messages":[{"role":"user","content":"a"}],"stream":true}"#,
         );
         assert_eq!(
-            parse(&chat.opening(USAGE).unwrap())["choices"][0]["delta"]["role"],
+            parse(&chat.opening(0, USAGE).unwrap())["choices"][0]["delta"]["role"],
             "assistant"
         );
-        let token = parse(&chat.token("hi ", USAGE));
+        let token = parse(&chat.token(1, "hi ", USAGE));
         assert_eq!(token["choices"][0]["delta"]["content"], "hi ");
         assert_eq!(token["choices"][0]["finish_reason"], Value::Null);
         assert!(token.get("usage").is_none());
-        let closing = chat.closing("stop", USAGE);
-        assert_eq!(closing.len(), 2);
-        assert_eq!(parse(&closing[0])["choices"][0]["finish_reason"], "stop");
+        assert_eq!(token["choices"][0]["index"], 1);
+        let ending = parse(&chat.ending(0, "stop", USAGE));
+        assert_eq!(ending["choices"][0]["finish_reason"], "stop");
+        assert_eq!(chat.closing(USAGE).len(), 1);
     }
 
     #[test]
     fn a_stream_with_usage_says_null_and_then_the_sum() {
         let body = r#"{"prompt":"a","stream":true,"stream_options":{"include_usage":true}}"#;
         let stream = answer(Api::Completions, body);
-        assert!(stream.opening(USAGE).is_none());
+        assert!(stream.opening(0, USAGE).is_none());
         assert_eq!(
-            parse(&stream.token("x", USAGE)).get("usage"),
+            parse(&stream.token(0, "x", USAGE)).get("usage"),
             Some(&Value::Null)
         );
-        let closing = stream.closing("length", USAGE);
-        assert_eq!(parse(&closing[1])["choices"], json!([]));
-        assert_eq!(parse(&closing[1])["usage"]["completion_tokens"], 2);
+        let closing = stream.closing(USAGE);
+        assert_eq!(parse(&closing[0])["choices"], json!([]));
+        assert_eq!(parse(&closing[0])["usage"]["completion_tokens"], 2);
         let body = r#"{"prompt":"a","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#;
         assert_eq!(
-            parse(&answer(Api::Completions, body).token("x", USAGE))["usage"]["prompt_tokens"],
+            parse(&answer(Api::Completions, body).token(0, "x", USAGE))["usage"]["prompt_tokens"],
             3
         );
     }

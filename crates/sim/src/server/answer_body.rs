@@ -5,64 +5,85 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Frame;
 use pointsman_http::BodyError;
 
 use crate::server::answer::{Answer, Usage};
-use crate::server::answer_text::AnswerText;
-use crate::server::host::Seat;
+use crate::server::lane::Lane;
 
 /// Events from the first token to `[DONE]`.
 #[derive(Debug)]
 pub struct AnswerBody {
-    seat: Seat,
+    lanes: Vec<Running>,
     answer: Answer,
-    text: AnswerText,
-    /// Text that stands before the first token (completions with `echo`).
-    prefix: String,
-    reason: &'static str,
     usage: Usage,
     ready: VecDeque<Bytes>,
     closed: bool,
 }
 
+/// A choice and how far it has been written.
+#[derive(Debug)]
+struct Running {
+    lane: Lane,
+    written: u32,
+    ended: bool,
+}
+
 impl AnswerBody {
-    /// The body of `answer`, which says `text` and ends for `reason`.
-    pub fn new(
-        seat: Seat,
-        answer: Answer,
-        text: AnswerText,
-        prefix: String,
-        reason: &'static str,
-        prompt: u32,
-    ) -> Self {
+    /// The body of `answer`, whose choices these are.
+    pub fn new(answer: Answer, lanes: Vec<Lane>) -> Self {
         let usage = Usage {
-            prompt,
+            prompt: lanes.iter().filter_map(|lane| lane.prompt).sum(),
             ..Usage::default()
         };
+        let lanes = lanes.into_iter().map(|lane| Running {
+            lane,
+            written: 0,
+            ended: false,
+        });
         Self {
-            seat,
+            lanes: lanes.collect(),
             answer,
-            text,
-            prefix,
-            reason,
             usage,
             ready: VecDeque::new(),
             closed: false,
         }
     }
 
-    fn write_token(&mut self) {
-        if self.usage.completion == 0 {
-            self.ready.extend(self.answer.opening(self.usage));
+    /// Writes one event of each choice that has one.
+    fn write_ready(&mut self, cx: &mut Context<'_>) {
+        for (index, running) in self.lanes.iter_mut().enumerate() {
+            if running.ended {
+                continue;
+            }
+            let progress = &running.lane.seat.progress;
+            let Poll::Ready(seen) = progress.poll_beyond(cx, running.written) else {
+                continue;
+            };
+            if seen.tokens > running.written {
+                if running.written == 0 {
+                    self.ready.extend(self.answer.opening(index, self.usage));
+                }
+                running.written += 1;
+                self.usage.completion += 1;
+                let event = running.lane.event(index, &self.answer, self.usage);
+                self.ready.push_back(event);
+            } else if let Some(summary) = seen.summary {
+                if running.lane.prompt.is_some() {
+                    self.usage.cached += summary.cached_tokens;
+                }
+                let ending = self.answer.ending(index, running.lane.reason, self.usage);
+                self.ready.push_back(ending);
+                running.ended = true;
+            }
         }
-        self.usage.completion += 1;
-        let mut text = std::mem::take(&mut self.prefix);
-        self.text.next_token(&mut text);
-        self.ready.push_back(self.answer.token(&text, self.usage));
+        if self.lanes.iter().all(|running| running.ended) {
+            self.ready.extend(self.answer.closing(self.usage));
+            self.closed = true;
+        }
     }
 }
 
@@ -75,22 +96,13 @@ impl http_body::Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        loop {
-            if let Some(event) = this.ready.pop_front() {
-                return Poll::Ready(Some(Ok(Frame::data(event))));
-            }
-            if this.closed {
-                return Poll::Ready(None);
-            }
-            let seen = ready!(this.seat.progress.poll_beyond(cx, this.usage.completion));
-            if seen.tokens > this.usage.completion {
-                this.write_token();
-            } else if let Some(summary) = seen.summary {
-                this.usage.cached = summary.cached_tokens;
-                this.ready
-                    .extend(this.answer.closing(this.reason, this.usage));
-                this.closed = true;
-            }
+        if this.ready.is_empty() && !this.closed {
+            this.write_ready(cx);
+        }
+        match this.ready.pop_front() {
+            Some(event) => Poll::Ready(Some(Ok(Frame::data(event)))),
+            None if this.closed => Poll::Ready(None),
+            None => Poll::Pending,
         }
     }
 

@@ -1,8 +1,7 @@
 //! A request body read: what the engine needs of it and how the answer is to look.
 //!
-//! Accepted and without effect: sampling parameters, stop sequences, tools, logprobs. Refused with 400:
-//! what vLLM refuses (wrong types, `max_tokens` below 1, no messages) and what is not simulated
-//! (`n` above 1, several prompts in one request).
+//! Accepted and without effect: sampling parameters, stop sequences, logprobs. Refused with 400: what vLLM
+//! refuses (wrong types, `max_tokens` below 1, no messages), and more than [`MOST_CHOICES`] choices.
 
 use pointsman_wire::json::scanner::Scanner;
 use serde::Deserialize;
@@ -10,6 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::server::api_error::ApiError;
 use crate::server::tokens::{tokenize, tokenize_message, tokenize_turn};
+use crate::server::tools::{self, Wanted};
+
+/// Most choices in one answer: a body is small, what it asks for must not be boundless.
+pub const MOST_CHOICES: usize = 256;
 
 /// Which of the two generation APIs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,10 +30,12 @@ pub struct Ask {
     pub api: Api,
     /// The model, if one was named.
     pub model: Option<String>,
-    /// The prompt as tokens.
-    pub tokens: Vec<u32>,
-    /// The prompt, or the last message, as text; empty for a prompt of tokens.
-    pub text: String,
+    /// What is to be continued: at least one, more only for completions.
+    pub prompts: Vec<Asked>,
+    /// Choices for each of them.
+    pub n: usize,
+    /// The tool calls that the answer has to be.
+    pub wanted: Option<Wanted>,
     /// Whether the answer begins with the prompt (completions only).
     pub echo: bool,
     /// `max_completion_tokens` or `max_tokens`.
@@ -49,6 +54,15 @@ pub struct Ask {
     pub bootstrap_room: Option<u64>,
 }
 
+/// One prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The prompt as tokens.
+    pub tokens: Vec<u32>,
+    /// The prompt, or the last message, as text; empty for a prompt of tokens.
+    pub text: String,
+}
+
 #[derive(Deserialize)]
 struct Written {
     model: Option<String>,
@@ -65,6 +79,9 @@ struct Written {
     top_p: Option<f64>,
     kv_transfer_params: Option<Map<String, Value>>,
     bootstrap_room: Option<u64>,
+    tools: Option<Vec<Value>>,
+    tool_choice: Option<Value>,
+    parallel_tool_calls: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -137,8 +154,9 @@ impl Ask {
             .and_then(|value| parser.end().map(|()| value))
             .and_then(serde_json::from_value)
             .map_err(|fault| unreadable(&fault))?;
-        if written.n.is_some_and(|n| n != 1) {
-            return Err(ApiError::field("n", "only n = 1 is simulated"));
+        let n = usize::try_from(written.n.unwrap_or(1)).unwrap_or(0);
+        if n < 1 {
+            return Err(ApiError::field("n", "n must be at least 1"));
         }
         if written.temperature.is_some_and(|t| t < 0.0) {
             return Err(ApiError::field(
@@ -167,15 +185,26 @@ impl Ask {
                 n.ok_or_else(|| ApiError::field("max_tokens", "max_tokens must be at least 1"))
             })
             .transpose()?;
-        let (tokens, text) = match api {
-            Api::Completions => read_prompt(written.prompt)?,
-            Api::Chat => read_messages(written.messages)?,
+        let (prompts, wanted) = match api {
+            Api::Completions => (read_prompts(written.prompt)?, None),
+            Api::Chat => {
+                let (tools, choice) = (written.tools.as_deref(), written.tool_choice.as_ref());
+                let wanted = tools::read(tools, choice, written.parallel_tool_calls)?;
+                (vec![read_messages(written.messages)?], wanted)
+            }
         };
+        if prompts.len().saturating_mul(n) > MOST_CHOICES {
+            return Err(ApiError::field(
+                "n",
+                format!("at most {MOST_CHOICES} choices fit into one answer"),
+            ));
+        }
         Ok(Self {
             api,
             model: written.model,
-            tokens,
-            text,
+            prompts,
+            n,
+            wanted,
             echo: api == Api::Completions && written.echo.unwrap_or(false),
             max_tokens,
             ignore_eos: written.ignore_eos.unwrap_or(false),
@@ -195,35 +224,30 @@ impl Ask {
     }
 }
 
-fn read_prompt(prompt: Option<Prompt>) -> Result<(Vec<u32>, String), ApiError> {
-    let several = || {
-        ApiError::field(
-            "prompt",
-            "one prompt per request is simulated; send the others on their own",
-        )
+fn read_prompts(prompt: Option<Prompt>) -> Result<Vec<Asked>, ApiError> {
+    let of_text = |text: String| {
+        let mut tokens = Vec::new();
+        tokenize(&text, &mut tokens);
+        Asked { tokens, text }
     };
-    let (tokens, text) =
+    let of_tokens = |tokens| Asked {
+        tokens,
+        text: String::new(),
+    };
+    let prompts: Vec<Asked> =
         match prompt.ok_or_else(|| ApiError::field("prompt", "prompt is missing"))? {
-            Prompt::Text(text) => (Vec::new(), text),
-            Prompt::Tokens(tokens) => (tokens, String::new()),
-            Prompt::Texts(texts) => match <[String; 1]>::try_from(texts) {
-                Ok([text]) => (Vec::new(), text),
-                Err(_) => return Err(several()),
-            },
-            Prompt::TokenLists(lists) => match <[Vec<u32>; 1]>::try_from(lists) {
-                Ok([tokens]) => (tokens, String::new()),
-                Err(_) => return Err(several()),
-            },
+            Prompt::Text(text) => vec![of_text(text)],
+            Prompt::Tokens(tokens) => vec![of_tokens(tokens)],
+            Prompt::Texts(texts) => texts.into_iter().map(of_text).collect(),
+            Prompt::TokenLists(lists) => lists.into_iter().map(of_tokens).collect(),
         };
-    let mut tokens = tokens;
-    tokenize(&text, &mut tokens);
-    if tokens.is_empty() {
+    if prompts.is_empty() || prompts.iter().any(|prompt| prompt.tokens.is_empty()) {
         return Err(ApiError::field("prompt", "prompt must not be empty"));
     }
-    Ok((tokens, text))
+    Ok(prompts)
 }
 
-fn read_messages(messages: Option<Vec<Message>>) -> Result<(Vec<u32>, String), ApiError> {
+fn read_messages(messages: Option<Vec<Message>>) -> Result<Asked, ApiError> {
     let messages = messages.ok_or_else(|| ApiError::field("messages", "messages is missing"))?;
     if messages.is_empty() {
         return Err(ApiError::field("messages", "messages must not be empty"));
@@ -239,7 +263,7 @@ fn read_messages(messages: Option<Vec<Message>>) -> Result<(Vec<u32>, String), A
         tokenize_message(&message.role, &last, &mut tokens);
     }
     tokenize_turn(&mut tokens);
-    Ok((tokens, last))
+    Ok(Asked { tokens, text: last })
 }
 
 #[cfg(test)]
@@ -269,7 +293,11 @@ mod tests {
         );
         assert_eq!(plain, parts);
         assert_eq!(
-            (plain.max_tokens, plain.text.as_str(), plain.tokens.len()),
+            (
+                plain.max_tokens,
+                plain.prompts[0].text.as_str(),
+                plain.prompts[0].tokens.len()
+            ),
             (Some(8), "Hello there", 7)
         );
     }
@@ -282,11 +310,17 @@ mod tests {
                 format!(r#"{{"prompt":{prompt}}}"#).as_bytes(),
             )
         };
-        assert_eq!(read(r#""a b c""#).unwrap().tokens.len(), 3);
-        assert_eq!(read("[1,2,3]").unwrap().tokens, [1, 2, 3]);
-        assert_eq!(read(r#"["a b"]"#).unwrap().tokens.len(), 2);
-        assert_eq!(read("[[4,5]]").unwrap().tokens, [4, 5]);
-        assert!(read(r#"["a","b"]"#).is_err() && read(r#""""#).is_err() && read("{}").is_err());
+        let first = |prompt: &str| read(prompt).unwrap().prompts[0].tokens.clone();
+        assert_eq!(first(r#""a b c""#).len(), 3);
+        assert_eq!(first("[1,2,3]"), [1, 2, 3]);
+        assert_eq!(first(r#"["a b"]"#).len(), 2);
+        assert_eq!(first("[[4,5]]"), [4, 5]);
+        assert_eq!(read(r#"["a","b"]"#).unwrap().prompts.len(), 2);
+        assert_eq!(read("[[4,5],[6]]").unwrap().prompts[1].tokens, [6]);
+        for empty in [r#""""#, r#"["a",""]"#, "[[4],[]]"] {
+            assert!(read(empty).is_err(), "{empty}");
+        }
+        assert!(Ask::read(Api::Completions, b"{}").is_err());
     }
 
     #[test]
@@ -322,9 +356,15 @@ mod tests {
         );
         refused(
             Api::Completions,
-            r#"{"prompt":"a","n":2}"#,
+            r#"{"prompt":["a","b"],"n":129}"#,
             Some("n"),
-            "n = 1",
+            "at most 256",
+        );
+        refused(
+            Api::Completions,
+            r#"{"prompt":"a","n":0}"#,
+            Some("n"),
+            "at least 1",
         );
         refused(
             Api::Completions,

@@ -12,6 +12,7 @@ pub struct Chance {
     deterministic: bool,
     /// Counts what was drawn; relaxed, as only the difference between two values matters.
     count: AtomicU64,
+    numbers: AtomicU64,
 }
 
 impl Chance {
@@ -21,6 +22,7 @@ impl Chance {
             seed,
             deterministic,
             count: AtomicU64::new(0),
+            numbers: AtomicU64::new(0),
         }
     }
 
@@ -35,6 +37,13 @@ impl Chance {
             let count = self.count.fetch_add(1, Ordering::Relaxed);
             state ^= count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
+        splitmix(&mut state)
+    }
+
+    /// The next number of a sequence that the seed decides, whatever is asked.
+    pub fn number(&self) -> u64 {
+        let count = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.seed ^ count.wrapping_mul(0xd134_2543_de82_ef95);
         splitmix(&mut state)
     }
 

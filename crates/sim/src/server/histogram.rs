@@ -54,6 +54,18 @@ impl Histogram {
         }
     }
 
+    /// A histogram whose buckets hold these counts, one after the other; the rest holds none. Each observation
+    /// counts with its bucket's bound.
+    pub fn told(bounds: &[f64], counts: &[u64]) -> Self {
+        let mut histogram = Self::new(bounds);
+        let last = bounds.last().copied().unwrap_or(0.0);
+        for (index, &count) in counts.iter().take(bounds.len() + 1).enumerate() {
+            histogram.counts[index] = count;
+            histogram.sum += count as f64 * bounds.get(index).copied().unwrap_or(last);
+        }
+        histogram
+    }
+
     /// Counts `times` observations of `value`.
     pub fn observe(&mut self, value: f64, times: u64) {
         let bucket = self.bounds.partition_point(|&bound| bound < value);

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -20,7 +20,9 @@ use crate::engine::front::Engine;
 use crate::engine::request::{
     EngineEvent, EngineRequest, EventKind, Gauges, Refusal, RequestHandle,
 };
+use crate::server::adapters::{AdapterLoad, Adapters};
 use crate::server::chance::Chance;
+use crate::server::fake::FakeScene;
 use crate::server::metrics::{Metrics, REASONS, Scene};
 use crate::server::progress::Progress;
 use crate::server::transfers::TransferRegistry;
@@ -42,6 +44,10 @@ pub struct Host {
     pub stale: AtomicU64,
     /// Ids and draws.
     pub chance: Chance,
+    /// The adapters that are loaded.
+    pub adapters: Adapters,
+    /// What sleeps: the weights (1), the KV cache (2).
+    asleep: AtomicU8,
     epoch: Instant,
     started: f64,
     core: Mutex<Core>,
@@ -59,6 +65,7 @@ struct Core {
     knobs: Knobs,
     plan: Vec<PlannedFault>,
     fault_count: u64,
+    adapter_load: AdapterLoad,
 }
 
 /// What `/admin/config` can change.
@@ -79,6 +86,12 @@ struct PlannedFault {
     fault: Fault,
 }
 
+/// A fault of a timeline: when it begins after the start, what it is, and how long it lasts.
+pub type TimedFault = (Duration, Fault, Option<Duration>);
+
+/// Weights and KV cache.
+const ALL_ASLEEP: u8 = 3;
+
 #[derive(Debug)]
 struct Live {
     progress: Arc<Progress>,
@@ -89,6 +102,8 @@ struct Live {
     reason: usize,
     /// Set on a prefill for another server: the id it will be asked for by.
     record: Option<String>,
+    adapter: Option<String>,
+    begun: bool,
 }
 
 /// A request about to enter the engine.
@@ -110,6 +125,8 @@ pub struct Entry<'a> {
     pub peer: Option<&'a str>,
     /// The id under which another server will ask for its KV.
     pub record: Option<&'a str>,
+    /// The adapter that it asks for.
+    pub adapter: Option<&'a str>,
 }
 
 /// A request's place in the engine. Dropping it before the end aborts the request.
@@ -130,6 +147,7 @@ impl Drop for Seat {
             let Core { engine, events, .. } = &mut *core;
             engine.abort(now, self.handle, events);
             self.host.deliver(&mut core);
+            self.host.look_at_adapters(&mut core);
             self.host.changed.notify_one();
         }
     }
@@ -151,19 +169,20 @@ impl Host {
             metrics: Metrics::new(settings.max_model_len),
             events: Vec::new(),
             knobs,
-            plan: Vec::new(),
+            plan: timeline(&settings.faults),
             fault_count: 0,
+            adapter_load: AdapterLoad::default(),
         };
         Self {
             chance: Chance::new(settings.seed, settings.deterministic),
+            adapters: Adapters::new(settings.adapters.clone()),
+            asleep: AtomicU8::new(0),
             settings,
             faults,
             transfers,
             stale: AtomicU64::new(0),
             epoch: Instant::now(),
-            started: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0.0, |d| d.as_secs_f64()),
+            started: wall_clock(),
             core: Mutex::new(core),
             changed: Notify::new(),
         }
@@ -213,11 +232,14 @@ impl Host {
             watched: entry.watched,
             reason: entry.reason,
             record: entry.record.map(str::to_owned),
+            adapter: entry.adapter.map(str::to_owned),
+            begun: false,
         };
         let Core { engine, events, .. } = &mut *core;
         let handle = engine.submit(now, &request, events)?;
         core.live.insert(key, live);
         self.deliver(&mut core);
+        self.look_at_adapters(&mut core);
         drop(core);
         self.changed.notify_one();
         Ok(Seat {
@@ -233,6 +255,30 @@ impl Host {
         self.epoch.elapsed() >= self.settings.startup
     }
 
+    /// `/sleep`: the engine forgets its prefixes and takes no requests; ignored unless sleeping is allowed.
+    pub fn sleep(&self) {
+        if self.settings.sleep_mode {
+            self.asleep.store(ALL_ASLEEP, Ordering::Relaxed);
+            self.reset_prefix_cache();
+        }
+    }
+
+    /// `/wake_up`: all of it, or what these tags name (`weights`, `kv_cache`).
+    pub fn wake_up(&self, tags: &[&str]) {
+        let awake = tags.iter().fold(0, |awake, tag| match *tag {
+            "weights" => awake | 1,
+            "kv_cache" => awake | 2,
+            _ => awake,
+        });
+        let awake = if tags.is_empty() { ALL_ASLEEP } else { awake };
+        self.asleep.fetch_and(!awake, Ordering::Relaxed);
+    }
+
+    /// Whether any of it sleeps.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed) != 0
+    }
+
     /// Load now.
     pub fn gauges(&self) -> Gauges {
         let mut core = self.core.lock();
@@ -242,8 +288,21 @@ impl Host {
 
     /// The metrics page.
     pub fn expose(&self) -> String {
+        let settings = &self.settings;
+        if let Some(fake) = &settings.fake_metrics {
+            return fake.expose(&FakeScene {
+                model: &settings.models[0],
+                max_model_len: settings.max_model_len,
+                blocks: (settings.engine.block_size, settings.engine.kv_blocks),
+                max_loras: settings.max_loras,
+                reason_label: settings.reason_label,
+                started: self.started,
+                elapsed: self.epoch.elapsed(),
+            });
+        }
         let mut core = self.core.lock();
         self.catch_up(&mut core);
+        self.look_at_adapters(&mut core);
         let scene = Scene {
             model: &self.settings.models[0],
             block_size: self.settings.engine.block_size,
@@ -253,6 +312,10 @@ impl Host {
             started: self.started,
             faults: core.fault_count,
             stale: self.stale.load(Ordering::Relaxed),
+            asleep: self.is_asleep(),
+            reason_label: self.settings.reason_label,
+            max_loras: self.settings.max_loras,
+            adapters: &core.adapter_load,
         };
         core.metrics.expose(&scene)
     }
@@ -333,6 +396,7 @@ impl Host {
             match event.kind {
                 EventKind::FirstToken => {
                     metrics.saw_first_token(event.at - request.arrived);
+                    request.begun = true;
                     request.last_token = event.at;
                     request.progress.tell_tokens(1);
                 }
@@ -358,6 +422,29 @@ impl Host {
         }
     }
 
+    /// Sees which adapters have requests. The engine does not tell when a request leaves its queue: while it has
+    /// one, those without a token count as waiting.
+    fn look_at_adapters(&self, core: &mut Core) {
+        let has = |live: &Live| live.adapter.is_some();
+        let never = core.adapter_load.changed == 0.0;
+        if never && self.adapters.all().is_empty() && !core.live.values().any(has) {
+            return;
+        }
+        let queue = core.engine.gauges(self.now()).waiting > 0;
+        let (mut running, mut waiting) = (Vec::new(), Vec::new());
+        for live in core.live.values() {
+            if let Some(adapter) = &live.adapter {
+                let list = if live.begun || !queue {
+                    &mut running
+                } else {
+                    &mut waiting
+                };
+                list.push(adapter.clone());
+            }
+        }
+        core.adapter_load.update(running, waiting, wall_clock());
+    }
+
     fn switch_planned_faults(&self, core: &mut Core) {
         let now = Instant::now();
         while let Some(planned) = core
@@ -381,6 +468,32 @@ impl Host {
         let plan = core.plan.first().map(|planned| planned.at);
         [engine, plan].into_iter().flatten().min()
     }
+}
+
+/// Seconds since 1970.
+fn wall_clock() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// The switches of a timeline that begins now, in their order.
+fn timeline(faults: &[TimedFault]) -> Vec<PlannedFault> {
+    let now = Instant::now();
+    let mut plan = Vec::new();
+    for &(after, fault, length) in faults {
+        let at = now + after;
+        plan.push(PlannedFault { at, fault });
+        if let Some(length) = length {
+            plan.push(PlannedFault {
+                at: at + length,
+                fault: Fault::None,
+            });
+        }
+    }
+    // Where one ends as the next begins, the next one holds.
+    plan.sort_by_key(|planned| (planned.at, planned.fault != Fault::None));
+    plan
 }
 
 /// The index of a reason in [`REASONS`].
@@ -428,6 +541,7 @@ mod tests {
             reason: 1,
             peer: None,
             record: None,
+            adapter: None,
         }
     }
 

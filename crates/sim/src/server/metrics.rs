@@ -8,6 +8,7 @@ use std::fmt::Write;
 use pointsman_core::time::Span;
 
 use crate::engine::request::{Counters, Gauges, Summary};
+use crate::server::adapters::AdapterLoad;
 use crate::server::histogram::{FIRST_TOKEN, Histogram, PER_TOKEN, REQUEST, token_bounds};
 
 /// What the server has seen of its requests.
@@ -51,6 +52,14 @@ pub struct Scene<'a> {
     pub faults: u64,
     /// Requests whose KV was fetched after its time.
     pub stale: u64,
+    /// Whether the engine sleeps.
+    pub asleep: bool,
+    /// What the label with the reason of an end is called.
+    pub reason_label: &'static str,
+    /// Most adapters in one batch, as configured.
+    pub max_loras: u32,
+    /// Which adapters have requests.
+    pub adapters: &'a AdapterLoad,
 }
 
 impl Metrics {
@@ -144,7 +153,11 @@ impl Metrics {
                 "Share of KV blocks that running requests use.",
                 gauges.kv_usage(),
             ),
-            ("vllm:engine_sleep_state", "Whether the engine sleeps.", 0.0),
+            (
+                "vllm:engine_sleep_state",
+                "Whether the engine sleeps.",
+                f64::from(u8::from(scene.asleep)),
+            ),
         ] {
             one(&mut out, "gauge", name, help, value);
         }
@@ -194,10 +207,11 @@ impl Metrics {
         for (reason, count) in REASONS.iter().zip(self.ended) {
             let _ = writeln!(
                 out,
-                "{name}{{finished_reason=\"{reason}\",{label}}} {:?}",
-                count as f64
+                "{name}{{{}=\"{reason}\",{label}}} {:?}",
+                scene.reason_label, count as f64
             );
         }
+        write_adapters(scene, &mut out);
         for (name, help, histogram) in self.families() {
             histogram.write(name, help, &label, &mut out);
         }
@@ -329,8 +343,25 @@ impl Metrics {
     }
 }
 
+/// The adapters with requests, if there ever were adapters. The value says since when, as in vLLM.
+fn write_adapters(scene: &Scene<'_>, out: &mut String) {
+    let load = scene.adapters;
+    if load.changed > 0.0 {
+        let name = "vllm:lora_requests_info";
+        let _ = writeln!(
+            out,
+            "# HELP {name} Adapters with requests.\n# TYPE {name} gauge\n\
+             {name}{{max_lora=\"{}\",running_lora_adapters=\"{}\",waiting_lora_adapters=\"{}\"}} {:?}",
+            scene.max_loras,
+            escaped(&load.running.join(",")),
+            escaped(&load.waiting.join(",")),
+            load.changed,
+        );
+    }
+}
+
 /// A label value.
-fn escaped(value: &str) -> String {
+pub fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
@@ -376,6 +407,14 @@ mod tests {
             started: 12.5,
             faults: 0,
             stale: 0,
+            asleep: false,
+            reason_label: "finished_reason",
+            max_loras: 4,
+            adapters: &AdapterLoad {
+                running: vec!["a".to_owned(), "b".to_owned()],
+                waiting: Vec::new(),
+                changed: 7.5,
+            },
         };
         let text = metrics.expose(&scene);
         for line in [
@@ -386,6 +425,7 @@ mod tests {
             "vllm:inter_token_latency_seconds_bucket{le=\"0.1\",model_name=\"a\\\"b\"} 2",
             "vllm:request_success_total{finished_reason=\"length\",model_name=\"a\\\"b\"} 1.0",
             "pointsman_sim_aborted_total{model_name=\"a\\\"b\"} 4.0",
+            "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"a,b\",waiting_lora_adapters=\"\"} 7.5",
             "pointsman_sim_free_blocks{model_name=\"a\\\"b\"} 70.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

@@ -12,11 +12,16 @@ use crate::server::admin;
 use crate::server::api_error::ApiError;
 use crate::server::ask::{Api, Ask};
 use crate::server::desk::{Desk, json_response, read_body};
+use crate::server::embeddings;
 use crate::server::generate;
 use crate::server::host::Host;
 use crate::server::peer;
+use crate::server::responses;
 use crate::server::tokens::tokenize;
 use crate::server::transfers::Found;
+
+/// Before the name of one model.
+const MODEL: &str = "/v1/models/";
 
 /// Answers one request.
 pub async fn answer(desk: Arc<Desk>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
@@ -54,7 +59,58 @@ async fn route(
             generate::generate(desk, Api::Completions, request, peer).await
         }
         "/v1/chat/completions" if post => generate::generate(desk, Api::Chat, request, peer).await,
+        "/v1/responses" if post => responses::respond(desk, request, peer).await,
+        "/v1/embeddings" if post => {
+            generate::gate(host, request.headers())?;
+            let body = read_body(host, request, peer).await?;
+            embeddings::answer(desk, &body.joined()).map(|answer| json_response(&answer))
+        }
+        "/v1/completions/render" if post => {
+            let body = read_body(host, request, peer).await?;
+            let ask = Ask::read(Api::Completions, &body.joined())?;
+            let rendered = ask.prompts.iter();
+            let rendered = rendered.map(|prompt| json!({"token_ids": prompt.tokens}));
+            Ok(json_response(&rendered.collect()))
+        }
+        "/v1/chat/completions/render" if post => {
+            let body = read_body(host, request, peer).await?;
+            let ask = Ask::read(Api::Chat, &body.joined())?;
+            Ok(json_response(
+                &json!({"token_ids": ask.prompts[0].tokens, "features": null}),
+            ))
+        }
         "/v1/models" if get => Ok(json_response(&models(host))),
+        path if get && path.starts_with(MODEL) => {
+            let name = peer::decode(&path[MODEL.len()..]).unwrap_or_default();
+            let found = model_list(host)
+                .into_iter()
+                .find(|model| model["id"] == name.as_str());
+            let model = found.ok_or_else(|| generate::no_model(&name))?;
+            Ok(json_response(&model))
+        }
+        "/v1/load_lora_adapter" if post => {
+            let body = read_body(host, request, peer).await?;
+            host.adapters.load(&body.joined(), &host.settings.models)
+        }
+        "/v1/unload_lora_adapter" if post => {
+            let body = read_body(host, request, peer).await?;
+            host.adapters.unload(&body.joined())
+        }
+        "/sleep" if post => {
+            host.sleep();
+            Ok(Response::new(Body::empty()))
+        }
+        "/wake_up" if post => {
+            let query = request.uri().query().unwrap_or_default();
+            let tags: Vec<&str> = query
+                .split('&')
+                .filter_map(|pair| pair.strip_prefix("tags="))
+                .flat_map(|tags| tags.split(','))
+                .collect();
+            host.wake_up(&tags);
+            Ok(Response::new(Body::empty()))
+        }
+        "/is_sleeping" if get => Ok(json_response(&json!({"is_sleeping": host.is_asleep()}))),
         "/health" | "/ping" if get || (post && path == "/ping") => Ok(Response::new(Body::empty())),
         "/health/ready" if get => match host.is_ready() {
             true => Ok(Response::new(Body::empty())),
@@ -113,7 +169,16 @@ async fn route(
         }
         "/v1/completions"
         | "/v1/chat/completions"
+        | "/v1/completions/render"
+        | "/v1/chat/completions/render"
+        | "/v1/responses"
+        | "/v1/embeddings"
         | "/v1/models"
+        | "/v1/load_lora_adapter"
+        | "/v1/unload_lora_adapter"
+        | "/sleep"
+        | "/wake_up"
+        | "/is_sleeping"
         | "/health"
         | "/health/ready"
         | "/ping"
@@ -135,23 +200,35 @@ async fn route(
 }
 
 fn models(host: &Host) -> Value {
+    json!({"object": "list", "data": model_list(host)})
+}
+
+/// The served names, then the adapters, each with the model that it belongs to.
+fn model_list(host: &Host) -> Vec<Value> {
     let settings = &host.settings;
-    let list: Vec<Value> = settings
+    let created = generate::unix_seconds();
+    let model = |name: &str, root: &str, parent: Option<&str>| {
+        json!({
+            "id": name,
+            "object": "model",
+            "created": created,
+            "owned_by": "vllm",
+            "root": root,
+            "parent": parent,
+            "max_model_len": settings.max_model_len,
+        })
+    };
+    let mut list: Vec<Value> = settings
         .models
         .iter()
-        .map(|name| {
-            json!({
-                "id": name,
-                "object": "model",
-                "created": generate::unix_seconds(),
-                "owned_by": "vllm",
-                "root": settings.root,
-                "parent": null,
-                "max_model_len": settings.max_model_len,
-            })
-        })
+        .map(|name| model(name, &settings.root, None))
         .collect();
-    json!({"object": "list", "data": list})
+    for adapter in host.adapters.all() {
+        let parent = adapter.base_model_name.as_deref();
+        let parent = parent.unwrap_or(&settings.models[0]);
+        list.push(model(&adapter.name, &adapter.path, Some(parent)));
+    }
+    list
 }
 
 fn tokenized(desk: &Desk, body: &[u8]) -> Result<Response<Body>, ApiError> {
@@ -169,7 +246,7 @@ fn tokenized(desk: &Desk, body: &[u8]) -> Result<Response<Body>, ApiError> {
             desk.vocabulary.lock().learn(text);
             tokens
         }
-        None => Ask::read(api, body)?.tokens,
+        None => Ask::read(api, body)?.prompts.swap_remove(0).tokens,
     };
     Ok(json_response(&json!({
         "max_model_len": desk.host.settings.max_model_len,
