@@ -46,18 +46,30 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: String,
+    /// Whether the connection ended before any byte of an answer.
+    pub(crate) unheard: bool,
 }
 
 impl Failure {
     pub(crate) fn timeout() -> Self {
         Self {
             kind: "timeout".to_owned(),
+            unheard: false,
         }
     }
 
     pub(crate) fn protocol(what: &str) -> Self {
         Self {
             kind: format!("protocol: {what}"),
+            unheard: false,
+        }
+    }
+
+    /// The same, where nothing of an answer had come.
+    pub(crate) fn unheard(self) -> Self {
+        Self {
+            unheard: true,
+            ..self
         }
     }
 }
@@ -66,6 +78,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self {
             kind: error.kind().to_string(),
+            unheard: false,
         }
     }
 }

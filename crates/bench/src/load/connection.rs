@@ -40,10 +40,13 @@ impl Connection {
         stream: bool,
         tally: &RefCell<Tally>,
     ) -> Result<Answer, Failure> {
-        self.stream.write_all(request).await?;
         self.buffer.clear();
+        let sent = self.stream.write_all(request).await;
+        sent.map_err(|error| Failure::from(error).unheard())?;
         let (status, framing, close, head_len, endpoint) = loop {
-            self.fill("the connection ended before the answer").await?;
+            let heard = !self.buffer.is_empty();
+            let filled = self.fill("the connection ended before the answer").await;
+            filled.map_err(|failure| if heard { failure } else { failure.unheard() })?;
             if let Some(head) = Head::read(&self.buffer) {
                 let status = head
                     .status()
