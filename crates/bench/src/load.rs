@@ -10,6 +10,7 @@
 mod answer;
 mod body;
 mod connection;
+mod events;
 mod live;
 mod plan;
 mod record;
