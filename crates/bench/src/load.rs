@@ -143,6 +143,7 @@ pub async fn run_watched(
         Ok::<usize, io::Error>(unfinished)
     });
     let unfinished = outcome.await?;
+    run.live.ended(unfinished, run.end);
     Ok(run.tally.borrow().outcome(unfinished))
 }
 
@@ -213,7 +214,8 @@ async fn work(run: Rc<Run>, number: usize, connections: usize) {
         };
         match result {
             Ok(answer) => {
-                run.live.answered(answer.status == 200 && answer.complete);
+                run.live
+                    .answered(answer.status == 200 && answer.complete, start);
                 let counted = start >= run.begin;
                 run.tally.borrow_mut().answered(start, counted, &answer);
             }
