@@ -66,31 +66,50 @@ pub struct Requests {
     pub read: Read,
 }
 
-/// Reads prompts: `{"prompt": …}` or `{"messages": [{"content": …}]}`, with `max_tokens` or `output_tokens_count`.
+/// Reads prompts: `{"prompt": …}` or `{"messages": [{"content": …}]}` (parts of content too), with `max_tokens` or `output_tokens_count`.
 #[must_use]
 pub fn prompts(file: &str, text: &str) -> Requests {
     lines(file, text, |line| {
         let prompt = match (&line["prompt"], &line["messages"]) {
-            (Value::String(prompt), _) => prompt.clone(),
+            (Value::String(prompt), _) if prompt.is_empty() => {
+                return Err("has an empty prompt".to_owned());
+            }
+            (Value::String(prompt), _) => Prompt::Text(prompt.clone()),
             (_, Value::Array(messages)) => {
-                let said = messages
-                    .iter()
-                    .filter_map(|message| message["content"].as_str());
-                said.collect::<Vec<_>>().join("\n")
+                let text = said(messages);
+                if text.is_empty() {
+                    return Err("has messages without a text".to_owned());
+                }
+                Prompt::Chat {
+                    messages: line["messages"].to_string(),
+                    text,
+                }
             }
             _ => return Err("has neither a text prompt nor messages".to_owned()),
         };
-        if prompt.is_empty() {
-            return Err("has an empty prompt".to_owned());
-        }
         let tokens = ["max_tokens", "output_tokens_count", "output_length"];
         let tokens = tokens.iter().find_map(|key| line[*key].as_u64());
         let ask = Ask {
-            prompt: Prompt::Text(prompt),
+            prompt,
             max_tokens: tokens.map(|tokens| u32::try_from(tokens.max(1)).unwrap_or(u32::MAX)),
         };
         Ok((ask, None))
     })
+}
+
+/// The texts of messages, of which each is one or has parts.
+fn said(messages: &[Value]) -> String {
+    let mut texts = Vec::new();
+    for message in messages {
+        match &message["content"] {
+            Value::String(text) => texts.push(text.as_str()),
+            Value::Array(parts) => {
+                texts.extend(parts.iter().filter_map(|part| part["text"].as_str()))
+            }
+            _ => {}
+        }
+    }
+    texts.join("\n")
 }
 
 /// Reads a trace: `timestamp` in milliseconds, `input_length` and `output_length` in tokens, `hash_ids` of blocks of
@@ -221,14 +240,17 @@ mod tests {
 
     #[test]
     fn prompts_are_read_in_both_forms() {
-        let text = "{\"prompt\":\"a\",\"max_tokens\":3}\n{\"messages\":[{\"role\":\"user\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"}]}\n{\"prompt\":7}\n";
+        let text = "{\"prompt\":\"a\",\"max_tokens\":3}\n{\"messages\":[{\"role\":\"user\",\"content\":\"b\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"c\"}]}]}\n{\"prompt\":7}\n";
         let requests = prompts("p.jsonl", text);
         let texts: Vec<&Prompt> = requests.asks.iter().map(|ask| &ask.prompt).collect();
         assert_eq!(
             texts,
             [
                 &Prompt::Text("a".to_owned()),
-                &Prompt::Text("b\nc".to_owned())
+                &Prompt::Chat {
+                    messages: r#"[{"content":"b","role":"user"},{"content":[{"text":"c","type":"text"}],"role":"user"}]"#.to_owned(),
+                    text: "b\nc".to_owned()
+                }
             ]
         );
         assert_eq!(requests.asks[0].max_tokens, Some(3));

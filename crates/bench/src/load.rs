@@ -3,11 +3,14 @@
 //! A closed loop keeps a number of requests in flight; an open loop starts them at a rate, and measures each from the
 //! moment it *should* have started, so that a slow answer cannot hide the ones queued behind it. A run has a warm-up,
 //! a window and an end: counters count what happened inside the window, times are of requests that began inside it,
-//! and whoever accounts CPU time is called at both edges. One thread; it never retries.
+//! and whoever accounts CPU time is called at both edges. One thread. A request is sent again only when the connection
+//! that it was given had been used before and ended without a byte of an answer: servers close idle connections when
+//! they like, and a client cannot know before it writes.
 
 mod answer;
 mod body;
 mod connection;
+mod events;
 mod live;
 mod plan;
 mod record;
@@ -31,7 +34,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::alarm::Alarm;
-use crate::load::answer::Failure;
+use crate::load::answer::{Answer, Failure};
 use crate::load::connection::Connection;
 use crate::load::tally::Tally;
 use crate::load::work::Writer;
@@ -55,6 +58,8 @@ struct Run {
     /// Intended starts that no connection has taken yet; open loop only.
     waiting: RefCell<VecDeque<Instant>>,
     wake: Notify,
+    /// Connections without a request, the one used last at the end: those in use stay warm, and the others may go.
+    idle: RefCell<Vec<Connection>>,
     begin: Instant,
     end: Instant,
     live: Rc<Live>,
@@ -86,6 +91,7 @@ pub async fn run_watched(
         tally: RefCell::new(Tally::new(begin)),
         waiting: RefCell::default(),
         wake: Notify::new(),
+        idle: RefCell::default(),
         begin,
         end: begin + plan.window,
         plan: plan.clone(),
@@ -137,6 +143,7 @@ pub async fn run_watched(
         Ok::<usize, io::Error>(unfinished)
     });
     let unfinished = outcome.await?;
+    run.live.ended(unfinished, run.end);
     Ok(run.tally.borrow().outcome(unfinished))
 }
 
@@ -162,7 +169,8 @@ async fn tick(run: Rc<Run>) {
             return;
         }
         run.waiting.borrow_mut().push_back(due);
-        run.wake.notify_one();
+        // The worker that ended last, so that conversations go on instead of all beginning at once.
+        run.wake.notify_last();
     }
 }
 
@@ -187,43 +195,66 @@ async fn next_start(run: &Run) -> Option<Instant> {
 /// The life of connection `number` of `connections`.
 async fn work(run: Rc<Run>, number: usize, connections: usize) {
     let mut request = Vec::new();
-    // Opened before the first request, so that an open loop does not time the handshake.
-    let mut connection = Connection::open(run.plan.target).await.ok();
+    if let Pacing::Closed { .. } = run.plan.pacing {
+        // All are used at once, so the handshakes come before the first request. An open loop opens what it needs.
+        if let Ok(open) = Connection::open(run.plan.target).await {
+            run.idle.borrow_mut().push(open);
+        }
+    }
     if !run.plan.ramp.is_zero() {
         let part = number as f64 / connections as f64;
         tokio::time::sleep(run.plan.ramp.mul_f64(part)).await;
     }
     while let Some(start) = next_start(&run).await {
         run.writer.borrow_mut().write(&mut request, number);
-        let exchange = async {
-            let open = match &mut connection {
-                Some(open) => open,
-                None => connection.insert(Connection::open(run.plan.target).await?),
-            };
-            open.exchange(&request, run.plan.stream, &run.tally).await
-        };
+        let exchange = exchange(&run, &request);
         let result = match tokio::time::timeout(run.plan.timeout, exchange).await {
             Ok(result) => result,
             Err(_) => Err(Failure::timeout()),
         };
         match result {
             Ok(answer) => {
-                run.live.answered(answer.status == 200 && answer.complete);
+                run.live
+                    .answered(answer.status == 200 && answer.complete, start);
                 let counted = start >= run.begin;
                 run.tally.borrow_mut().answered(start, counted, &answer);
-                if answer.close {
-                    connection = None;
-                }
             }
             Err(failure) => {
                 run.live.failed(&failure.kind);
                 run.tally.borrow_mut().failed(&failure.kind);
-                connection = None;
                 // A target that refuses must not turn the client into a spinning loop.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     }
+}
+
+/// One request and its answer, on the connection that was used last or a new one.
+async fn exchange(run: &Run, request: &[u8]) -> Result<Answer, Failure> {
+    let (stream, tally) = (run.plan.stream, &run.tally);
+    let idle = run.idle.borrow_mut().pop();
+    let used = match idle {
+        None => None,
+        Some(mut connection) => match connection.exchange(request, stream, tally).await {
+            // The target closed it while it was idle; the clock of the request runs on.
+            Err(failure) if failure.unheard => None,
+            other => Some((connection, other)),
+        },
+    };
+    let (connection, result) = match used {
+        Some(used) => used,
+        None => {
+            let mut connection = Connection::open(run.plan.target).await?;
+            let result = connection.exchange(request, stream, tally).await;
+            (connection, result)
+        }
+    };
+    if let Ok(answer) = &result
+        && !answer.close
+    {
+        run.idle.borrow_mut().push(connection);
+    }
+    result
 }
 
 /// Sends one `GET` on a connection of its own and returns status and body.

@@ -37,9 +37,12 @@ pub struct Results {
     /// The seed of prompts and arrivals.
     #[serde(default)]
     pub seed: u64,
-    /// The file that requests came from.
+    /// The file that requests came from; the first of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Read>,
+    /// All of them, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Read>,
     /// The runs in order.
     pub runs: Vec<Run>,
     /// Median and range of each scenario that ran more than once.
@@ -409,6 +412,7 @@ pub(crate) fn example() -> Results {
         model: "m".to_owned(),
         seed: 7,
         input: None,
+        inputs: Vec::new(),
         spread: repeated(&runs),
         runs,
     }

@@ -27,6 +27,7 @@ pub(super) fn read(report: &Value, records: Option<&str>) -> Result<Results, Str
         model: text(&config["models"]["items"][0]["name"]),
         seed: 0,
         input: None,
+        inputs: Vec::new(),
         runs: vec![run(report, records)],
         spread: Vec::new(),
     })

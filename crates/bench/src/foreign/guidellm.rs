@@ -45,6 +45,7 @@ pub(super) fn read(report: &Value) -> Result<Results, String> {
         model: told("model"),
         seed: 0,
         input: None,
+        inputs: Vec::new(),
         runs: runs?,
         spread: Vec::new(),
     })
@@ -89,11 +90,44 @@ fn run(benchmark: &Value) -> Result<Run, String> {
         )),
         ttft_ms: times(&metrics["time_to_first_token_ms"], 1.0),
         itl_ms: times(&metrics["inter_token_latency_ms"], 1.0),
-        tpot_ms: times(&metrics["time_per_output_token_ms"], 1.0),
+        tpot_ms: tpot(&benchmark["requests"]["successful"], answers)
+            .unwrap_or_else(|| times(&metrics["inter_token_latency_ms"], 1.0)),
         e2e_ms: times(&metrics["request_latency"], 1e3),
         per_endpoint: per_endpoint(&listed, answers),
         plots: plots(&listed, seconds),
         ..empty_run(scenario, concurrency, rate)
+    })
+}
+
+/// Our TPOT of the requests, where all are listed: the time behind the first token by the number of further ones.
+/// GuideLLM's own `time_per_output_token_ms` has the time to the first token in it; its `inter_token_latency_ms` does not.
+fn tpot(requests: &Value, answers: u64) -> Option<Times> {
+    let requests = requests.as_array()?;
+    if (requests.len() as u64) < answers {
+        return None;
+    }
+    let one = |request: &Value| {
+        let further = request["output_tokens"].as_f64()? - 1.0;
+        let lasted = request["request_latency"].as_f64()? * 1e3
+            - request["time_to_first_token_ms"].as_f64()?;
+        (further >= 1.0 && lasted >= 0.0).then(|| lasted / further)
+    };
+    let mut found: Vec<f64> = requests.iter().filter_map(one).collect();
+    found.sort_by(f64::total_cmp);
+    let max = *found.last()?;
+    let at = |share: f64| {
+        let rank = (found.len() as f64 * share).ceil() as usize;
+        rounded(found[rank.clamp(1, found.len()) - 1])
+    };
+    Some(Times {
+        p50: at(0.5),
+        p90: at(0.9),
+        p95: at(0.95),
+        p99: at(0.99),
+        p999: at(0.999),
+        mean: rounded(found.iter().sum::<f64>() / found.len() as f64),
+        max: rounded(max),
+        count: found.len() as u64,
     })
 }
 
@@ -227,6 +261,22 @@ mod tests {
         );
         assert_eq!(run.plots.ttft_curve.last().unwrap().1, 1.0);
         assert!(!run.plots.ttft_over_time.is_empty());
+    }
+
+    #[test]
+    fn the_time_per_token_leaves_out_the_first() {
+        let run = &read(CONCURRENT, None).unwrap().runs[0];
+        assert_eq!(run.tpot_ms, run.itl_ms, "not all are listed");
+        let mut report: serde_json::Value = serde_json::from_str(CONCURRENT).unwrap();
+        let benchmark = &mut report["benchmarks"][0];
+        let mut one = benchmark["requests"]["successful"][0].clone();
+        one["request_latency"] = 0.05.into();
+        one["time_to_first_token_ms"] = 20.0.into();
+        one["output_tokens"] = 4.into();
+        benchmark["requests"]["successful"] = vec![one; 3].into();
+        benchmark["metrics"]["request_totals"]["successful"] = 3.into();
+        let run = &read(&report.to_string(), None).unwrap().runs[0];
+        assert_eq!((run.tpot_ms.p95, run.tpot_ms.count), (10.0, 3));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How one exchange ended: with an answer, or without one.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How much of a body is kept: enough for its id, and to say what an error was.
 pub(crate) const KEPT: usize = 400;
@@ -10,8 +10,9 @@ pub(crate) const KEPT: usize = 400;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Tokens of a stream.
-    pub(crate) tokens: u64,
+    pub(crate) tokens: Tokens,
+    /// Whether it came as a stream.
+    pub(crate) streamed: bool,
     /// The beginning of its body, at most [`KEPT`] bytes.
     pub(crate) beginning: Vec<u8>,
     /// Whether an event of the stream told of an error.
@@ -23,6 +24,60 @@ pub(crate) struct Answer {
     /// The first byte of its body, or of its head where it has none.
     pub(crate) first: Instant,
     pub(crate) last: Instant,
+}
+
+/// The tokens of an answer, as they came and as it tells them.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    /// Events with a token.
+    pub(crate) events: u64,
+    /// Those of them that came inside the window.
+    pub(crate) in_window: u64,
+    /// Reads inside the window that brought something.
+    pub(crate) reads: u64,
+    /// Inside the window: time since the last token, and how many came then.
+    pub(crate) gaps: Vec<(Duration, u64)>,
+    /// What `usage` says.
+    pub(crate) told: Option<u64>,
+    last: Option<Instant>,
+}
+
+impl Tokens {
+    /// A read brought the events of `count` tokens; `open` inside the window.
+    pub(crate) fn arrived(&mut self, count: u64, now: Instant, open: bool) {
+        self.events += count;
+        if open {
+            self.in_window += count;
+            self.reads += 1;
+        }
+        if count > 0 {
+            if let (Some(last), true) = (self.last, open) {
+                self.gaps.push((now - last, count));
+            }
+            self.last = Some(now);
+        }
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.told.unwrap_or(self.events)
+    }
+
+    /// How many came inside the window; the answer ended inside it when `open`. Where an answer tells another number
+    /// than it has events, each event stands for as many.
+    pub(crate) fn counted(&self, open: bool) -> u64 {
+        match self.told {
+            None => self.in_window,
+            Some(told) if self.in_window == self.events => {
+                if self.events > 0 || open {
+                    told
+                } else {
+                    0
+                }
+            }
+            Some(told) => (told as f64 * self.in_window as f64 / self.events as f64).round() as u64,
+        }
+    }
 }
 
 impl Answer {
@@ -46,18 +101,30 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: String,
+    /// Whether the connection ended before any byte of an answer.
+    pub(crate) unheard: bool,
 }
 
 impl Failure {
     pub(crate) fn timeout() -> Self {
         Self {
             kind: "timeout".to_owned(),
+            unheard: false,
         }
     }
 
     pub(crate) fn protocol(what: &str) -> Self {
         Self {
             kind: format!("protocol: {what}"),
+            unheard: false,
+        }
+    }
+
+    /// The same, where nothing of an answer had come.
+    pub(crate) fn unheard(self) -> Self {
+        Self {
+            unheard: true,
+            ..self
         }
     }
 }
@@ -66,6 +133,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self {
             kind: error.kind().to_string(),
+            unheard: false,
         }
     }
 }
@@ -79,7 +147,8 @@ mod tests {
         let now = Instant::now();
         let answer = Answer {
             status: 200,
-            tokens: 1,
+            tokens: Tokens::default(),
+            streamed: true,
             beginning: beginning.into(),
             told_error: false,
             complete: true,
@@ -89,6 +158,24 @@ mod tests {
             last: now,
         };
         assert_eq!(String::from_utf8_lossy(answer.origin()), expected);
+    }
+
+    #[test]
+    fn what_an_answer_tells_is_shared_out_over_its_events() {
+        let now = Instant::now();
+        let mut tokens = Tokens::default();
+        tokens.arrived(0, now, false);
+        tokens.arrived(1, now, false);
+        tokens.arrived(3, now + Duration::from_millis(6), true);
+        assert_eq!((tokens.count(), tokens.counted(true)), (4, 3));
+        assert_eq!(tokens.gaps, [(Duration::from_millis(6), 3)]);
+        tokens.told = Some(8);
+        assert_eq!((tokens.count(), tokens.counted(true)), (8, 6));
+        let whole = Tokens {
+            told: Some(5),
+            ..Tokens::default()
+        };
+        assert_eq!((whole.counted(true), whole.counted(false)), (5, 0));
     }
 
     #[test]

@@ -1,32 +1,23 @@
 //! The body of an answer while it comes in.
 //!
-//! It is never stored: its bytes are counted, its events are told by their empty lines, and the last bytes are kept to
-//! see whether a stream ended in `[DONE]`.
+//! It is never stored: its bytes are counted, the events of a stream are read line by line for the tokens that they
+//! carry, and whole answers are searched for the number that their `usage` tells.
 
 use crate::chunks::Chunks;
 use crate::head::Framing;
 use crate::load::answer::{Failure, KEPT};
-
-/// How a whole stream ends.
-const DONE: &[u8] = b"data: [DONE]\n\n";
+use crate::load::events::{Events, Told};
 
 /// A body while it comes in.
 pub(crate) struct Body {
     rest: Rest,
-    pub(crate) stream: bool,
     pub(crate) bytes: u64,
-    /// Events so far, `[DONE]` among them.
-    pub(crate) events: u64,
     /// The first bytes, at most [`KEPT`].
     pub(crate) beginning: Vec<u8>,
-    /// Whether an event told of an error.
-    pub(crate) told_error: bool,
-    /// The last bytes, as many as [`DONE`] has.
-    tail: Vec<u8>,
+    /// The events of a stream; `None` for an answer that comes whole.
+    pub(crate) events: Option<Events>,
+    usage: Told,
 }
-
-/// How an event of a stream begins that tells of an error. Inside a token's text the quotes would be escaped.
-const ERROR: &[u8] = b"data: {\"error\"";
 
 /// What is still to come.
 enum Rest {
@@ -45,12 +36,10 @@ impl Body {
         };
         Self {
             rest,
-            stream,
             bytes: 0,
-            events: 0,
             beginning: Vec::new(),
-            told_error: false,
-            tail: Vec::with_capacity(2 * DONE.len()),
+            events: stream.then(Events::default),
+            usage: Told::default(),
         }
     }
 
@@ -62,28 +51,39 @@ impl Body {
         }
     }
 
-    pub(crate) fn ended_in_done(&self) -> bool {
-        self.tail == DONE
+    /// Whether nothing is missing: a stream ends in `[DONE]`.
+    pub(crate) fn complete(&self) -> bool {
+        self.events.as_ref().is_none_or(Events::ended_in_done)
+    }
+
+    /// Events so far that carried a token.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.events.as_ref().map_or(0, |events| events.tokens)
+    }
+
+    /// The tokens of the answer as it tells them itself.
+    pub(crate) fn usage(&self) -> Option<u64> {
+        match &self.events {
+            Some(events) => events.usage,
+            None => self.usage.tokens,
+        }
     }
 
     pub(crate) fn take(&mut self, input: &[u8]) -> Result<(), Failure> {
         let Self {
             rest,
-            stream,
             bytes,
-            events,
             beginning,
-            told_error,
-            tail,
+            events,
+            usage,
         } = self;
         let mut payload = |piece: &[u8]| {
             *bytes += piece.len() as u64;
             let room = KEPT - beginning.len();
             beginning.extend_from_slice(&piece[..room.min(piece.len())]);
-            if *stream {
-                *told_error |= memchr::memmem::find(piece, ERROR).is_some();
-                *events += empty_lines(tail.last().copied(), piece);
-                remember(tail, piece);
+            match events {
+                Some(events) => events.take(piece),
+                None => usage.take(piece),
             }
         };
         let taken = match rest {
@@ -110,54 +110,24 @@ impl Body {
     }
 }
 
-/// Ends of events in `piece`, which follows the byte `before`.
-fn empty_lines(before: Option<u8>, piece: &[u8]) -> u64 {
-    let across = before == Some(b'\n') && piece.first() == Some(&b'\n');
-    memchr::memmem::find_iter(piece, b"\n\n").count() as u64 + u64::from(across)
-}
-
-/// Keeps the last bytes of what has come.
-fn remember(tail: &mut Vec<u8>, piece: &[u8]) {
-    let piece = &piece[piece.len().saturating_sub(DONE.len())..];
-    tail.extend_from_slice(piece);
-    let over = tail.len().saturating_sub(DONE.len());
-    tail.drain(..over);
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[track_caller]
-    fn check(pieces: &[&str], events: u64, ended_in_done: bool) {
-        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let mut body = Body::new(Framing::Length(length), 200, true);
-        for piece in pieces {
-            body.take(piece.as_bytes()).unwrap();
+    #[test]
+    fn a_whole_answer_tells_its_tokens() {
+        let text = "{\"choices\":[{\"text\":\"\\\"completion_tokens\\\": 7\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\": 128,\"completion_tokens_details\":null}}";
+        for cut in 0..text.len() {
+            let mut body = Body::new(Framing::Length(text.len() as u64), 200, false);
+            body.take(&text.as_bytes()[..cut]).unwrap();
+            body.take(&text.as_bytes()[cut..]).unwrap();
+            assert!(body.done() && body.complete());
+            assert_eq!(body.usage(), Some(128), "{cut}");
         }
-        assert!(body.done());
-        assert_eq!((body.events, body.ended_in_done()), (events, ended_in_done));
-    }
-
-    #[test]
-    fn counts_events_across_reads() {
-        check(&["data: a\n\n"], 1, false);
-        check(&["data: a\n\ndata: b\n\ndata: [DONE]\n\n"], 3, true);
-        check(&["data: a\n", "\ndata: [DO", "NE]\n", "\n"], 2, true);
-        check(&["data: [DONE]\n\n", "x"], 1, false);
-    }
-
-    #[test]
-    fn an_error_is_told_from_a_token_that_talks_of_one() {
-        let told = |text: &str| {
-            let mut body = Body::new(Framing::Length(text.len() as u64), 200, true);
-            body.take(text.as_bytes()).unwrap();
-            assert_eq!(body.beginning, text.as_bytes());
-            body.told_error
-        };
-        assert!(told("data: {\"error\":{\"message\":\"x\"}}\n\n"));
-        assert!(!told("data: {\"text\":\"data: {\\\"error\\\"\"}\n\n"));
+        let mut body = Body::new(Framing::Length(2), 200, false);
+        body.take(b"{}").unwrap();
+        assert_eq!((body.usage(), body.arrived()), (None, 0));
     }
 
     #[test]

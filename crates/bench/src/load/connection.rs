@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::chunks::Chunks;
 use crate::head::{Framing, Head};
-use crate::load::answer::{Answer, Failure};
+use crate::load::answer::{Answer, Failure, Tokens};
 use crate::load::body::Body;
 use crate::load::tally::Tally;
 
@@ -33,17 +33,20 @@ impl Connection {
         })
     }
 
-    /// Sends a request and reads its answer; tokens are counted in `tally` as they come.
+    /// Sends a request and reads its answer. Tokens that come while `tally` is open are marked so.
     pub(crate) async fn exchange(
         &mut self,
         request: &[u8],
         stream: bool,
         tally: &RefCell<Tally>,
     ) -> Result<Answer, Failure> {
-        self.stream.write_all(request).await?;
         self.buffer.clear();
+        let sent = self.stream.write_all(request).await;
+        sent.map_err(|error| Failure::from(error).unheard())?;
         let (status, framing, close, head_len, endpoint) = loop {
-            self.fill("the connection ended before the answer").await?;
+            let heard = !self.buffer.is_empty();
+            let filled = self.fill("the connection ended before the answer").await;
+            filled.map_err(|failure| if heard { failure } else { failure.unheard() })?;
             if let Some(head) = Head::read(&self.buffer) {
                 let status = head
                     .status()
@@ -62,21 +65,18 @@ impl Connection {
         };
         let mut body = Body::new(framing, status, stream && status == 200);
         let mut first = None;
-        let mut last = Instant::now();
+        let mut tokens = Tokens::default();
         let mut start = head_len;
         loop {
-            let events = body.events;
-            let bytes = body.bytes;
+            let (bytes, arrived) = (body.bytes, body.arrived());
             body.take(&self.buffer[start..])?;
             if body.bytes > bytes {
-                if body.stream {
-                    let tokens =
-                        (body.events - events).saturating_sub(u64::from(body.ended_in_done()));
-                    let gap = first.map(|_| last.elapsed());
-                    tally.borrow_mut().arrived(tokens, gap);
+                let now = Instant::now();
+                first.get_or_insert(now);
+                if body.events.is_some() {
+                    let open = tally.borrow().is_open();
+                    tokens.arrived(body.arrived() - arrived, now, open);
                 }
-                last = Instant::now();
-                first.get_or_insert(last);
             }
             if body.done() {
                 break;
@@ -92,11 +92,13 @@ impl Connection {
         }
         // The end of a chunked body may come alone, after its last payload.
         let last = Instant::now();
+        tokens.told = body.usage();
         Ok(Answer {
             status,
-            tokens: body.events.saturating_sub(u64::from(body.ended_in_done())),
-            told_error: body.told_error,
-            complete: !body.stream || body.ended_in_done(),
+            tokens,
+            streamed: body.events.is_some(),
+            told_error: body.events.as_ref().is_some_and(|events| events.told_error),
+            complete: body.complete(),
             close: close || framing == Framing::Unsaid,
             endpoint,
             first: first.unwrap_or(last),

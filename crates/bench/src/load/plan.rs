@@ -99,7 +99,8 @@ pub enum Work {
         /// Length of the own part.
         own: usize,
     },
-    /// Conversations, one after the other on each connection: every turn repeats what was said before it.
+    /// Conversations, one after the other on each connection: every turn repeats what was said before it. In a chat the
+    /// beginning is the system's, and between the turns stand answers, made up and as long as the plan's.
     Conversations {
         /// Length of the beginning that all of them share.
         shared: usize,
@@ -126,6 +127,13 @@ pub struct Ask {
 pub enum Prompt {
     /// As it is.
     Text(String),
+    /// A conversation.
+    Chat {
+        /// The list of its messages, as JSON.
+        messages: String,
+        /// What they say, for a completion.
+        text: String,
+    },
     /// Only its shape: blocks of equal numbers are of equal text.
     Blocks {
         /// The numbers.

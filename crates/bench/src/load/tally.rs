@@ -39,7 +39,7 @@ pub struct Outcome {
     pub answers: u64,
     /// `answers` per second.
     pub rate: f64,
-    /// Streamed tokens that arrived inside the window.
+    /// Tokens of good answers that arrived inside the window; those of an answer that came whole, when it ended.
     pub tokens: u64,
     /// Answers with status 200 whose stream did not end in `[DONE]`, in the whole run.
     pub incomplete: u64,
@@ -132,15 +132,9 @@ impl Tally {
         self.window = window;
     }
 
-    /// A read brought `tokens` tokens of a stream, `gap` after the last ones.
-    pub(crate) fn arrived(&mut self, tokens: u64, gap: Option<Duration>) {
-        if self.open {
-            self.tokens += tokens;
-            self.reads += 1;
-            if let (Some(gap), 1..) = (gap, tokens) {
-                self.itl.saturating_record_n(nanos(gap) / tokens, tokens);
-            }
-        }
+    /// Whether the window goes on.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
     }
 
     /// An answer has ended; its times count when `counted`.
@@ -160,6 +154,11 @@ impl Tally {
             self.incomplete += 1;
             return;
         }
+        self.tokens += answer.tokens.counted(self.open);
+        self.reads += answer.tokens.reads;
+        for (gap, tokens) in &answer.tokens.gaps {
+            self.itl.saturating_record_n(nanos(*gap) / tokens, *tokens);
+        }
         if counted {
             let times = [
                 (&mut self.ttft, answer.first),
@@ -169,9 +168,9 @@ impl Tally {
                 histogram.saturating_record(nanos(at.saturating_duration_since(start)));
             }
             let lasted = answer.last.saturating_duration_since(answer.first);
-            if answer.tokens > 1 {
-                self.tpot
-                    .saturating_record(nanos(lasted) / (answer.tokens - 1));
+            let tokens = answer.tokens.count();
+            if answer.streamed && tokens > 1 {
+                self.tpot.saturating_record(nanos(lasted) / (tokens - 1));
             }
             let since =
                 |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
@@ -267,6 +266,7 @@ fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::answer::Tokens;
 
     #[test]
     fn quantiles_are_microseconds() {
@@ -291,6 +291,14 @@ mod tests {
     #[test]
     fn only_the_window_counts() {
         let now = Instant::now();
+        // A good answer brings two tokens in the window, a bad one many.
+        let tokens = |good: bool| {
+            let mut tokens = Tokens::default();
+            let many = if good { 1 } else { 50 };
+            tokens.arrived(many, now, true);
+            tokens.arrived(many, now + Duration::from_micros(4), true);
+            tokens
+        };
         let answer = |status, complete| Answer {
             status,
             complete,
@@ -298,23 +306,22 @@ mod tests {
             endpoint: b"m0".to_vec(),
             beginning: b"{\"id\":\"x\"}".to_vec(),
             told_error: false,
-            tokens: 3,
+            streamed: true,
+            tokens: tokens(status == 200 && complete),
             first: now + Duration::from_micros(10),
             last: now + Duration::from_micros(20),
         };
         let mut tally = Tally::new(now);
-        tally.arrived(5, None);
         tally.answered(now, false, &answer(200, true));
         tally.open();
-        tally.arrived(2, Some(Duration::from_micros(4)));
         tally.answered(now, true, &answer(200, true));
         tally.answered(now, true, &answer(503, true));
         tally.answered(now, true, &answer(200, false));
         tally.close(Duration::from_secs(2));
         tally.answered(now, true, &answer(200, true));
         let outcome = tally.outcome(1);
-        assert_eq!((outcome.answers, outcome.tokens), (1, 2));
-        assert_eq!((outcome.ttft.count, outcome.itl.count), (2, 2));
+        assert_eq!((outcome.answers, outcome.tokens), (1, 6));
+        assert_eq!((outcome.ttft.count, outcome.itl.count), (2, 3));
         assert_eq!(outcome.incomplete, 1);
         assert_eq!(outcome.errors["http 503"], 1);
         assert_eq!(outcome.failures(), 3);

@@ -4,6 +4,7 @@
 
 use std::io::Write;
 
+use crate::inputs::BYTES_PER_TOKEN;
 use crate::load::plan::{Ask, Plan, Prompt, Work};
 
 /// Bytes of text beyond the longest prompt, so that stretches differ.
@@ -15,6 +16,7 @@ pub(crate) struct Writer {
     text: Vec<u8>,
     random: Random,
     number: u64,
+    chat: bool,
     head: String,
     start: String,
     /// Before the number of tokens, and behind it.
@@ -38,7 +40,9 @@ impl Writer {
         let longest = match &plan.work {
             Work::Unique { bytes } => *bytes,
             Work::SharedPrefix { prefix, own, .. } => *prefix.max(own),
-            Work::Conversations { shared, turn, .. } => *shared.max(turn),
+            Work::Conversations { shared, turn, .. } => {
+                *shared.max(turn).max(&answer_length(plan.max_tokens))
+            }
             Work::Given(asks) => asks.iter().map(block_length).max().unwrap_or(0),
         };
         let mut text = Vec::with_capacity(longest + SPARE + 16);
@@ -52,8 +56,7 @@ impl Writer {
         }
         let model = serde_json::Value::from(plan.model.as_str());
         let (path, before, after) = if plan.chat {
-            let before = "\"messages\":[{\"role\":\"user\",\"content\":\"";
-            ("/v1/chat/completions", before, "\"}]")
+            ("/v1/chat/completions", "\"messages\":", "")
         } else {
             ("/v1/completions", "\"prompt\":\"", "\"")
         };
@@ -62,6 +65,7 @@ impl Writer {
             text,
             random,
             number: 0,
+            chat: plan.chat,
             head: format!(
                 "POST {path} HTTP/1.1\r\nhost: {}\r\naccept: */*\r\nuser-agent: pointsman-bench\r\ncontent-type: application/json\r\ncontent-length: ",
                 plan.host
@@ -82,7 +86,7 @@ impl Writer {
         self.number += 1;
         let mut prompt = std::mem::take(&mut self.prompt);
         prompt.clear();
-        let max_tokens = self.compose(&mut prompt, connection);
+        let max_tokens = self.compose(&mut prompt, connection, self.chat);
         let tokens = max_tokens.to_string();
         let [before, behind] = &self.end;
         let length = self.start.len() + prompt.len() + before.len() + tokens.len() + behind.len();
@@ -97,12 +101,79 @@ impl Writer {
     pub(crate) fn ask(&mut self, connection: usize) -> (Vec<u8>, u32) {
         self.number += 1;
         let mut prompt = Vec::new();
-        let tokens = self.compose(&mut prompt, connection);
+        let tokens = self.compose(&mut prompt, connection, false);
         (prompt, tokens)
     }
 
+    /// Writes the prompt as the inside of a JSON text, or for a chat as a list of messages, and gives the length of its
+    /// answer.
+    fn compose(&mut self, prompt: &mut Vec<u8>, connection: usize, chat: bool) -> u32 {
+        match &self.work {
+            Work::Conversations { .. } if chat => {
+                self.talk(prompt, connection);
+                return self.max_tokens;
+            }
+            Work::Given(asks) if chat => {
+                if let Some(ask) = asked(asks, self.number)
+                    && let Prompt::Chat { messages, .. } = &ask.prompt
+                {
+                    prompt.extend_from_slice(messages.as_bytes());
+                    return ask.max_tokens.unwrap_or(self.max_tokens);
+                }
+            }
+            _ => {}
+        }
+        if !chat {
+            return self.say(prompt, connection);
+        }
+        prompt.extend_from_slice(b"[");
+        begin(prompt, "user");
+        let tokens = self.say(prompt, connection);
+        prompt.extend_from_slice(b"\"}]");
+        tokens
+    }
+
+    /// Writes the turns of a connection's conversation so far as messages.
+    fn talk(&mut self, prompt: &mut Vec<u8>, connection: usize) {
+        let Work::Conversations {
+            shared,
+            turns,
+            turn,
+        } = self.work
+        else {
+            return;
+        };
+        let talk = next_turn(&mut self.talks, connection, turns, self.number);
+        prompt.extend_from_slice(b"[");
+        if shared > 0 {
+            begin(prompt, "system");
+            prompt.extend_from_slice(&self.text[..shared]);
+            prompt.extend_from_slice(b"\"},");
+        }
+        let answer = answer_length(self.max_tokens);
+        for said in 0..talk.turns {
+            if said > 0 {
+                prompt.extend_from_slice(b"\"},");
+                begin(prompt, "assistant");
+                let at = Random(talk.seed(said)).below(SPARE);
+                prompt.extend_from_slice(&self.text[at..at + answer]);
+                prompt.extend_from_slice(b"\"},");
+            }
+            begin(prompt, "user");
+            let mut words = Random(talk.seed(said));
+            own(
+                prompt,
+                &self.text,
+                &mut words,
+                talk.number + said as u64,
+                turn,
+            );
+        }
+        prompt.extend_from_slice(b"\"}]");
+    }
+
     /// Writes the prompt as the inside of a JSON text, and gives the length of its answer.
-    fn compose(&mut self, prompt: &mut Vec<u8>, connection: usize) -> u32 {
+    fn say(&mut self, prompt: &mut Vec<u8>, connection: usize) -> u32 {
         let Self {
             work,
             text,
@@ -129,28 +200,15 @@ impl Writer {
                 turns,
                 turn,
             } => {
-                if talks.len() <= connection {
-                    talks.resize(connection + 1, Talk::default());
-                }
-                let talk = &mut talks[connection];
-                if talk.turns == 0 || talk.turns >= *turns {
-                    *talk = Talk {
-                        number: *number,
-                        turns: 0,
-                    };
-                }
-                talk.turns += 1;
+                let talk = next_turn(talks, connection, *turns, *number);
                 prompt.extend_from_slice(&text[..*shared]);
                 for said in 0..talk.turns {
-                    // The same turn of the same conversation has the same words.
-                    let mut words = Random(talk.number.wrapping_mul(1009) + said as u64);
+                    let mut words = Random(talk.seed(said));
                     own(prompt, text, &mut words, talk.number + said as u64, *turn);
                 }
             }
             Work::Given(asks) => {
-                let count = asks.len().max(1) as u64;
-                let at = usize::try_from((*number - 1) % count).unwrap_or(0);
-                if let Some(ask) = asks.get(at) {
+                if let Some(ask) = asked(asks, *number) {
                     given(prompt, text, ask);
                     return ask.max_tokens.unwrap_or(*max_tokens);
                 }
@@ -158,6 +216,42 @@ impl Writer {
         }
         *max_tokens
     }
+}
+
+impl Talk {
+    /// The same turn of the same conversation has the same words.
+    fn seed(self, turn: usize) -> u64 {
+        self.number.wrapping_mul(1009).wrapping_add(turn as u64)
+    }
+}
+
+/// The conversation of a connection, one turn further on.
+fn next_turn(talks: &mut Vec<Talk>, connection: usize, turns: usize, number: u64) -> Talk {
+    if talks.len() <= connection {
+        talks.resize(connection + 1, Talk::default());
+    }
+    let talk = &mut talks[connection];
+    if talk.turns == 0 || talk.turns >= turns {
+        *talk = Talk { number, turns: 0 };
+    }
+    talk.turns += 1;
+    *talk
+}
+
+/// Bytes of a made-up answer of so many tokens.
+fn answer_length(tokens: u32) -> usize {
+    (tokens as usize * BYTES_PER_TOKEN).min(SPARE)
+}
+
+/// The request of a number, counted from 1.
+fn asked(asks: &[Ask], number: u64) -> Option<&Ask> {
+    let count = asks.len().max(1) as u64;
+    asks.get(usize::try_from((number - 1) % count).unwrap_or(0))
+}
+
+/// Begins a message, up to what it says.
+fn begin(prompt: &mut Vec<u8>, role: &str) {
+    let _ = write!(prompt, "{{\"role\":\"{role}\",\"content\":\"");
 }
 
 /// Words that no other request has, behind a stamp.
@@ -171,14 +265,14 @@ fn own(prompt: &mut Vec<u8>, text: &[u8], random: &mut Random, number: u64, byte
 
 fn block_length(ask: &Ask) -> usize {
     match &ask.prompt {
-        Prompt::Text(_) => 0,
+        Prompt::Text(_) | Prompt::Chat { .. } => 0,
         Prompt::Blocks { bytes, block, .. } => *bytes.min(block),
     }
 }
 
 fn given(prompt: &mut Vec<u8>, text: &[u8], ask: &Ask) {
     match &ask.prompt {
-        Prompt::Text(words) => {
+        Prompt::Text(words) | Prompt::Chat { text: words, .. } => {
             let quoted = serde_json::Value::from(words.as_str()).to_string();
             prompt.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
         }
@@ -229,9 +323,14 @@ mod tests {
 
     /// The bodies that the plan's connections ask one after the other.
     fn bodies(work: Work, connections: &[usize]) -> Vec<serde_json::Value> {
+        bodies_of(work, connections, false)
+    }
+
+    fn bodies_of(work: Work, connections: &[usize], chat: bool) -> Vec<serde_json::Value> {
         let pacing = Pacing::Closed { connections: 1 };
         let mut plan = Plan::new(([127, 0, 0, 1], 1).into(), pacing, Duration::ZERO);
         plan.work = work;
+        plan.chat = chat;
         plan.model = "with \"quotes\"".to_owned();
         let mut writer = Writer::new(&plan);
         let mut out = Vec::new();
@@ -266,6 +365,57 @@ mod tests {
         assert_eq!(prompts[3][..50], prompts[0][..50]);
         assert_ne!(prompts[3], prompts[0]);
         assert_eq!(bodies[0]["model"], "with \"quotes\"");
+    }
+
+    #[test]
+    fn turns_of_a_chat_are_messages_of_both_sides() {
+        let work = Work::Conversations {
+            shared: 50,
+            turns: 3,
+            turn: 30,
+        };
+        let bodies = bodies_of(work, &[0, 1, 0, 0, 0], true);
+        let talk = |at: usize| bodies[at]["messages"].as_array().unwrap();
+        let roles = |at: usize| -> Vec<&str> {
+            talk(at)
+                .iter()
+                .map(|said| said["role"].as_str().unwrap())
+                .collect()
+        };
+        assert_eq!(roles(0), ["system", "user"]);
+        assert_eq!(
+            roles(3),
+            ["system", "user", "assistant", "user", "assistant", "user"]
+        );
+        assert_eq!(roles(4), ["system", "user"], "a new one");
+        assert_eq!(talk(3)[..2], talk(0)[..]);
+        assert_eq!(talk(3)[..4], talk(2)[..]);
+        assert_ne!(talk(1)[1], talk(0)[1]);
+        let length = |at: usize| talk(3)[at]["content"].as_str().unwrap().len();
+        assert_eq!((length(0), length(1), length(2)), (50, 30, 32));
+    }
+
+    #[test]
+    fn messages_of_a_file_are_sent_as_they_are() {
+        let messages = r#"[{"content":"be brief","role":"system"},{"content":[{"text":"hi","type":"text"}],"role":"user"}]"#;
+        let ask = Ask {
+            prompt: Prompt::Chat {
+                messages: messages.to_owned(),
+                text: "be brief\nhi".to_owned(),
+            },
+            max_tokens: Some(3),
+        };
+        let work = Work::Given([ask].into());
+        let chat = bodies_of(work.clone(), &[0], true);
+        assert_eq!(chat[0]["messages"].to_string(), messages);
+        assert_eq!(chat[0]["max_tokens"], 3);
+        assert_eq!(bodies(work, &[0])[0]["prompt"], "be brief\nhi");
+        let unique = bodies_of(Work::Unique { bytes: 20 }, &[0], true);
+        assert_eq!(unique[0]["messages"][0]["role"], "user");
+        assert_eq!(
+            unique[0]["messages"][0]["content"].as_str().unwrap().len(),
+            20
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::report::Table;
-use crate::results::{Results, label};
+use crate::results::{Results, Times, label};
 
 /// The whole report.
 #[must_use]
@@ -23,13 +23,13 @@ pub fn text(results: &Results) -> String {
             run.errors.values().sum::<u64>().to_string(),
             format!("{:.1}", run.rps),
             format!("{:.0}", run.tokens_per_second),
-            millis(run.ttft_ms.p50),
-            millis(run.ttft_ms.p95),
-            millis(run.ttft_ms.p99),
-            millis(run.itl_ms.p50),
-            millis(run.itl_ms.p95),
-            millis(run.e2e_ms.p50),
-            millis(run.e2e_ms.p95),
+            measured(&run.ttft_ms, run.ttft_ms.p50),
+            measured(&run.ttft_ms, run.ttft_ms.p95),
+            measured(&run.ttft_ms, run.ttft_ms.p99),
+            measured(&run.itl_ms, run.itl_ms.p50),
+            measured(&run.itl_ms, run.itl_ms.p95),
+            measured(&run.e2e_ms, run.e2e_ms.p50),
+            measured(&run.e2e_ms, run.e2e_ms.p95),
         ]);
     }
     out.push_str(&table.text());
@@ -62,6 +62,15 @@ pub fn text(results: &Results) -> String {
         }
     }
     out
+}
+
+/// A figure of times, or that there is none.
+pub(crate) fn measured(times: &Times, figure: f64) -> String {
+    if times.count == 0 && figure == 0.0 {
+        "–".to_owned()
+    } else {
+        millis(figure)
+    }
 }
 
 pub(crate) fn millis(number: f64) -> String {
@@ -141,6 +150,7 @@ mod tests {
     fn all_that_was_found_is_told() {
         let mut results = example();
         results.runs[0].partial = Some("interrupted".to_owned());
+        results.runs[1].ttft_ms = Times::default();
         let told = text(&results);
         for words in [
             "throughput x8",
@@ -150,6 +160,7 @@ mod tests {
             "1 x http 503",
             "PARTIAL, 2.0 s: interrupted",
             "ttftMs.p95",
+            " –  ",
         ] {
             assert!(told.contains(words), "{words}\n{told}");
         }

@@ -20,7 +20,7 @@ const POINTS: usize = 60;
 pub(crate) fn document(
     study: &Study,
     played: &[Played],
-    input: Option<Read>,
+    inputs: Vec<Read>,
     faults: &[String],
     axes: (String, String),
 ) -> Document {
@@ -52,7 +52,8 @@ pub(crate) fn document(
             model: "fleet".to_owned(),
             measured_by: None,
             seed: study.seeds.first().copied().unwrap_or_default(),
-            input,
+            input: inputs.first().cloned(),
+            inputs: if inputs.len() > 1 { inputs } else { Vec::new() },
             spread: repeated(&runs),
             runs,
         },
