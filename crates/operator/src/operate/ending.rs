@@ -59,6 +59,7 @@ impl Reconciler {
                 continue;
             }
             let is_mine = |object: &Value| self.claims(subject, object);
+            self.habits.forget(&key);
             match delete(&self.server, &self.shared.store, &key, is_mine).await {
                 Ok(false) => {}
                 Ok(true) => self.note(subject, "Pruned", words(&key), &key).await,
@@ -89,6 +90,7 @@ impl Reconciler {
             if self.shared.is_missing(key.kind) {
                 continue;
             }
+            self.habits.forget(&key);
             let is_mine = |object: &Value| self.claims(subject, object);
             let done = match (keep, self.shared.store.object(&key)) {
                 (true, Some(live)) => {

@@ -85,6 +85,7 @@ impl Reconciler {
                     child,
                     live.as_ref(),
                     hashes.get(&key).map(String::as_str),
+                    &self.habits,
                 )
                 .await
             }

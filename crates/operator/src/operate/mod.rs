@@ -13,6 +13,7 @@ pub(crate) mod ending;
 pub(crate) mod events;
 pub(crate) mod evidence;
 pub(crate) mod facts;
+pub(crate) mod given;
 pub(crate) mod keep;
 pub(crate) mod pods;
 pub(crate) mod probe;

@@ -10,6 +10,7 @@ use crate::desired::child::{Child, Owner};
 use crate::desired::{Address, Observed, install, simulator};
 use crate::kinds::ENVOY_FILTER;
 use crate::operate::api::{Failure, Server};
+use crate::operate::apply::Habits;
 use crate::operate::claim::{Claim, claim};
 use crate::operate::cleanup::has_finalizer;
 use crate::operate::events::Events;
@@ -41,6 +42,8 @@ pub(crate) struct Reconciler {
     pub(crate) pods: Arc<Pods>,
     pub(crate) events: Events,
     pub(crate) scope: Scope,
+    /// What the cluster adds to objects whatever is written.
+    pub(crate) habits: Habits,
     /// Hears what goes wrong.
     pub(crate) tell: Tell,
     /// How often each has failed in a row.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::desired::child::Child;
 use crate::operate::api::Server;
+use crate::operate::apply::Habits;
 use crate::operate::counts::Counts;
 use crate::operate::difference::find;
 use crate::operate::events::Events;
@@ -53,6 +54,7 @@ impl Operator {
             server,
             events: Events::new(client),
             scope: namespaces,
+            habits: Habits::default(),
             tell,
             shared: Arc::clone(&shared),
             failures: BTreeMap::new(),
