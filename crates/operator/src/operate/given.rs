@@ -69,19 +69,24 @@ fn of_pod(above: &str, key: &str, value: &Value) -> bool {
 
 /// Maps in which nothing may stand that was not asked for.
 pub(crate) fn is_whole(kind: &str, path: &[&str]) -> bool {
-    match (kind, path) {
+    matches!(
+        (kind, path),
         ("ConfigMap", ["data"])
-        | ("Service", ["spec", "selector"])
-        | ("Deployment", ["metadata", "labels"] | ["spec", "template", "metadata", "labels"]) => {
-            true
-        }
-        (
-            "Gateway" | "HTTPRoute" | "ReferenceGrant" | "DestinationRule" | "EnvoyFilter"
-            | "InferencePool",
-            ["spec", ..],
-        ) => true,
-        _ => false,
-    }
+            | ("Service", ["spec", "selector"])
+            | (
+                "Deployment",
+                ["metadata", "labels"] | ["spec", "template", "metadata", "labels"]
+            )
+            | (
+                "Gateway"
+                    | "HTTPRoute"
+                    | "ReferenceGrant"
+                    | "DestinationRule"
+                    | "EnvoyFilter"
+                    | "InferencePool",
+                ["spec", ..],
+            )
+    )
 }
 
 /// Fields of objects that others may add to, but not these.
