@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::crd::{API_VERSION, GROUP};
 use crate::desired::child::{Child, Owner};
+use crate::desired::twice::once;
 use crate::desired::{Observed, install, simulator};
 use crate::spec::{install as install_spec, invalid::Invalid, simulator as simulator_spec};
 
@@ -111,10 +112,12 @@ fn children_of_one(number: usize, object: &Value) -> Result<Vec<Child>, RenderEr
 /// # Errors
 /// It cannot be followed.
 pub fn children(owner: Owner, object: &Value, observed: &Observed) -> Result<Vec<Child>, Invalid> {
-    match owner {
-        Owner::Install => Ok(install::desired(&install_spec::settle(object)?, observed)),
-        Owner::Simulator => Ok(simulator::desired(&simulator_spec::settle(object)?)),
-    }
+    let children = match owner {
+        Owner::Install => install::desired(&install_spec::settle(object)?, observed),
+        Owner::Simulator => simulator::desired(&simulator_spec::settle(object)?),
+    };
+    once(owner, &children)?;
+    Ok(children)
 }
 
 /// What the labels of the group begin with.

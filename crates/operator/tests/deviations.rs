@@ -28,6 +28,7 @@ fn observed() -> Observed {
             ("10.1.0.1".to_owned(), true),
             ("10.1.0.2".to_owned(), false),
         ]),
+        ..Observed::default()
     }
 }
 
@@ -225,6 +226,68 @@ fn full_duplex_lets_the_answer_count() {
     let cluster = &patches[1]["patch"]["value"];
     assert!(cluster.get("http2_protocol_options").is_none());
     assert!(cluster["typed_extension_protocol_options"].is_object());
+}
+
+#[test]
+fn full_duplex_goes_on_without_the_picker_where_the_pool_says_so() {
+    let object = install(json!({
+        "epp": {"enabled": true}, "gateway": {},
+        "routing": {"enabled": true, "backendType": "InferencePool"},
+        "envoyFilter": {"enabled": true, "mode": "FullDuplex"},
+    }));
+    for pool_fails_open in [false, true] {
+        let observed = Observed {
+            pool_fails_open,
+            ..observed()
+        };
+        let made = children(Owner::Install, &object, &observed).unwrap();
+        let filter = find(&made, "EnvoyFilter", "s", "epp-ext-proc");
+        let config = &filter["spec"]["configPatches"][0]["patch"]["value"]["typed_config"];
+        assert_eq!(config["failure_mode_allow"], pool_fails_open);
+    }
+}
+
+#[test]
+fn what_asks_for_one_object_twice_is_refused_with_both_fields() {
+    let name = "gaie-inference-scheduling-epp";
+    let same = install(json!({
+        "simulatorNamespace": "s", "epp": {"enabled": true}, "proxyService": {"name": name},
+    }));
+    let sim = |name: &str, more: Value| {
+        let mut object = json!({
+            "apiVersion": "sim.llm-d.io/v1alpha1", "kind": "SimulatorDeployment",
+            "metadata": {"name": "i", "namespace": "s"}, "spec": more,
+        });
+        object["spec"]["service"] = json!({"name": name});
+        object
+    };
+    let gateways = json!({"inferenceGateway": {"enabled": true, "standard": {"enabled": true}}});
+    for (owner, object, fields) in [
+        (
+            Owner::Install,
+            same,
+            ["spec.epp.name", "spec.proxyService.name"],
+        ),
+        (
+            Owner::Simulator,
+            sim("gaie-sim-epp", json!({"epp": {"enabled": true}})),
+            ["spec.service.name", "spec.epp.enabled"],
+        ),
+        (
+            Owner::Simulator,
+            sim("infra-sim-inference-gateway", gateways),
+            [
+                "spec.service.name",
+                "spec.inferenceGateway.standard.enabled",
+            ],
+        ),
+    ] {
+        let refused = children(owner, &object, &Observed::default()).unwrap_err();
+        assert_eq!(refused.reason, "InvalidValue");
+        for field in fields {
+            assert!(refused.message.contains(field), "{}", refused.message);
+        }
+    }
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod objects;
 mod order;
 mod refused;
 mod tells;
+mod together;

@@ -94,6 +94,42 @@ fn available_is_true_when_all_is_ready_and_says_which_part_is_not() {
         "--timeout=60s",
     ]);
 
+    // A route is judged by its own Gateway, by where it leads, and not by what was said of an earlier one.
+    let told = |kind: &str, status: &str, reason: &str, generation: i64| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": "", "observedGeneration": generation,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        })
+    };
+    let parent = |name: &str, conditions: &[serde_json::Value]| {
+        json!({
+            "parentRef": {"name": name}, "controllerName": "test.example/controller",
+            "conditions": conditions,
+        })
+    };
+    let good = told("Accepted", "True", "Accepted", 9);
+    let other = parent("other", &[told("Accepted", "False", "NoMatchingParent", 9)]);
+    for (own, expected) in [
+        (vec![good.clone()], "True Accepted"),
+        (
+            vec![
+                good.clone(),
+                told("ResolvedRefs", "False", "RefNotPermitted", 9),
+            ],
+            "False RefNotPermitted",
+        ),
+        (
+            vec![told("Accepted", "True", "Accepted", 0)],
+            "Unknown Pending",
+        ),
+        (vec![good.clone()], "True Accepted"),
+    ] {
+        let status = json!({"status": {"parents": [other, parent(GATEWAY, &own)]}});
+        cluster.patch_status(SCHEDULER, route, &status.to_string());
+        says(&world, SCHEDULER, name, "RouteAccepted", expected);
+    }
+    says(&world, SCHEDULER, name, "Available", "True Available");
+
     // The pool's selector matches nothing.
     let selector = |value: &str| json!({"spec": {"selector": {"matchLabels": {"role": value}}}});
     patch(

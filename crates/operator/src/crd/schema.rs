@@ -188,7 +188,8 @@ pub(crate) fn children() -> Schema {
             ("name", Schema::text("Its name.")),
             (
                 "state",
-                Schema::text("What became of it.").one_of(&["Applied", "Skipped", "Failed"]),
+                Schema::text("What became of it.")
+                    .one_of(&["Applied", "Skipped", "Failed", "Pruned"]),
             ),
             ("reason", Schema::text("Why, where it was not applied.")),
             (

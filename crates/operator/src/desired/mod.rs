@@ -4,6 +4,7 @@ pub mod child;
 pub mod install;
 pub(crate) mod picker;
 pub mod simulator;
+pub mod twice;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ pub struct Observed {
     pub epp_address: Address,
     /// The pods of the picker, by address, and whether each is ready.
     pub epp_pods: BTreeMap<String, bool>,
+    /// Whether the pool, where others made it, wants requests to go on without its picker.
+    pub pool_fails_open: bool,
 }
 
 /// The address of a Service.

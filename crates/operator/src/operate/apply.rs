@@ -1,11 +1,16 @@
 //! Making one object as it should be, with as few requests as that takes.
 
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::desired::child::{Child, MANAGER};
 use crate::desired::picker::sha256;
 use crate::operate::api::{Failure, Server, resource};
 use crate::operate::difference::{Difference, correction, find};
+use crate::operate::store::ObjectKey;
+use crate::operate::subject::key_of;
 
 /// What became of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,41 +32,73 @@ pub(crate) fn hash_of(child: &Child) -> String {
     hash
 }
 
+/// What the cluster puts into objects by itself, whatever is written: defaults of definitions that are newer than this
+/// operator. Learned when it comes back at once.
+#[derive(Default)]
+pub(crate) struct Habits {
+    learned: Mutex<BTreeMap<ObjectKey, BTreeMap<Vec<String>, Value>>>,
+}
+
+impl Habits {
+    /// All differences but for what is known to come back.
+    fn differences(&self, child: &Child, live: &Value) -> Vec<Difference> {
+        let mut found = find(&child.value, live);
+        if let Some(known) = self.learned.lock().get(&key_of(child)) {
+            found.retain(|one| !(one.more && known.get(&one.path) == Some(one.at(live))));
+        }
+        found
+    }
+
+    fn learn(&self, child: &Child, still: &[Difference], now: &Value) {
+        let pairs = still
+            .iter()
+            .map(|one| (one.path.clone(), one.at(now).clone()));
+        let mut learned = self.learned.lock();
+        learned.entry(key_of(child)).or_default().extend(pairs);
+    }
+
+    /// Forgets an object that is gone.
+    pub(crate) fn forget(&self, key: &ObjectKey) {
+        self.learned.lock().remove(key);
+    }
+}
+
 /// Makes the object as it should be. `live` is how it stands, `before` the hash of what was last asked for.
 pub(crate) async fn apply(
     server: &Server,
     child: &Child,
     live: Option<&Value>,
     before: Option<&str>,
+    habits: &Habits,
 ) -> Result<(Done, Option<Value>), Failure> {
     let asked_before = before == Some(hash_of(child).as_str());
-    let found = live.map(|live| find(&child.value, live));
+    let found = live.map(|live| habits.differences(child, live));
     if asked_before && found.as_ref().is_some_and(Vec::is_empty) {
         return Ok((Done::Nothing, None));
     }
     let (kind, namespace, name) = (child.kind, child.namespace.as_str(), child.name.as_str());
     // What others added to what is ours as a whole stays in server-side apply; a patch takes it out, and alone does
     // when nothing else differs.
-    let only_extra = asked_before
+    let only_more = asked_before
         && found
             .as_ref()
-            .is_some_and(|found| found.iter().all(|difference| difference.extra));
+            .is_some_and(|found| found.iter().all(|difference| difference.more));
     let mut now = match live {
-        Some(live) if only_extra => live.clone(),
+        Some(live) if only_more => live.clone(),
         _ => {
             server
                 .apply(kind, namespace, name, &child.value, false)
                 .await?
         }
     };
-    let left = find(&child.value, &now);
+    let left = habits.differences(child, &now);
     if !left.is_empty() {
         let patch = correction(&child.value, &left);
         now = server
             .merge(&resource(kind), namespace, name, &patch)
             .await?;
         let still = find(&child.value, &now);
-        if !still.is_empty() {
+        if still.iter().any(|difference| !difference.more) {
             return Err(Failure {
                 code: 0,
                 verb: "apply",
@@ -72,6 +109,11 @@ pub(crate) async fn apply(
                 ),
             });
         }
+        habits.learn(child, &still, &now);
+    }
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    if asked_before && live.is_some_and(|live| version(live) == version(&now)) {
+        return Ok((Done::Nothing, Some(now)));
     }
     let done = match (live, found) {
         (Some(live), Some(found)) if asked_before => {

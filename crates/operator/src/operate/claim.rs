@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::crd::GROUP;
 use crate::desired::child::Owner;
+use crate::operate::store::CustomKey;
 use crate::spec::meta::Identity;
 
 /// Whose an object is, seen from one custom resource.
@@ -13,8 +14,8 @@ pub(crate) enum Claim {
     Mine,
     /// Nobody's: it may be taken over, as the original operator does.
     Nobodys,
-    /// Another's, in words.
-    Others(String),
+    /// Another's: which custom resource that is, if one, and in words.
+    Others(Option<CustomKey>, String),
 }
 
 /// Reads owner reference and labels. `exists` says whether a custom resource is still there: what a deleted one left
@@ -40,7 +41,17 @@ pub(crate) fn claim(
             && word("name") == id.name
             && namespace == id.namespace)
         {
-            return Claim::Others(format!("{} {namespace}/{}", word("kind"), word("name")));
+            let kinds = [Owner::Install, Owner::Simulator];
+            let other = kinds
+                .into_iter()
+                .find(|one| ours && one.kind() == word("kind"))
+                .map(|owner| CustomKey {
+                    owner,
+                    namespace: namespace.to_owned(),
+                    name: word("name").to_owned(),
+                });
+            let whose = format!("{} {namespace}/{}", word("kind"), word("name"));
+            return Claim::Others(other, whose);
         }
     }
     match Owner::of_labels(&meta["labels"], namespace) {
@@ -49,7 +60,13 @@ pub(crate) fn claim(
             if other == owner && other_namespace == id.namespace && name == id.name {
                 Claim::Mine
             } else if exists(other, &other_namespace, &name) {
-                Claim::Others(format!("{} {other_namespace}/{name}", other.kind()))
+                let key = CustomKey {
+                    owner: other,
+                    namespace: other_namespace,
+                    name,
+                };
+                let whose = key.words();
+                Claim::Others(Some(key), whose)
             } else {
                 Claim::Nobodys
             }
@@ -83,7 +100,14 @@ mod tests {
         assert_eq!(seen(json!({"labels": labels("i")}), true), Claim::Mine);
         assert_eq!(
             seen(json!({"labels": labels("other")}), true),
-            Claim::Others("SchedulerInstall s/other".to_owned())
+            Claim::Others(
+                Some(CustomKey {
+                    owner: Owner::Install,
+                    namespace: "s".to_owned(),
+                    name: "other".to_owned(),
+                }),
+                "SchedulerInstall s/other".to_owned()
+            )
         );
         assert_eq!(
             seen(json!({"labels": labels("other")}), false),
@@ -91,6 +115,6 @@ mod tests {
         );
         let owned = |uid: &str| json!({"ownerReferences": [{"controller": true, "uid": uid, "kind": "X", "name": "x"}]});
         assert_eq!(seen(owned("u1"), true), Claim::Mine);
-        assert!(matches!(seen(owned("u2"), true), Claim::Others(_)));
+        assert!(matches!(seen(owned("u2"), true), Claim::Others(None, _)));
     }
 }

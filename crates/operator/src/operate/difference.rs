@@ -1,10 +1,12 @@
 //! What differs between an object as asked for and as it stands.
 //!
-//! Fields that nobody asked for belong to others and are left alone, but for maps that are ours as a whole (a
-//! ConfigMap's data, a Service's selector) and for lists, which are ours entry by entry.
+//! Fields that nobody asked for belong to others and are left alone, but for what is ours as a whole: a ConfigMap's
+//! data, a Service's selector, the spec of a Gateway or route, and every list with all that stands in it. What the API
+//! server fills in by itself is no difference anywhere.
 
 use serde_json::{Map, Value, json};
 
+use crate::operate::given::{is_default, is_whole, unwanted};
 use crate::operate::quantity;
 
 /// A place where an object is not as asked for.
@@ -12,8 +14,10 @@ use crate::operate::quantity;
 pub(crate) struct Difference {
     /// The keys that lead there, up to the first list.
     pub(crate) path: Vec<String>,
-    /// Whether something stands there that should not.
+    /// Whether all that stands there should not.
     pub(crate) extra: bool,
+    /// Whether all that was asked for is there, and something more.
+    pub(crate) more: bool,
 }
 
 impl Difference {
@@ -21,16 +25,41 @@ impl Difference {
     pub(crate) fn place(&self) -> String {
         self.path.join(".")
     }
+
+    /// What stands there.
+    pub(crate) fn at<'a>(&self, live: &'a Value) -> &'a Value {
+        let keys = self.path.iter();
+        keys.fold(live, |value, key| &value[key.as_str()])
+    }
+}
+
+/// How something stands to what is asked for, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Same,
+    /// All that is asked for, and more.
+    More,
+    Other,
 }
 
 /// All differences.
 pub(crate) fn find(desired: &Value, live: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     let kind = desired["kind"].as_str().unwrap_or_default();
-    if let (Value::Object(desired), Value::Object(live)) = (desired, live) {
-        for (key, value) in desired.iter().filter(|(key, _)| !is_identity(key)) {
-            let live = live.get(key).unwrap_or(&Value::Null);
-            walk(kind, std::slice::from_ref(key), value, live, &mut found);
+    if let (Value::Object(wanted), Value::Object(there)) = (desired, live) {
+        for (key, value) in wanted.iter().filter(|(key, _)| !is_identity(key)) {
+            let there = there.get(key).unwrap_or(&Value::Null);
+            walk(kind, std::slice::from_ref(key), value, there, &mut found);
+        }
+    }
+    for path in unwanted(kind) {
+        let one = Difference {
+            path: path.iter().map(|key| (*key).to_owned()).collect(),
+            extra: true,
+            more: true,
+        };
+        if one.at(desired).is_null() && !is_default(kind, "", "", one.at(live)) {
+            found.push(one);
         }
     }
     found
@@ -47,20 +76,29 @@ fn walk(kind: &str, path: &[String], desired: &Value, live: &Value, found: &mut 
                 let next = there.get(key).unwrap_or(&Value::Null);
                 walk(kind, &below(path, key), value, next, found);
             }
-            if is_whole(kind, path) {
-                for key in there.keys().filter(|key| !wanted.contains_key(*key)) {
+            let words: Vec<&str> = path.iter().map(String::as_str).collect();
+            if is_whole(kind, &words) {
+                let above = words.last().copied().unwrap_or_default();
+                let foreign = there.iter().filter(|(key, value)| {
+                    !wanted.contains_key(*key) && !is_default(kind, above, key, value)
+                });
+                for (key, _) in foreign {
                     found.push(Difference {
                         path: below(path, key),
                         extra: true,
+                        more: true,
                     });
                 }
             }
         }
-        _ if same(path, desired, live) => {}
-        _ => found.push(Difference {
-            path: path.to_vec(),
-            extra: false,
-        }),
+        _ => match at(kind, path, desired, live) {
+            Fit::Same => {}
+            fit => found.push(Difference {
+                path: path.to_vec(),
+                extra: false,
+                more: fit == Fit::More,
+            }),
+        },
     }
 }
 
@@ -70,42 +108,54 @@ fn below(path: &[String], key: &str) -> Vec<String> {
     path
 }
 
-/// Maps in which nothing may stand that was not asked for.
-fn is_whole(kind: &str, path: &[String]) -> bool {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    matches!(
-        (kind, path.as_slice()),
-        ("ConfigMap", ["data"])
-            | ("Service", ["spec", "selector"])
-            | ("EnvoyFilter", ["spec", "workloadSelector", "labels"])
-    )
-}
-
-/// Whether a value holds all that is wanted; below lists too.
-fn same(path: &[String], desired: &Value, live: &Value) -> bool {
+/// How a value that is no map stands to what is asked for.
+fn at(kind: &str, path: &[String], desired: &Value, live: &Value) -> Fit {
     let last = path.last().map_or("", String::as_str);
     match (desired, live) {
         // Other owners may be there too.
-        (Value::Array(wanted), Value::Array(there)) if last == "ownerReferences" => wanted
-            .iter()
-            .all(|one| there.iter().any(|other| holds("", one, other))),
-        _ => holds(last, desired, live),
+        (Value::Array(wanted), Value::Array(there)) if last == "ownerReferences" => {
+            let is_there = |one: &Value| {
+                let fits = |other| fit(kind, "", one, other) != Fit::Other;
+                there.iter().any(fits)
+            };
+            match wanted.iter().all(is_there) {
+                true => Fit::Same,
+                false => Fit::Other,
+            }
+        }
+        _ => fit(kind, last, desired, live),
     }
 }
 
-fn holds(key: &str, desired: &Value, live: &Value) -> bool {
+/// In lists all is ours, to the last field.
+fn fit(kind: &str, key: &str, desired: &Value, live: &Value) -> Fit {
+    let worst = |fits: &mut dyn Iterator<Item = Fit>| fits.max().unwrap_or(Fit::Same);
     match (desired, live) {
-        (Value::Object(wanted), Value::Null) => wanted.is_empty(),
-        (Value::Array(wanted), Value::Null) => wanted.is_empty(),
-        (Value::Object(wanted), Value::Object(there)) => wanted.iter().all(|(name, value)| {
-            let other = there.get(name).unwrap_or(&Value::Null);
+        (Value::Object(wanted), Value::Null) if wanted.is_empty() => Fit::Same,
+        (Value::Array(wanted), Value::Null) if wanted.is_empty() => Fit::Same,
+        (Value::Object(wanted), Value::Object(there)) => {
             let amounts = key == "limits" || key == "requests";
-            holds(name, value, other) || (amounts && quantity::same(value, other))
-        }),
-        (Value::Array(wanted), Value::Array(there)) => {
-            wanted.len() == there.len() && wanted.iter().zip(there).all(|(a, b)| holds("", a, b))
+            let mut asked = wanted.iter().map(|(name, value)| {
+                let other = there.get(name).unwrap_or(&Value::Null);
+                match amounts && quantity::same(value, other) {
+                    true => Fit::Same,
+                    false => fit(kind, name, value, other),
+                }
+            });
+            let mut rest = there.iter().map(|(name, value)| {
+                match wanted.contains_key(name) || is_default(kind, key, name, value) {
+                    true => Fit::Same,
+                    false => Fit::More,
+                }
+            });
+            worst(&mut asked).max(worst(&mut rest))
         }
-        _ => desired == live,
+        (Value::Array(wanted), Value::Array(there)) if wanted.len() == there.len() => {
+            let mut pairs = wanted.iter().zip(there);
+            worst(&mut pairs.by_ref().map(|(a, b)| fit(kind, key, a, b)))
+        }
+        _ if desired == live => Fit::Same,
+        _ => Fit::Other,
     }
 }
 
@@ -159,6 +209,40 @@ mod tests {
         assert_eq!(places(&desired, &more), ["spec.ports"]);
         let fix = correction(&desired, &find(&desired, &more));
         assert_eq!(fix, json!({"spec": {"ports": [{"port": 1}]}}));
+    }
+
+    #[test]
+    fn what_others_add_inside_lists_and_whole_specs_is_found_and_defaults_are_not() {
+        let role = |rule: Value| json!({"kind": "Role", "rules": [rule]});
+        let asked = role(json!({"resources": ["pods"]}));
+        let edited = role(json!({"resources": ["pods"], "resourceNames": ["x"]}));
+        let found = find(&asked, &edited);
+        assert_eq!(places(&asked, &edited), ["rules"]);
+        assert!(found[0].more && !found[0].extra);
+        assert_eq!(
+            correction(&asked, &found),
+            json!({"rules": [{"resources": ["pods"]}]})
+        );
+        let asked = json!({"kind": "HTTPRoute", "spec": {"rules": [{"x": 1}]}});
+        let edited =
+            json!({"kind": "HTTPRoute", "spec": {"hostnames": ["h"], "rules": [{"x": 1}]}});
+        assert_eq!(places(&asked, &edited), ["spec.hostnames"]);
+        assert!(!find(&edited, &asked)[0].more);
+        let asked = json!({"kind": "ConfigMap", "data": {}});
+        let edited = json!({"kind": "ConfigMap", "data": {}, "binaryData": {"x": "eA=="}});
+        assert_eq!(places(&asked, &edited), ["binaryData"]);
+        let gateway = |more: Value| json!({"kind": "Gateway", "spec": {"listeners": [{"name": "l", "allowedRoutes": more}]}});
+        let asked = json!({"kind": "Gateway", "spec": {"listeners": [{"name": "l"}]}});
+        let from = |word: &str| gateway(json!({"namespaces": {"from": word}}));
+        assert_eq!(places(&asked, &from("Same")), Vec::<String>::new());
+        assert_eq!(places(&asked, &from("All")), ["spec.listeners"]);
+        let pod = |container: Value| json!({"kind": "Deployment", "spec": {"template": {"spec": {"containers": [container]}}}});
+        let asked = pod(json!({"name": "c"}));
+        let given =
+            json!({"name": "c", "terminationMessagePath": "/dev/termination-log", "resources": {}});
+        assert_eq!(places(&asked, &pod(given)), Vec::<String>::new());
+        let edited = pod(json!({"name": "c", "command": ["sh"]}));
+        assert_eq!(places(&asked, &edited), ["spec.template.spec.containers"]);
     }
 
     #[test]

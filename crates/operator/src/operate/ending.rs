@@ -13,7 +13,7 @@ use crate::operate::cleanup::{delete, finalizer_patch, has_finalizer, keeps_chil
 use crate::operate::reconcile::Reconciler;
 use crate::operate::status::{ChildState, Condition, State};
 use crate::operate::store::ObjectKey;
-use crate::operate::subject::{Subject, key_of, recorded, words};
+use crate::operate::subject::{Subject, key_of, pruned, recorded, words};
 
 impl Reconciler {
     pub(crate) async fn set_finalizer(
@@ -44,7 +44,8 @@ impl Reconciler {
         known
     }
 
-    /// Deletes what is no longer asked for; what could not be deleted stays in the list.
+    /// Deletes what is no longer asked for. What is gone is told while the spec stays as it is; what could not be deleted
+    /// stays in the list.
     pub(crate) async fn prune(
         &self,
         subject: &Subject<'_>,
@@ -53,24 +54,36 @@ impl Reconciler {
     ) -> Vec<ChildState> {
         let wanted: BTreeSet<ObjectKey> = children.iter().map(key_of).collect();
         let mut left = Vec::new();
+        let state = |key: &ObjectKey, state: State| ChildState {
+            kind: key.kind,
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            state,
+            hash: String::new(),
+        };
+        let before = pruned(&subject.object).into_iter();
+        let mut gone: BTreeSet<ObjectKey> = before.filter(|key| !wanted.contains(key)).collect();
         for key in self.known(subject) {
             let waits = waits_for_address && *key.kind == ENVOY_FILTER;
             if wanted.contains(&key) || waits || self.shared.is_missing(key.kind) {
                 continue;
             }
             let is_mine = |object: &Value| self.claims(subject, object);
+            self.habits.forget(&key);
             match delete(&self.server, &self.shared.store, &key, is_mine).await {
                 Ok(false) => {}
-                Ok(true) => self.note(subject, "Pruned", words(&key), &key).await,
-                Err(failure) => left.push(ChildState {
-                    kind: key.kind,
-                    namespace: key.namespace,
-                    name: key.name,
-                    state: State::Failed(failure.reason(), failure.to_string()),
-                    hash: String::new(),
-                }),
+                Ok(true) => {
+                    self.note(subject, "Pruned", words(&key), &key).await;
+                    gone.insert(key);
+                }
+                Err(failure) => {
+                    gone.remove(&key);
+                    let failed = State::Failed(failure.reason(), failure.to_string());
+                    left.push(state(&key, failed));
+                }
             }
         }
+        left.extend(gone.iter().map(|key| state(key, State::Pruned)));
         left
     }
 
@@ -89,6 +102,7 @@ impl Reconciler {
             if self.shared.is_missing(key.kind) {
                 continue;
             }
+            self.habits.forget(&key);
             let is_mine = |object: &Value| self.claims(subject, object);
             let done = match (keep, self.shared.store.object(&key)) {
                 (true, Some(live)) => {

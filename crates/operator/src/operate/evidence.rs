@@ -4,6 +4,8 @@
 //! That all requests are answered and all candidates used proves nothing: a gateway that drops every answer of the
 //! picker, or asks none, balances by itself. So counters are compared, over the time since they were last looked at.
 
+use serde_json::Value;
+
 use crate::check::page::sum;
 use crate::operate::status::Condition;
 
@@ -98,6 +100,18 @@ pub(crate) enum Traffic {
 }
 
 impl Traffic {
+    /// What a condition of an earlier operator's says, which stands while nothing else is seen.
+    pub(crate) fn told(reason: &str) -> Self {
+        match reason {
+            "GatewayFollows" => Self::Follows,
+            "GatewayNotSeen" => Self::Unseen,
+            "SpuriousResponses" => Self::Spurious,
+            "ServedElsewhere" => Self::Elsewhere,
+            "PickerFails" => Self::Failing,
+            _ => Self::None,
+        }
+    }
+
     /// Judges what was counted since the last look; without traffic the last judgement stands. `gateways` says whether
     /// their counters are among what was counted.
     pub(crate) fn judge(self, since: &Counters, gateways: bool) -> Self {
@@ -133,6 +147,20 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
+    /// What is left of it when the operator begins anew: what the status says.
+    pub(crate) fn told(custom: &Value) -> Self {
+        let reason = |kind: &str| {
+            let all = custom["status"]["conditions"].as_array();
+            let found = all.into_iter().flatten().find(|one| one["type"] == kind);
+            found.and_then(|one| one["reason"].as_str()).unwrap_or("")
+        };
+        Self {
+            traffic: Traffic::told(reason(EFFECTIVE)),
+            metrics_not_found: reason("EndpointsReady") == "MetricsNotFound",
+            ..Self::default()
+        }
+    }
+
     /// The condition; none where no picker is to be asked.
     pub(crate) fn condition(&self, asks: bool) -> Option<Condition> {
         if !asks {

@@ -1,11 +1,11 @@
 //! The few facts that only the cluster knows, gathered for one `SchedulerInstall`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::desired::{Address, Observed};
-use crate::kinds::{POOL, SERVICE};
+use crate::kinds::{ENDPOINT_SLICE, POOL, SERVICE};
 use crate::operate::pods::{Pods, Which};
 use crate::operate::store::{ObjectKey, Store};
 use crate::spec::install::{Backend, Install};
@@ -46,7 +46,10 @@ pub(crate) fn pool_of(install: &Install) -> Option<(String, String)> {
 
 /// The pool, where it exists.
 pub(crate) fn pool(store: &Store, install: &Install) -> Option<Value> {
-    let (namespace, name) = pool_of(install)?;
+    at(store, pool_of(install)?)
+}
+
+fn at(store: &Store, (namespace, name): (String, String)) -> Option<Value> {
     store.object(&ObjectKey {
         kind: &POOL,
         namespace,
@@ -93,15 +96,41 @@ pub(crate) fn observed(store: &Store, pods: &Pods, install: &Install) -> Observe
             Some(ip) => Address::Ip(ip.to_owned()),
         },
     };
-    let seen = picker_pods(install)
-        .map(|which| pods.seen(&which))
-        .unwrap_or_default();
-    let epp_pods = seen
-        .into_iter()
-        .filter_map(|pod| Some((pod.address?, pod.ready)))
-        .collect();
+    let epp_pods = match picker_pods(install) {
+        Some(which) if pods.listed(&which) => pods
+            .seen(&which)
+            .into_iter()
+            .filter_map(|pod| Some((pod.address?, pod.ready)))
+            .collect(),
+        // Pods that cannot be seen are not gone: what was told of them stays.
+        _ => told(store, &epp.pool_namespace, &epp.name),
+    };
+    let named = || Some((epp.pool_namespace.clone(), epp.pool_name.clone()));
+    let pool = pool_of(install).or_else(named).and_then(|it| at(store, it));
     Observed {
         epp_address,
         epp_pods,
+        pool_fails_open: pool
+            .is_some_and(|pool| pool["spec"]["endpointPickerRef"]["failureMode"] == "FailOpen"),
     }
+}
+
+/// The picker's pods as the slices beside the pool name them.
+fn told(store: &Store, namespace: &str, epp: &str) -> BTreeMap<String, bool> {
+    let slices = ["ipv4", "ipv6"].map(|family| {
+        store.object(&ObjectKey {
+            kind: &ENDPOINT_SLICE,
+            namespace: namespace.to_owned(),
+            name: format!("{epp}-{family}"),
+        })
+    });
+    let mut found = BTreeMap::new();
+    for slice in slices.into_iter().flatten() {
+        for one in slice["endpoints"].as_array().into_iter().flatten() {
+            if let Some(ip) = one["addresses"][0].as_str() {
+                found.insert(ip.to_owned(), one["conditions"]["ready"] == true);
+            }
+        }
+    }
+    found
 }

@@ -8,7 +8,7 @@ use crate::desired::child::Child;
 use crate::operate::api::Failure;
 use crate::operate::apply::{Done, apply, hash_of};
 use crate::operate::events::Said;
-use crate::operate::reconcile::Reconciler;
+use crate::operate::reconcile::{LeftTo, Reconciler};
 use crate::operate::status::{ChildState, State};
 use crate::operate::store::ObjectKey;
 use crate::operate::subject::{Subject, key_of, words};
@@ -35,13 +35,15 @@ impl Reconciler {
         &mut self,
         subject: &Subject<'_>,
         children: &[Child],
+        left_to: &LeftTo,
         hashes: &mut BTreeMap<ObjectKey, String>,
     ) -> Vec<ChildState> {
         let mut states = Vec::new();
         for child in children {
-            let state = match self.shared.is_missing(child.kind) {
-                true => State::Skipped,
-                false => self.apply_one(subject, child, hashes).await,
+            let state = match left_to.get(&key_of(child)) {
+                Some(whose) => State::Shared(whose.clone()),
+                None if self.shared.is_missing(child.kind) => State::Skipped,
+                None => self.apply_one(subject, child, hashes).await,
             };
             if state == State::Skipped {
                 let text = format!(
@@ -85,6 +87,7 @@ impl Reconciler {
                     child,
                     live.as_ref(),
                     hashes.get(&key).map(String::as_str),
+                    &self.habits,
                 )
                 .await
             }

@@ -32,6 +32,8 @@ pub(crate) struct Seen {
 struct Watched {
     task: AbortHandle,
     askers: BTreeSet<CustomKey>,
+    /// Whether they were listed; none while nobody has answered.
+    listed: Option<bool>,
     pods: BTreeMap<String, Seen>,
 }
 
@@ -70,6 +72,7 @@ impl Pods {
                 Watched {
                     task,
                     askers: BTreeSet::new(),
+                    listed: None,
                     pods: BTreeMap::new(),
                 }
             });
@@ -96,6 +99,35 @@ impl Pods {
             .unwrap_or_default()
     }
 
+    /// Whether the first answer about some of these is still to come, be it that nothing can be said.
+    pub(crate) fn waits(&self, which: &BTreeSet<Which>) -> bool {
+        let watched = self.watched.lock();
+        let waits = |one| watched.get(one).is_some_and(|entry| entry.listed.is_none());
+        which.iter().any(waits)
+    }
+
+    /// Whether these have been listed, so that those that are not seen are not there.
+    pub(crate) fn listed(&self, which: &Which) -> bool {
+        let watched = self.watched.lock();
+        let entry = watched.get(which);
+        entry.is_some_and(|entry| entry.listed == Some(true))
+    }
+
+    /// The first answer is news, even if there are no pods.
+    fn answered(&self, which: &Which, listed: bool) {
+        let mut watched = self.watched.lock();
+        let Some(entry) = watched.get_mut(which) else {
+            return;
+        };
+        let before = entry.listed;
+        entry.listed = Some(listed || before == Some(true));
+        if entry.listed != before {
+            for asker in &entry.askers {
+                self.shared.queue.add(asker.clone());
+            }
+        }
+    }
+
     fn change(&self, which: &Which, change: impl FnOnce(&mut BTreeMap<String, Seen>)) {
         let mut watched = self.watched.lock();
         let Some(entry) = watched.get_mut(which) else {
@@ -114,6 +146,7 @@ impl Pods {
 async fn watch_pods(pods: Weak<Pods>, client: Client, which: Which) {
     let api: Api<Pod> = Api::namespaced(client, &which.namespace);
     let config = watcher::Config::default().labels(&which.selector);
+    let watch = format!("pods in {}", which.namespace);
     follow(api, config, |heard| {
         // Whoever drops them ends this task, too.
         let Some(pods) = pods.upgrade() else { return };
@@ -121,6 +154,8 @@ async fn watch_pods(pods: Weak<Pods>, client: Client, which: Which) {
             watch::Seen::Listed(found) => {
                 let found = found.into_iter().map(seen).collect();
                 pods.change(&which, |all| *all = found);
+                pods.answered(&which, true);
+                pods.shared.well(&watch);
             }
             watch::Seen::Applied(pod) => {
                 let (name, seen) = seen(pod);
@@ -131,7 +166,10 @@ async fn watch_pods(pods: Weak<Pods>, client: Client, which: Which) {
                 pods.change(&which, |all| drop(all.remove(&name)));
             }
             // What was known stays.
-            watch::Seen::Trouble(_) => {}
+            watch::Seen::Trouble(trouble) => {
+                pods.shared.troubled(&watch, &trouble);
+                pods.answered(&which, false);
+            }
         }
     })
     .await;

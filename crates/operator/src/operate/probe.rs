@@ -17,7 +17,7 @@ use crate::desired::child::Owner;
 use crate::desired::picker::METRICS_PORT;
 use crate::kinds::{ENVOY_FILTER, SERVICE};
 use crate::operate::api::Server;
-use crate::operate::evidence::{Counters, Evidence, Traffic};
+use crate::operate::evidence::{Counters, Evidence};
 use crate::operate::facts::{gateway_pods, picker_pods, pool, pool_of};
 use crate::operate::pods::{Pods, Which};
 use crate::operate::store::CustomKey;
@@ -85,10 +85,16 @@ impl Prober {
                 }
             }
         }
-        let last = self.shared.evidence(key);
+        let known = self.shared.evidence(key);
+        let is_first = known.is_none();
+        let told = || {
+            let custom = self.shared.store.custom(key);
+            Evidence::told(custom.as_ref().unwrap_or(&Value::Null))
+        };
+        let last = known.unwrap_or_else(told);
         let traffic = match before.insert(key.clone(), counted) {
             // What was counted before the first look may be old.
-            None => Traffic::None,
+            None => last.traffic,
             Some(before) => last.traffic.judge(&counted.since(before), gateways),
         };
         let external_name = self.external_name(install, &epp.name).await;
@@ -98,7 +104,7 @@ impl Prober {
             external_name,
             metrics_not_found: not_found > 0.0,
         };
-        if evidence != last {
+        if is_first || evidence != last {
             self.shared.set_evidence(key.clone(), evidence);
             self.shared.queue.add(key.clone());
         }

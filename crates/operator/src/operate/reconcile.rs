@@ -7,17 +7,21 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::desired::child::{Child, Owner};
+use crate::desired::twice::once;
 use crate::desired::{Address, Observed, install, simulator};
 use crate::kinds::ENVOY_FILTER;
 use crate::operate::api::{Failure, Server};
+use crate::operate::apply::Habits;
 use crate::operate::claim::{Claim, claim};
 use crate::operate::cleanup::has_finalizer;
 use crate::operate::events::Events;
 use crate::operate::facts;
+use crate::operate::front::may_share;
 use crate::operate::pods::Pods;
 use crate::operate::status::{ChildState, Condition, State, accepted};
-use crate::operate::store::CustomKey;
+use crate::operate::store::{CustomKey, ObjectKey};
 use crate::operate::subject::{Asked, Subject, key_of, recorded};
+use crate::operate::tell::Level;
 use crate::operate::watching::{Scope, Shared};
 use crate::spec::invalid::Invalid;
 use crate::spec::meta::Identity;
@@ -31,8 +35,8 @@ const LONGEST_FORBIDDEN: Duration = Duration::from_secs(30);
 /// How often one that is in conflict is looked at without an event.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(30);
 
-/// Where words for the log go.
-pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+/// Objects that a custom resource of the other kind keeps, and which one.
+pub(crate) type LeftTo = BTreeMap<ObjectKey, String>;
 
 /// Looks at custom resources.
 pub(crate) struct Reconciler {
@@ -41,8 +45,8 @@ pub(crate) struct Reconciler {
     pub(crate) pods: Arc<Pods>,
     pub(crate) events: Events,
     pub(crate) scope: Scope,
-    /// Hears what goes wrong.
-    pub(crate) tell: Tell,
+    /// What the cluster adds to objects whatever is written.
+    pub(crate) habits: Habits,
     /// How often each has failed in a row.
     pub(crate) failures: BTreeMap<CustomKey, u32>,
     /// The warnings told of each since all was well with it, so that each is told once.
@@ -70,7 +74,7 @@ impl Reconciler {
                 let pause = FIRST_PAUSE * 2u32.saturating_pow((*times).min(5));
                 *times += 1;
                 self.shared.queue.add_later(key.clone(), pause.min(longest));
-                (self.tell)(&format!("{}: {failure}", key.words()));
+                (self.shared.tell)(Level::Error, &format!("{}: {failure}", key.words()));
             }
         }
     }
@@ -160,24 +164,45 @@ impl Reconciler {
         subject: &mut Subject<'_>,
         asked: &Asked,
     ) -> Result<Option<Duration>, Failure> {
-        let (mut children, mut observed) = self.render(subject, asked);
-        if let Some(conflict) = self.conflict(subject, &children).await? {
-            self.shared.in_conflict.lock().insert(subject.key.clone());
-            self.refuse(subject, &conflict).await?;
-            return Ok(Some(CONFLICT_PAUSE));
+        if let Asked::Install(one) = asked {
+            let which = facts::questions(&self.shared.store, one);
+            self.pods.ask(subject.key, &which);
+            // Pods that were not listed yet are not none: whoever lists them brings us back.
+            if self.pods.waits(&which) {
+                return Ok(None);
+            }
         }
-        self.shared.in_conflict.lock().remove(subject.key);
-        if let Asked::Install(_) = asked
-            && !has_finalizer(&subject.object)
-        {
+        let (mut children, mut observed) = self.render(subject, asked);
+        if let Err(invalid) = once(subject.key.owner, &children) {
+            self.refuse(subject, &invalid).await?;
+            return Ok(None);
+        }
+        let left_to = match self.others(subject, asked, &children).await? {
+            Ok(left_to) => left_to,
+            Err(conflict) => {
+                self.shared.in_conflict.lock().insert(subject.key.clone());
+                self.refuse(subject, &conflict).await?;
+                return Ok(Some(CONFLICT_PAUSE));
+            }
+        };
+        match left_to.is_empty() {
+            true => self.shared.in_conflict.lock().remove(subject.key),
+            // It is taken over when the other one goes.
+            false => self.shared.in_conflict.lock().insert(subject.key.clone()),
+        };
+        if !has_finalizer(&subject.object) {
             self.set_finalizer(subject, true).await?;
         }
         let mut hashes = recorded(&subject.object);
-        let mut states = self.apply_all(subject, &children, &mut hashes).await;
+        let mut states = self
+            .apply_all(subject, &children, &left_to, &mut hashes)
+            .await;
         if observed.epp_address == Address::Pending {
             // The Service has its address now, and the filter can follow.
             (children, observed) = self.render(subject, asked);
-            states = self.apply_all(subject, &children, &mut hashes).await;
+            states = self
+                .apply_all(subject, &children, &left_to, &mut hashes)
+                .await;
         }
         let waits_for_address = observed.epp_address == Address::Pending;
         states.extend(self.prune(subject, &children, waits_for_address).await);
@@ -193,7 +218,7 @@ impl Reconciler {
             .collect();
         self.report(subject, asked, &states).await?;
         let Some((_, message)) = failed.first() else {
-            if states.iter().all(|child| child.state == State::Applied) {
+            if !states.iter().any(|child| child.state == State::Skipped) {
                 self.warned.remove(subject.key);
             }
             return Ok(None);
@@ -236,8 +261,6 @@ impl Reconciler {
     fn render(&self, subject: &Subject, asked: &Asked) -> (Vec<Child>, Observed) {
         match asked {
             Asked::Install(one) => {
-                self.pods
-                    .ask(subject.key, &facts::questions(&self.shared.store, one));
                 let mut one = one.clone();
                 one.id = subject.id.clone();
                 let observed = facts::observed(&self.shared.store, &self.pods, &one);
@@ -251,13 +274,15 @@ impl Reconciler {
         }
     }
 
-    /// The first object that belongs to another custom resource.
-    async fn conflict(
+    /// The objects that are left to others, or the first one that belongs to another custom resource and cannot be.
+    async fn others(
         &self,
         subject: &Subject<'_>,
+        asked: &Asked,
         children: &[Child],
-    ) -> Result<Option<Invalid>, Failure> {
+    ) -> Result<Result<LeftTo, Invalid>, Failure> {
         let hashes = recorded(&subject.object);
+        let mut left_to = LeftTo::new();
         for child in children
             .iter()
             .filter(|child| !self.shared.is_missing(child.kind))
@@ -270,14 +295,20 @@ impl Reconciler {
                 Err(failure) => return Err(failure),
             };
             let Some(live) = live else { continue };
-            if let Claim::Others(whose) = self.claims(subject, &live) {
+            if let Claim::Others(other, whose) = self.claims(subject, &live) {
+                let me = (subject.key, asked);
+                let shared = |other| may_share(&self.shared.store, me, child, other);
+                if other.as_ref().is_some_and(shared) {
+                    left_to.insert(key, whose);
+                    continue;
+                }
                 let text = format!(
                     "{} {}/{} belongs to {whose}; give this one another name or namespace, or delete that one",
                     child.kind.kind, child.namespace, child.name
                 );
-                return Ok(Some(Invalid::new("Conflict", text)));
+                return Ok(Err(Invalid::new("Conflict", text)));
             }
         }
-        Ok(None)
+        Ok(Ok(left_to))
     }
 }

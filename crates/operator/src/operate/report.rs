@@ -30,7 +30,7 @@ impl Reconciler {
         let children: Vec<Value> = states.iter().map(ChildState::written).collect();
         match asked {
             Asked::Install(one) => {
-                let sights = look(&self.shared, &self.pods, subject.key, one);
+                let sights = look(&self.shared, &self.pods, subject, one);
                 let fields =
                     json!({"children": children, "epp": sights.epp, "endpoints": sights.endpoints});
                 let all = install_conditions(states, sights);

@@ -10,13 +10,14 @@ use serde_json::Value;
 
 use crate::desired::child::Child;
 use crate::operate::api::Server;
+use crate::operate::apply::Habits;
 use crate::operate::counts::Counts;
 use crate::operate::difference::find;
 use crate::operate::events::Events;
 use crate::operate::pods::Pods;
 use crate::operate::probe::Prober;
 use crate::operate::reconcile::Reconciler;
-pub use crate::operate::reconcile::Tell;
+pub use crate::operate::tell::{Level, Tell};
 use crate::operate::watching::{Shared, expect_all, watch_all};
 
 /// The Lease by which one operator is chosen: the original's name, so that both never act at once.
@@ -34,7 +35,7 @@ pub struct Operator {
 impl Operator {
     /// Watches and keeps, and every so often asks pickers and gateways what they count. Runs until it is dropped; must only run while this process leads.
     pub async fn run(&self, client: Client, namespaces: Vec<String>, probe: Duration, tell: Tell) {
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(tell));
         expect_all(&shared, &namespaces);
         let watches = watch_all(Arc::clone(&shared), client.clone(), namespaces.clone());
         let pods = Pods::new(Arc::clone(&shared), client.clone());
@@ -53,21 +54,25 @@ impl Operator {
             server,
             events: Events::new(client),
             scope: namespaces,
-            tell,
+            habits: Habits::default(),
             shared: Arc::clone(&shared),
             failures: BTreeMap::new(),
             warned: BTreeMap::new(),
         };
         let work = async {
             shared.all_told().await;
-            self.ready.store(true, Ordering::Release);
             loop {
                 for key in shared.queue.take().await {
                     reconciler.reconcile(&key).await;
                 }
             }
         };
-        tokio::join!(watches, work, prober.run());
+        let ready = async {
+            // Who has never seen the custom resources does nothing for them.
+            shared.all_listed().await;
+            self.ready.store(true, Ordering::Release);
+        };
+        tokio::join!(watches, work, ready, prober.run());
     }
 }
 

@@ -24,6 +24,10 @@ pub(crate) enum State {
     Applied,
     /// Its kind is not served.
     Skipped,
+    /// A custom resource of the other kind keeps it; which one.
+    Shared(String),
+    /// It was no longer asked for, and is gone.
+    Pruned,
     /// It could not be made so; a reason and words.
     Failed(&'static str, String),
 }
@@ -41,6 +45,11 @@ impl ChildState {
                     self.kind.full_name()
                 )),
             ),
+            State::Shared(whose) => {
+                let text = format!("{whose} keeps it; it is taken over when that one goes");
+                ("Skipped", Some("Shared"), Some(text))
+            }
+            State::Pruned => ("Pruned", None, None),
             State::Failed(reason, message) => ("Failed", Some(*reason), Some(message.clone())),
         };
         let mut written = json!({
@@ -66,7 +75,8 @@ impl ChildState {
     pub(crate) fn word(&self) -> &'static str {
         match self.state {
             State::Applied => "Applied",
-            State::Skipped => "Skipped",
+            State::Skipped | State::Shared(_) => "Skipped",
+            State::Pruned => "Pruned",
             State::Failed(..) => "Failed",
         }
     }

@@ -37,6 +37,27 @@ pub(crate) fn key_of(child: &Child) -> ObjectKey {
     }
 }
 
+/// The objects that were taken away for the spec as it still is.
+pub(crate) fn pruned(custom: &Value) -> Vec<ObjectKey> {
+    if custom["status"]["observedGeneration"] != custom["metadata"]["generation"] {
+        return Vec::new();
+    }
+    let children = custom["status"]["children"].as_array();
+    let gone = children
+        .into_iter()
+        .flatten()
+        .filter(|child| child["state"] == "Pruned");
+    gone.filter_map(|child| {
+        let word = |key: &str| child[key].as_str().unwrap_or_default();
+        Some(ObjectKey {
+            kind: find(word("group"), word("kind"))?,
+            namespace: word("namespace").to_owned(),
+            name: word("name").to_owned(),
+        })
+    })
+    .collect()
+}
+
 /// The objects that the status lists, with the hash of what was last asked for.
 pub(crate) fn recorded(custom: &Value) -> BTreeMap<ObjectKey, String> {
     let children = custom["status"]["children"]
@@ -52,7 +73,8 @@ pub(crate) fn recorded(custom: &Value) -> BTreeMap<ObjectKey, String> {
                 namespace: word("namespace").to_owned(),
                 name: word("name").to_owned(),
             };
-            (word("state") != "Skipped").then(|| (key, word("hash").to_owned()))
+            let there = !matches!(word("state"), "Skipped" | "Pruned");
+            there.then(|| (key, word("hash").to_owned()))
         })
         .collect()
 }

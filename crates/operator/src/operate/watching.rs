@@ -8,20 +8,25 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use pointsman_cluster::watch::{Seen, follow};
+use pointsman_cluster::watch::{Seen, Trouble, TroubleKind, follow};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::crd::GROUP;
 use crate::desired::child::{MANAGED_BY, MANAGER, Owner};
 use crate::kinds::{ALL, Kind, POOL};
 use crate::operate::api::{custom_resource, plain, resource};
 use crate::operate::evidence::Evidence;
 use crate::operate::queue::Queue;
 use crate::operate::store::{CustomKey, ObjectKey, Store};
+use crate::operate::tell::{Level, Tell};
 
 /// Between two looks at which kinds are served, while one is missing and while none is.
 const LOOK: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
+
+/// Whose trouble it is when nothing can be reached.
+const SERVER: &str = "the API server";
 
 /// What watches share.
 pub(crate) struct Shared {
@@ -31,6 +36,12 @@ pub(crate) struct Shared {
     missing: Mutex<BTreeSet<&'static Kind>>,
     /// Watches that have not told all there is, nor failed.
     silent: Mutex<BTreeSet<String>>,
+    /// Watches of custom resources that have not told all there is.
+    unlisted: Mutex<BTreeSet<String>>,
+    /// What goes wrong with which watch, as far as it was told.
+    troubles: Mutex<BTreeMap<String, TroubleKind>>,
+    /// Hears what goes on and what goes wrong.
+    pub(crate) tell: Tell,
     heard: Notify,
     /// What was found out beside the objects, by custom resource.
     evidence: Mutex<BTreeMap<CustomKey, Evidence>>,
@@ -39,12 +50,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(tell: Tell) -> Self {
         Self {
             store: Store::default(),
             queue: Queue::default(),
             missing: Mutex::default(),
             silent: Mutex::default(),
+            unlisted: Mutex::default(),
+            troubles: Mutex::default(),
+            tell,
             heard: Notify::new(),
             evidence: Mutex::default(),
             in_conflict: Mutex::default(),
@@ -55,9 +69,9 @@ impl Shared {
         self.missing.lock().contains(kind)
     }
 
-    /// What was found out about one beside the objects.
-    pub(crate) fn evidence(&self, key: &CustomKey) -> Evidence {
-        self.evidence.lock().get(key).cloned().unwrap_or_default()
+    /// What was found out about one beside the objects; none before the first look.
+    pub(crate) fn evidence(&self, key: &CustomKey) -> Option<Evidence> {
+        self.evidence.lock().get(key).cloned()
     }
 
     pub(crate) fn set_evidence(&self, key: CustomKey, evidence: Evidence) {
@@ -70,9 +84,18 @@ impl Shared {
 
     /// Waits until every watch has told all there is, or has failed once.
     pub(crate) async fn all_told(&self) {
+        self.emptied(&self.silent).await;
+    }
+
+    /// Waits until all custom resources have been listed.
+    pub(crate) async fn all_listed(&self) {
+        self.emptied(&self.unlisted).await;
+    }
+
+    async fn emptied(&self, watches: &Mutex<BTreeSet<String>>) {
         loop {
             let heard = self.heard.notified();
-            if self.silent.lock().is_empty() {
+            if watches.lock().is_empty() {
                 return;
             }
             // What was missed between the look and the wait is seen at the next one.
@@ -87,6 +110,46 @@ impl Shared {
     fn hears(&self, watch: &str) {
         self.silent.lock().remove(watch);
         self.heard.notify_waiters();
+    }
+
+    /// A watch has told all there is.
+    fn lists(&self, watch: &str) {
+        self.unlisted.lock().remove(watch);
+        self.hears(watch);
+        self.well(watch);
+    }
+
+    /// Tells what is wrong with a watch, once until it is well again or something else is wrong.
+    pub(crate) fn troubled(&self, watch: &str, trouble: &Trouble) {
+        // All watches have this trouble at once, and one word is enough.
+        let whose = match trouble.kind {
+            TroubleKind::Unreachable => SERVER,
+            _ => watch,
+        };
+        let before = self.troubles.lock().insert(whose.to_owned(), trouble.kind);
+        if before == Some(trouble.kind) {
+            return;
+        }
+        let more = match trouble.kind {
+            TroubleKind::Unknown => {
+                "; its CRD is missing: kubectl apply --server-side -f deploy/operator/crds.yaml"
+            }
+            _ => "",
+        };
+        let text = format!("cannot list and watch {watch}: {}{more}", trouble.message);
+        (self.tell)(Level::Error, &text);
+    }
+
+    /// A watch is well; said where it was not.
+    pub(crate) fn well(&self, watch: &str) {
+        let over = {
+            let mut troubles = self.troubles.lock();
+            let own = troubles.remove(watch).is_some();
+            troubles.remove(SERVER).is_some() || own
+        };
+        if over {
+            (self.tell)(Level::Info, &format!("lists and watches {watch} again"));
+        }
     }
 
     fn look_at_all(&self) {
@@ -152,7 +215,14 @@ pub(crate) async fn watch_all(shared: Arc<Shared>, client: Client, scope: Scope)
     }
     let mut running: BTreeMap<&'static Kind, JoinSet<()>> = BTreeMap::new();
     loop {
-        let served = served(&client).await;
+        let served = match served(&client).await {
+            Ok(served) => Some(served),
+            Err(message) => {
+                let kind = TroubleKind::Unreachable;
+                shared.troubled("what is served", &Trouble { kind, message });
+                None
+            }
+        };
         for kind in ALL {
             let here = kind.built_in || served.as_ref().is_none_or(|served| served.contains(kind));
             let known = running.contains_key(kind);
@@ -161,12 +231,23 @@ pub(crate) async fn watch_all(shared: Arc<Shared>, client: Client, scope: Scope)
                 shared.missing.lock().remove(kind);
                 let mut own = JoinSet::new();
                 for place in places(&scope) {
+                    shared.expects(&words(&kind.full_name(), &place));
                     own.spawn(watch_kind(Arc::clone(&shared), client.clone(), kind, place));
                 }
                 running.insert(kind, own);
                 shared.look_at_all();
             } else if !here {
                 let was_new = shared.missing.lock().insert(kind);
+                for place in places(&scope) {
+                    shared.hears(&words(&kind.full_name(), &place));
+                }
+                if was_new {
+                    let text = format!(
+                        "{} is not served: what is asked for of it is skipped until its CRD is there",
+                        kind.full_name()
+                    );
+                    (shared.tell)(Level::Info, &text);
+                }
                 running.remove(kind);
                 if was_new || known {
                     forget(&shared, kind);
@@ -185,7 +266,9 @@ pub(crate) fn expect_all(shared: &Shared, scope: &Scope) {
     shared.expects("discovery");
     for place in places(scope) {
         for owner in [Owner::Install, Owner::Simulator] {
-            shared.expects(&format!("{} {place}", owner.kind()));
+            let watch = words(&custom_name(owner), &place);
+            shared.expects(&watch);
+            shared.unlisted.lock().insert(watch);
         }
     }
 }
@@ -196,8 +279,21 @@ fn forget(shared: &Shared, kind: &'static Kind) {
     }
 }
 
-/// The kinds beyond the built-in ones that are served; none where nobody answered.
-async fn served(client: &Client) -> Option<BTreeSet<&'static Kind>> {
+/// A custom resource's kind as messages name it.
+fn custom_name(owner: Owner) -> String {
+    format!("{}.{GROUP}", owner.plural())
+}
+
+/// What a watch is called in messages.
+fn words(what: &str, place: &str) -> String {
+    match place {
+        "" => what.to_owned(),
+        place => format!("{what} in {place}"),
+    }
+}
+
+/// The kinds beyond the built-in ones that are served, or why nobody knows.
+async fn served(client: &Client) -> Result<BTreeSet<&'static Kind>, String> {
     let mut found = BTreeSet::new();
     let versions: BTreeSet<String> = ALL
         .iter()
@@ -215,10 +311,10 @@ async fn served(client: &Client) -> Option<BTreeSet<&'static Kind>> {
                 found.extend(here);
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(_) => return None,
+            Err(error) => return Err(error.to_string()),
         }
     }
-    Some(found)
+    Ok(found)
 }
 
 /// Namespace and name of an object.
@@ -231,7 +327,7 @@ fn place_of(object: &Value) -> (String, String) {
 }
 
 async fn watch_custom(shared: Arc<Shared>, client: Client, owner: Owner, place: String) {
-    let watch = format!("{} {place}", owner.kind());
+    let watch = words(&custom_name(owner), &place);
     let resource = custom_resource(owner);
     let read = |object: &DynamicObject| {
         let object = plain(object, &resource);
@@ -265,9 +361,12 @@ async fn watch_custom(shared: Arc<Shared>, client: Client, owner: Owner, place: 
             for key in stale {
                 gone(&shared, &key);
             }
+            shared.lists(&watch);
+        }
+        Seen::Trouble(trouble) => {
+            shared.troubled(&watch, &trouble);
             shared.hears(&watch);
         }
-        Seen::Trouble(_) => shared.hears(&watch),
     })
     .await;
 }
@@ -283,6 +382,7 @@ fn gone(shared: &Shared, key: &CustomKey) {
 }
 
 async fn watch_kind(shared: Arc<Shared>, client: Client, kind: &'static Kind, place: String) {
+    let watch = words(&kind.full_name(), &place);
     let resource = resource(kind);
     // Pools are made by others too.
     let config = match *kind == POOL {
@@ -326,8 +426,13 @@ async fn watch_kind(shared: Arc<Shared>, client: Client, kind: &'static Kind, pl
                 }
             }
             shared.store.set_told(kind, &place, true);
+            shared.lists(&watch);
         }
-        Seen::Trouble(_) => shared.store.set_told(kind, &place, false),
+        Seen::Trouble(trouble) => {
+            shared.store.set_told(kind, &place, false);
+            shared.troubled(&watch, &trouble);
+            shared.hears(&watch);
+        }
     })
     .await;
 }

@@ -14,7 +14,7 @@ use http::{Response, StatusCode, header};
 use pointsman_cluster::election::Election;
 use pointsman_cluster::{Client, connect, connect_to};
 use pointsman_http::{Body, Drain, FaultSwitch, ServerOptions, drain, serve};
-use pointsman_operator::operate::run::{LEASE, Operator, Tell};
+use pointsman_operator::operate::run::{LEASE, Level, Operator, Tell};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -35,11 +35,11 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Where metrics are served; 0 for nowhere.
-    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
-    metrics_bind_address: String,
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
+    metrics_bind_address: Place,
     /// Where /healthz and /readyz are served; 0 for nowhere.
-    #[arg(long, value_name = "ADDRESS", default_value = ":8081")]
-    health_probe_bind_address: String,
+    #[arg(long, value_name = "ADDRESS", default_value = ":8081", value_parser = address)]
+    health_probe_bind_address: Place,
     /// Act only while holding the Lease sim-operator.llm-d.io.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     leader_elect: bool,
@@ -50,16 +50,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Look at these namespaces only, with their own Roles: those of the custom resources and of all their objects.
-    #[arg(long, value_name = "NAMESPACES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     watch_namespaces: Vec<String>,
     /// How often pickers and gateways are asked what they count, for the condition ExtProcEffective.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = time)]
     probe_interval: Duration,
-    /// Taken for the original's sake: `error` silences all but errors.
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    zap_log_level: String,
-    /// How log lines look: json or console.
-    #[arg(long, value_name = "ENCODER", default_value = "json")]
+    /// What is logged: `error` silences all but errors, `panic` those too; debug, warn or a number from 1 are taken as well.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = verbosity)]
+    zap_log_level: Verbosity,
+    /// How log lines look.
+    #[arg(long, value_name = "ENCODER", default_value = "json", value_parser = ["json", "console"])]
     zap_encoder: String,
     /// Taken without effect, for the original's sake.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
@@ -72,6 +72,52 @@ pub(crate) struct Args {
     zap_time_encoding: String,
 }
 
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verbosity {
+    All,
+    Errors,
+    Nothing,
+}
+
+fn verbosity(text: &str) -> Result<Verbosity, String> {
+    match text {
+        "debug" | "info" => Ok(Verbosity::All),
+        // There is nothing between what goes on and what goes wrong.
+        "warn" | "error" => Ok(Verbosity::Errors),
+        "dpanic" | "panic" | "fatal" => Ok(Verbosity::Nothing),
+        number if number.parse::<u8>().is_ok_and(|number| number > 0) => Ok(Verbosity::All),
+        _ => Err("must be debug, info, warn, error, panic or a number from 1".to_owned()),
+    }
+}
+
+/// One of `--watch-namespaces`; an empty one is left out later.
+fn namespace(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let bad = name.len() > 63
+        || !name.chars().all(is_inner)
+        || name.starts_with('-')
+        || name.ends_with('-');
+    match bad {
+        true => {
+            Err("a namespace has lower case letters, digits and '-' inside, 63 at most".to_owned())
+        }
+        false => Ok(name.to_owned()),
+    }
+}
+
+/// The namespaces to watch; none for all.
+fn scope(named: &[String]) -> Vec<String> {
+    let mut scope: Vec<String> = Vec::new();
+    for name in named.iter().filter(|name| !name.is_empty()) {
+        if !scope.contains(name) {
+            scope.push(name.clone());
+        }
+    }
+    scope
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     match pointsman_core::config::duration::parse_duration(text)? {
         span if span.0 == 0 => Err("must be more than nothing, such as 15s".to_owned()),
@@ -81,17 +127,20 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// Runs until a signal ends it, or the lead is lost.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let tell = tell(args)?;
+    let tell = tell(args);
     let metrics = bound(
-        &args.metrics_bind_address,
+        args.metrics_bind_address,
         "metrics port",
         "--metrics-bind-address",
     )?;
     if let Some(bound) = &metrics {
-        tell(&format!("metrics http://{}", bound.local_addr()));
+        tell(
+            Level::Info,
+            &format!("metrics http://{}", bound.local_addr()),
+        );
     }
     let health = bound(
-        &args.health_probe_bind_address,
+        args.health_probe_bind_address,
         "health port",
         "--health-probe-bind-address",
     )?;
@@ -120,10 +169,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 standby.store(false, Ordering::Release);
             }
             operator.counts.leads(true);
-            tell("keeping what custom resources ask for");
+            tell(Level::Info, "keeping what custom resources ask for");
             let keep = operator.run(
                 client,
-                args.watch_namespaces.clone(),
+                scope(&args.watch_namespaces),
                 args.probe_interval,
                 Arc::clone(&tell),
             );
@@ -154,7 +203,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if let Some(candidacy) = candidacy {
             candidacy.end().await;
         }
-        tell("ended");
+        tell(Level::Info, "ended");
         Ok(())
     })
 }
@@ -171,10 +220,8 @@ impl Candidacy {
         let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
         let host = host.unwrap_or_else(|_| "pointsman".to_owned());
         let election = Election::new(client, namespace, LEASE, &host);
-        tell(&format!(
-            "{} stands for the Lease {LEASE}",
-            election.identity()
-        ));
+        let stands = format!("{} stands for the Lease {LEASE}", election.identity());
+        tell(Level::Info, &stands);
         let (told, leads) = watch::channel(false);
         let (end, ended) = oneshot::channel();
         let telling = Arc::clone(tell);
@@ -186,7 +233,11 @@ impl Candidacy {
             move |now| {
                 told.send_replace(now);
             },
-            move |text| telling(text),
+            move |text| {
+                // To wait is as it should be; all else is not.
+                let waits = text.starts_with("waiting");
+                telling(if waits { Level::Info } else { Level::Error }, text);
+            },
         ));
         Self { leads, end, task }
     }
@@ -207,15 +258,16 @@ impl Candidacy {
     }
 }
 
-fn tell(args: &Args) -> anyhow::Result<Tell> {
-    let quiet = matches!(args.zap_log_level.as_str(), "error" | "panic" | "fatal");
-    let json = match args.zap_encoder.as_str() {
-        "json" => true,
-        "console" => false,
-        other => bail!("--zap-encoder is '{other}' and must be json or console"),
-    };
-    Ok(Arc::new(move |text: &str| {
-        if quiet {
+fn tell(args: &Args) -> Tell {
+    let json = args.zap_encoder == "json";
+    let least = args.zap_log_level;
+    Arc::new(move |level: Level, text: &str| {
+        let said = match least {
+            Verbosity::All => true,
+            Verbosity::Errors => level == Level::Error,
+            Verbosity::Nothing => false,
+        };
+        if !said {
             return;
         }
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -223,26 +275,37 @@ fn tell(args: &Args) -> anyhow::Result<Tell> {
         complain(&match json {
             true => format!(
                 "{}\n",
-                json!({"level": "info", "ts": ts, "logger": "operator", "msg": text})
+                json!({"level": level.word(), "ts": ts, "logger": "operator", "msg": text})
             ),
             false => format!("{text}\n"),
         });
-    }))
+    })
 }
 
+/// Where to listen; none for nowhere.
+#[derive(Clone, Copy, Debug)]
+struct Place(Option<SocketAddr>);
+
 /// An address as Go writes it: `:8080` is every address, `0` none.
-fn bound(address: &str, what: &str, flag: &str) -> anyhow::Result<Option<pointsman_http::Bound>> {
-    if address == "0" || address.is_empty() {
-        return Ok(None);
+fn address(text: &str) -> Result<Place, String> {
+    if text == "0" || text.is_empty() {
+        return Ok(Place(None));
     }
-    let full = match address.strip_prefix(':') {
+    let full = match text.strip_prefix(':') {
         Some(port) => format!("0.0.0.0:{port}"),
-        None => address.to_owned(),
+        None => text.to_owned(),
     };
-    let Ok(parsed) = full.parse::<SocketAddr>() else {
-        bail!("{flag} is '{address}' and must be :PORT, ADDRESS:PORT or 0");
+    match full.parse() {
+        Ok(address) => Ok(Place(Some(address))),
+        Err(_) => Err("must be :PORT, ADDRESS:PORT or 0".to_owned()),
+    }
+}
+
+fn bound(place: Place, what: &str, flag: &str) -> anyhow::Result<Option<pointsman_http::Bound>> {
+    let Some(address) = place.0 else {
+        return Ok(None);
     };
-    listen(parsed, what, &format!("{flag} :PORT")).map(Some)
+    listen(address, what, &format!("{flag} :PORT")).map(Some)
 }
 
 /// Both ports answer the same; which is asked for what is the custom of the field.

@@ -34,7 +34,7 @@ pub(super) fn envoy_filter(
     let patches = match filter.mode {
         Mode::Native => return,
         Mode::Legacy => legacy(cluster),
-        Mode::FullDuplex => full_duplex(install, cluster),
+        Mode::FullDuplex => full_duplex(fail_open(install, observed), cluster),
     };
     let body = json!({"spec": {
         "workloadSelector": {"labels": filter.selector},
@@ -136,11 +136,15 @@ fn legacy(cluster: Value) -> Value {
     ])
 }
 
-fn full_duplex(install: &Install, cluster: Value) -> Value {
-    let fail_open = install
-        .pool
-        .as_ref()
-        .is_some_and(|pool| pool.failure_mode == "FailOpen");
+/// As the pool says, whoever made it.
+fn fail_open(install: &Install, observed: &Observed) -> bool {
+    match &install.pool {
+        Some(own) => own.failure_mode == "FailOpen",
+        None => observed.pool_fails_open,
+    }
+}
+
+fn full_duplex(fail_open: bool, cluster: Value) -> Value {
     let metadata = json!({"untyped": ["envoy.lb"]});
     let filter = json!({
         "name": EXT_PROC,
