@@ -318,3 +318,46 @@ fn the_lab_profiles_start_without_a_warning() {
         assert!(!lines.contains("warning"), "{lines}");
     }
 }
+
+#[test]
+fn custom_resources_are_judged_document_by_document() {
+    let files = Scratch::new("custom");
+    let install = |name: &str, port: u16| {
+        format!(
+            "apiVersion: sim.llm-d.io/v1alpha1\nkind: SchedulerInstall\nmetadata:\n  name: {name}\nspec:\n  simulatorNamespace: m\n  epp:\n    enabled: true\n    port: {port}\n"
+        )
+    };
+    let simulator = "apiVersion: sim.llm-d.io/v1alpha1\nkind: SimulatorDeployment\nmetadata: {name: s}\nspec: {replicas: 0}\n";
+    let good = files.file("good.yaml", &install("i", 9002));
+    let (code, out, err) = validate(&[], &[Path::new(&good)]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("SchedulerInstall, good"), "{out}");
+    assert!(
+        out.contains("makes      Deployment default/gaie-inference-scheduling-epp"),
+        "{out}"
+    );
+    let text = format!(
+        "{}---\n{}---\n{simulator}",
+        install("a", 9002),
+        install("b", 9090)
+    );
+    let bad = files.file("bad.yaml", &text);
+    let (code, out, _) = validate(&[], &[Path::new(&bad)]);
+    assert_eq!(code, 1, "{out}");
+    for words in [
+        "bad.yaml document 1: SchedulerInstall, good",
+        "bad.yaml document 2: SchedulerInstall, refused",
+        "bad.yaml:19:5: spec.epp.port:",
+        "bad.yaml document 3: SimulatorDeployment, refused",
+        "spec.replicas: is 0",
+    ] {
+        assert!(out.contains(words), "{words} in {out}");
+    }
+    let (_, out, _) = validate(&["-o", "json"], &[Path::new(&bad)]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let files = report["files"].as_array().unwrap();
+    assert_eq!(files.len(), 3);
+    assert_eq!(files[0]["children"][0]["kind"], "ServiceAccount");
+    assert_eq!(files[1]["document"], 2);
+    assert_eq!(files[1]["findings"][0]["path"], "spec.epp.port");
+}

@@ -565,8 +565,8 @@ fn rights_are_to_read_in_one_namespace() {
             selector,
             "{rendering}"
         );
-        let account =
-            &objects.get("Deployment", name)["spec"]["template"]["spec"]["serviceAccountName"];
-        assert_eq!(text(account), name);
+        let pod = &objects.get("Deployment", name)["spec"]["template"]["spec"];
+        assert_eq!(text(&pod["serviceAccountName"]), name);
+        assert_eq!(pod["enableServiceLinks"], false, "{rendering}");
     }
 }

@@ -84,6 +84,33 @@ fn nodes_of_a_real_api_server_are_scanned_and_labelled() {
     ]);
     assert_eq!(product, "NVIDIA-H100");
 
+    // A node without GPUs keeps none of ours.
+    cluster.kubectl(&[
+        "patch",
+        "node",
+        "worker-b",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        r#"{"status":{"allocatable":{"nvidia.com/gpu":null},"capacity":{"nvidia.com/gpu":null}}}"#,
+    ]);
+    let gone = [
+        "nvidia.com/gpu.count-",
+        "nvidia.com/gpu.product-",
+        "nvidia.com/gpu.present-",
+    ];
+    cluster.kubectl(&[&["label", "node", "worker-b"], &gone[..]].concat());
+    cluster.kubectl(&["label", "node", "worker-b", "llm-d.ai/own=stays"]);
+    let output = scan(&cluster.kubeconfig(), &["--apply-labels"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("labelled 1 of 2 nodes, took the labels back from 1"),
+        "{said}"
+    );
+    assert_eq!(label("worker-b", "kv-backend"), "");
+    assert_eq!(label("worker-b", "kv-domain"), "");
+    assert_eq!(label("worker-b", "own"), "stays");
+
     // Who may not list nodes is told so.
     let namespace = cluster.namespace("scan");
     let nobody = cluster.kubeconfig_of(&namespace, "nobody");
@@ -91,7 +118,9 @@ fn nodes_of_a_real_api_server_are_scanned_and_labelled() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("nodes cannot be listed") && said.contains("the verb list on nodes"),
+        said.contains("nodes cannot be listed")
+            && said.contains("the verb list on nodes")
+            && !said.contains("Status {"),
         "{said}"
     );
 }

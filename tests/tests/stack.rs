@@ -347,3 +347,33 @@ fn a_simulator_deployment_of_our_image_runs_with_the_operator_s_arguments() {
         line.contains("0.0.0.0").then_some(())
     });
 }
+
+#[test]
+fn what_cannot_work_is_wrong_usage() {
+    let sets: [&[&str]; 12] = [
+        &["--port", "0"],
+        &["--max-model-len", "0"],
+        &["--gpu-memory-utilization", "1.5"],
+        &["--namespace", "UPPER"],
+        &["--pool", "bad_name"],
+        &["--epp-port", "9090"],
+        &["--gateway-port", "0"],
+        &["--model", ""],
+        &["--ab-header", "bad header"],
+        &["--pairs", "x=1"],
+        &["--preset", "simulator", "--pairs", "p2p=2"],
+        &["--preset", "p2p-same-node", "--pairs", "fs=1"],
+    ];
+    for set in sets {
+        let output = stack(None, &[&["render"], set].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{set:?}: {said}");
+        let flag = set
+            .iter()
+            .rev()
+            .find(|word| word.starts_with("--"))
+            .unwrap();
+        assert!(said.contains(flag), "{set:?}: {said}");
+        assert!(output.stdout.is_empty(), "{set:?}");
+    }
+}

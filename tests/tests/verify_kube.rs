@@ -32,7 +32,10 @@ schedulingProfiles:
 /// Two P/D proxies before one engine, a picker, and the objects that stand for them; the gateway is added.
 struct Installation {
     cluster: &'static Cluster,
+    /// Where pool and candidates are.
     namespace: String,
+    /// Where picker, gateway and route are.
+    scheduler: String,
     picker: Picker,
     endpoints: [SocketAddr; 2],
     _engine: Sim,
@@ -45,6 +48,20 @@ impl Installation {
     fn new(name: &str) -> Self {
         let cluster = Cluster::shared(&Setup::plain());
         let namespace = cluster.namespace(name);
+        Self::over(name, namespace.clone(), namespace)
+    }
+
+    /// As in the lab: picker, gateway and route in a namespace of their own.
+    #[track_caller]
+    fn apart(name: &str) -> Self {
+        let cluster = Cluster::shared(&Setup::plain());
+        let scheduler = cluster.namespace(&format!("{name}-scheduler"));
+        Self::over(name, cluster.namespace(name), scheduler)
+    }
+
+    #[track_caller]
+    fn over(name: &str, namespace: String, scheduler: String) -> Self {
+        let cluster = Cluster::shared(&Setup::plain());
         let files = Scratch::new(name);
         // Slow enough that a stream lasts as long as the requests beside it.
         let engine = Sim::start(MODEL, &["--inter-token-latency=50ms", "--max-num-seqs=64"]);
@@ -67,6 +84,7 @@ impl Installation {
         let own = Self {
             cluster,
             namespace,
+            scheduler,
             picker,
             endpoints,
             _engine: engine,
@@ -81,28 +99,36 @@ impl Installation {
     }
 
     #[track_caller]
-    fn apply(&self, mut object: Value) {
-        object["metadata"]["namespace"] = json!(self.namespace);
+    fn apply(&self, object: Value) {
+        self.apply_in(&self.namespace, object);
+    }
+
+    #[track_caller]
+    fn apply_in(&self, namespace: &str, mut object: Value) {
+        object["metadata"]["namespace"] = json!(namespace);
         self.cluster.apply(&object.to_string());
     }
 
     #[track_caller]
-    fn pod(&self, name: &str, labels: Value, address: &str, args: Value) {
-        self.apply(json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "labels": labels},
-            "spec": {
-                "nodeName": "somewhere", "serviceAccountName": "epp",
-                "volumes": [{"name": "c", "configMap": {"name": "epp-config"}}],
-                "containers": [{"name": "c", "image": "none", "args": args}],
-            },
-        }));
+    fn pod(&self, namespace: &str, (name, labels): (&str, Value), address: &str, args: Value) {
+        self.apply_in(
+            namespace,
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": name, "labels": labels},
+                "spec": {
+                    "nodeName": "somewhere", "serviceAccountName": "epp",
+                    "volumes": [{"name": "c", "configMap": {"name": "epp-config"}}],
+                    "containers": [{"name": "c", "image": "none", "args": args}],
+                },
+            }),
+        );
         let status = json!({"status": {
             "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
             "conditions": [{"type": "Ready", "status": "True"}],
         }});
         self.cluster
-            .patch_status(&self.namespace, &format!("pod/{name}"), &status.to_string());
+            .patch_status(namespace, &format!("pod/{name}"), &status.to_string());
     }
 
     #[track_caller]
@@ -113,14 +139,15 @@ impl Installation {
 
     /// Everything but the gateway.
     fn objects(&self, port: u16) {
-        let _account = self.cluster.token(&self.namespace, "epp");
-        self.apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "epp-config"}, "data": {"epp-config.yaml": CONFIG}}));
+        let _account = self.cluster.token(&self.scheduler, "epp");
+        self.apply_in(&self.scheduler, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "epp-config"}, "data": {"epp-config.yaml": CONFIG}}));
         for (name, backend, address) in [
             ("p2p", "nvlink", self.endpoints[0]),
             ("fs", "fs", self.endpoints[1]),
         ] {
             let labels = json!({"role": "proxy", "app": name, "llm-d.ai/kv-backend": backend});
-            self.pod(name, labels, &address.ip().to_string(), json!([]));
+            let address = address.ip().to_string();
+            self.pod(&self.namespace, (name, labels), &address, json!([]));
             self.apply(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": {"app": name}, "ports": [{"port": port}]}}));
         }
         let grpc = self.picker.server.address.port();
@@ -132,8 +159,26 @@ impl Installation {
             "--metrics-port",
             self.picker.server.admin.port().to_string(),
         ]);
-        self.pod("epp-0", json!({"app": "epp"}), "127.0.0.1", args);
-        self.apply(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "epp"}, "spec": {"selector": {"app": "epp"}, "ports": [{"name": "grpc", "port": 9002, "targetPort": grpc}]}}));
+        let named = ("epp-0", json!({"app": "epp"}));
+        self.pod(&self.scheduler, named, "127.0.0.1", args);
+        let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "epp"}, "spec": {"selector": {"app": "epp"}, "ports": [{"name": "grpc", "port": 9002, "targetPort": grpc}]}});
+        if self.scheduler != self.namespace {
+            // As the operator keeps it: without selector, with a slice.
+            service["spec"]["selector"] = json!({});
+            self.apply(json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"name": "epp-pods", "labels": {"kubernetes.io/service-name": "epp"}},
+                "ports": [{"name": "grpc", "port": grpc}],
+                "endpoints": [{"addresses": ["10.1.2.3"]}],
+            }));
+            self.cluster.patch_status(
+                &self.scheduler,
+                "pod/epp-0",
+                &json!({"status": {"podIP": "10.1.2.3", "podIPs": [{"ip": "10.1.2.3"}]}})
+                    .to_string(),
+            );
+        }
+        self.apply(service);
         self.apply(json!({
             "apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool", "metadata": {"name": "pool"},
             "spec": {"selector": {"matchLabels": {"role": "proxy"}}, "targetPorts": [{"number": port}], "endpointPickerRef": {"name": "epp", "port": {"number": 9002}}},
@@ -148,13 +193,13 @@ impl Installation {
         self.apply(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "epp"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "epp"},
-            "subjects": [{"kind": "ServiceAccount", "name": "epp", "namespace": self.namespace}],
+            "subjects": [{"kind": "ServiceAccount", "name": "epp", "namespace": self.scheduler}],
         }));
     }
 
     /// The objects of a gateway at this address, in force, with a route to the pool.
     fn gateway(&self, envoy: SocketAddr) {
-        self.apply(json!({
+        self.apply_in(&self.scheduler, json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gateway"},
             "spec": {"gatewayClassName": "istio", "listeners": [{"name": "default", "port": envoy.port(), "protocol": "HTTP"}]},
         }));
@@ -163,12 +208,20 @@ impl Installation {
             "conditions": [{"type": "Programmed", "status": "True", "reason": "Programmed", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
         }});
         self.cluster
-            .patch_status(&self.namespace, "gateway/gateway", &status.to_string());
+            .patch_status(&self.scheduler, "gateway/gateway", &status.to_string());
         let labels = json!({"gateway.networking.k8s.io/gateway-name": "gateway"});
-        self.pod("gateway-0", labels, "127.0.0.1", json!([]));
-        self.apply(json!({
+        let named = ("gateway-0", labels);
+        self.pod(&self.scheduler, named, "127.0.0.1", json!([]));
+        self.apply_in(&self.namespace, json!({
+            "apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant", "metadata": {"name": "allow"},
+            "spec": {
+                "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": self.scheduler}],
+                "to": [{"group": "inference.networking.k8s.io", "kind": "InferencePool"}],
+            },
+        }));
+        self.apply_in(&self.scheduler, json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "route"},
-            "spec": {"parentRefs": [{"name": "gateway"}], "rules": [{"backendRefs": [{"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": "pool"}]}]},
+            "spec": {"parentRefs": [{"name": "gateway"}], "rules": [{"backendRefs": [{"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": "pool", "namespace": self.namespace}]}]},
         }));
     }
 
@@ -328,6 +381,40 @@ fn what_the_objects_say_is_named_and_what_is_advised_mends_it() {
     }
     let second = own.run("doctor");
     assert_eq!(second.failed(), Vec::<&str>::new(), "{:#}", second.0);
+}
+
+#[test]
+fn a_picker_and_a_route_in_another_namespace_are_followed_from_the_pool() {
+    let own = Installation::apart("apart");
+    // The picker in the pods' page is the one at this machine's loopback address; only its objects are looked at.
+    let envoy = Envoy::before(own.picker.server.address, Bodies::FullDuplex);
+    let without = own.run("doctor");
+    let said =
+        |verdict: &Verdict, id: &str| verdict.check(id)["detail"].as_str().unwrap().to_owned();
+    without.fails(
+        "http-routes",
+        &["no HTTPRoute has the InferencePool"],
+        &["# "],
+    );
+    assert!(
+        said(&without, "picker").contains("epp-0"),
+        "{:#}",
+        without.0
+    );
+    own.gateway(envoy.address);
+    let with = own.run("doctor");
+    for id in [
+        "http-routes",
+        "gateways",
+        "picker",
+        "picker-service",
+        "rights",
+        "config",
+    ] {
+        assert_eq!(with.check(id)["ok"], true, "{:#}", with.0);
+    }
+    let route = format!("{}/route leads to the pool", own.scheduler);
+    assert_eq!(said(&with, "http-routes"), route);
 }
 
 /// The YAML in a fix.

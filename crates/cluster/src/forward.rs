@@ -39,7 +39,7 @@ impl Forward {
     ) -> Result<Self, String> {
         let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let what = format!("port {port} of pod {namespace}/{pod} cannot be forwarded");
-        let wrong = |why: &dyn std::error::Error| format!("{what}: {}", chain(why));
+        let wrong = |why: &(dyn std::error::Error + 'static)| format!("{what}: {}", chain(why));
         let first = api.portforward(pod, &[port]).await;
         drop(first.map_err(|error| wrong(&error))?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;

@@ -22,5 +22,5 @@ pub mod forward;
 pub use backoff::Backoff;
 pub use connect::{ConnectError, connect, connect_to};
 pub use kube::Client;
-pub use nodes::{NodesError, label_node, list_nodes};
+pub use nodes::{NodesError, label_node, list_nodes, managed_nodes};
 pub use usage::{PodUsage, UsageError, pod_usage};

@@ -5,6 +5,8 @@ use kube::api::ListParams;
 use kube::core::Request;
 use serde_json::Value;
 
+use crate::watch::chain;
+
 /// CPU and memory of some pods together.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PodUsage {
@@ -21,13 +23,13 @@ pub struct PodUsage {
 pub enum UsageError {
     /// The API is not served, or refuses.
     #[error(
-        "the metrics API does not tell what pods in {namespace} use: {source}; it takes a metrics server in the cluster, and the verb list on pods of metrics.k8s.io"
+        "the metrics API does not tell what pods in {namespace} use: {why}; it takes a metrics server in the cluster, and the verb list on pods of metrics.k8s.io"
     )]
     Ask {
         /// In which namespace.
         namespace: String,
         /// Why.
-        source: kube::Error,
+        why: String,
     },
     /// Nothing has these labels.
     #[error(
@@ -67,7 +69,12 @@ pub async fn pod_usage(
     };
     let list = match asked {
         Ok(list) => list,
-        Err(source) => return Err(UsageError::Ask { namespace, source }),
+        Err(source) => {
+            return Err(UsageError::Ask {
+                namespace,
+                why: chain(&source),
+            });
+        }
     };
     match read(&list) {
         Ok(usage) if usage.pods == 0 => Err(UsageError::None {

@@ -161,8 +161,15 @@ fn trouble(error: &watcher::Error) -> Trouble {
     }
 }
 
-/// An error and what it came from, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// An error and what it came from, in one line. What an API server answered is told in its own words: the library shows
+/// the whole answer, field by field.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+        return match status.message.is_empty() {
+            true => format!("status {}", status.code),
+            false => status.message.clone(),
+        };
+    }
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -179,6 +186,18 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use kube::core::Status;
+
+    #[test]
+    fn what_a_server_answered_is_told_in_its_own_words() {
+        let error = kube::Error::Api(Box::new(Status {
+            code: 403,
+            message: "nodes is forbidden".to_owned(),
+            ..Status::default()
+        }));
+        assert_eq!(chain(&error), "nodes is forbidden");
+    }
 
     #[test]
     fn troubles_are_told_apart_by_what_the_server_says() {

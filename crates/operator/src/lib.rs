@@ -9,6 +9,7 @@ pub mod crd;
 pub mod desired;
 pub mod kinds;
 pub mod operate;
+pub mod preview;
 pub mod render;
 pub mod spec;
 pub mod stack;

@@ -53,6 +53,19 @@ pub enum Format {
 /// # Errors
 /// The text is no YAML, something else is in it, or one of them cannot be followed.
 pub fn children_of(text: &str) -> Result<Vec<Child>, RenderError> {
+    let mut made = Vec::new();
+    for (owner, object) in resources_of(text)? {
+        let children = children(owner, &object, &Observed::default());
+        made.extend(children.map_err(|invalid| invalid_of(owner, &object, invalid))?);
+    }
+    Ok(made)
+}
+
+/// All custom resources in a text, in order.
+///
+/// # Errors
+/// The text is no YAML, or something else is in it.
+pub fn resources_of(text: &str) -> Result<Vec<(Owner, Value)>, RenderError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| RenderError::Yaml(error.to_string()))?;
     let mut objects = Vec::new();
@@ -75,14 +88,11 @@ pub fn children_of(text: &str) -> Result<Vec<Child>, RenderError> {
     if objects.is_empty() {
         return Err(RenderError::Empty);
     }
-    let mut children = Vec::new();
-    for (number, object) in objects {
-        children.extend(children_of_one(number, &object)?);
-    }
-    Ok(children)
+    let owned = |(number, object): (usize, Value)| Ok((owner_of(number, &object)?, object));
+    objects.into_iter().map(owned).collect()
 }
 
-fn children_of_one(number: usize, object: &Value) -> Result<Vec<Child>, RenderError> {
+fn owner_of(number: usize, object: &Value) -> Result<Owner, RenderError> {
     let word = |key: &str| {
         object[key]
             .as_str()
@@ -97,14 +107,18 @@ fn children_of_one(number: usize, object: &Value) -> Result<Vec<Child>, RenderEr
         let found = format!("{} {of}", word("kind")).trim_end().to_owned();
         return Err(RenderError::Foreign { number, found });
     };
-    children(owner, object, &Observed::default()).map_err(|invalid| RenderError::Invalid {
+    Ok(owner)
+}
+
+fn invalid_of(owner: Owner, object: &Value, invalid: Invalid) -> RenderError {
+    RenderError::Invalid {
         kind: owner.kind(),
         name: object["metadata"]["name"]
             .as_str()
             .unwrap_or("without a name")
             .to_owned(),
         invalid,
-    })
+    }
 }
 
 /// The objects of one custom resource.

@@ -466,3 +466,71 @@ fn rendering_is_the_same_byte_for_byte_and_reads_back() {
         assert!(bad == "a: [" || error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn what_the_api_server_would_refuse_halfway_is_refused_before_anything_is_made() {
+    let long = "g".repeat(64);
+    let epp = json!({"enabled": true});
+    for (spec, reason, words) in [
+        (
+            json!({"proxyService": {"selector": {"role": "a b"}}}),
+            "InvalidValue",
+            "spec.proxyService.selector.role is 'a b'",
+        ),
+        (
+            json!({"epp": epp, "inferencePool": {"enabled": true, "targetPorts": [8000, 8001, 8000]}}),
+            "InvalidValue",
+            "spec.inferencePool.targetPorts[2] is 8000",
+        ),
+        (
+            json!({"gateway": {"enabled": true, "listenerProtocol": "TLS"}}),
+            "InvalidValue",
+            "TLS needs spec.gateway.tls.certificateRefs",
+        ),
+        (
+            json!({"gateway": {"enabled": true, "listenerProtocol": "HTTPS", "tls": {}}}),
+            "HTTPSNeedsTLS",
+            "spec.gateway.tls.certificateRefs",
+        ),
+        (
+            json!({"gateway": {"enabled": true, "tls": {"certificateRefs": [{"name": "c"}]}}}),
+            "InvalidValue",
+            "spec.gateway.tls is for listenerProtocol HTTPS and TLS",
+        ),
+        (
+            json!({"gateway": {"enabled": true, "listenerProtocol": "HTTPS", "tls": {"certificateRefs": [{"name": 7}]}}}),
+            "InvalidValue",
+            "spec.gateway.tls.certificateRefs[0].name",
+        ),
+        (
+            json!({"epp": epp, "gateway": {"name": long}, "envoyFilter": {"enabled": true}}),
+            "InvalidValue",
+            "spec.gateway.name is too long",
+        ),
+        (
+            json!({"epp": {"enabled": true, "resources": {"requests": {"cpu": 2}, "limits": {"cpu": 1}}}}),
+            "InvalidValue",
+            "spec.epp.resources.requests.cpu is 2",
+        ),
+        (
+            json!({"destinationRule": {"enabled": true, "connectionPool": {"http1MaxPendingRequests": -1}}}),
+            "InvalidValue",
+            "spec.destinationRule.connectionPool.http1MaxPendingRequests is -1",
+        ),
+        (
+            json!({"destinationRule": {"enabled": true, "connectionPool": {"maxRequestsPerConnection": -5}}}),
+            "InvalidValue",
+            "maxRequestsPerConnection is -5",
+        ),
+    ] {
+        let said = children(Owner::Install, &install(spec.clone()), &observed());
+        let said = said.err().unwrap_or_else(|| panic!("{spec} is taken"));
+        assert_eq!(said.reason, reason, "{spec}");
+        assert!(said.message.contains(words), "{words} in {}", said.message);
+    }
+    let good = made(json!({
+        "gateway": {"enabled": true, "listenerProtocol": "TLS", "tls": {"certificateRefs": [{"name": "c"}]}},
+        "epp": {"enabled": true, "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": 1}}},
+    }));
+    assert!(has(&good, "Gateway"));
+}

@@ -412,3 +412,31 @@ fn rendering_the_stack_is_the_same_byte_for_byte() {
     };
     assert_eq!(shown(), shown());
 }
+
+#[test]
+fn no_pod_takes_variables_from_services() {
+    for workload in [Workload::Pods, Workload::Deployments] {
+        for simulated in [false, true] {
+            let made = rendered(|settings| {
+                settings.workload = workload;
+                settings.simulated = simulated;
+            });
+            let specs: Vec<&Value> = made
+                .iter()
+                .filter_map(|child| match child.kind.kind {
+                    "Pod" => Some(&child.value["spec"]),
+                    "Deployment" => Some(&child.value["spec"]["template"]["spec"]),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(specs.len(), 6);
+            assert!(specs.iter().all(|spec| spec["enableServiceLinks"] == false));
+        }
+    }
+    for text in [
+        include_str!("../../../deploy/operator/operator.yaml"),
+        include_str!("../../../deploy/manifests/picker.yaml"),
+    ] {
+        assert!(text.contains("\n      enableServiceLinks: false\n"));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::{Confidence, NvLink, Rdma};
+use crate::report::{Confidence, Node};
 
 /// How KV caches move best between two servers on the node, or between it and its neighbours: `nvlink`, `rdma`, `fs`.
 pub const KV_BACKEND: &str = "llm-d.ai/kv-backend";
@@ -14,24 +14,20 @@ pub const KV_DOMAIN: &str = "llm-d.ai/kv-domain";
 /// Longest value of a label.
 const LONGEST: usize = 63;
 
-/// The labels of one node; none without a GPU.
-pub(crate) fn of(
-    name: &str,
-    gpus: u32,
-    nvlink: &NvLink,
-    rdma: &Rdma,
-    block: Option<&str>,
-) -> BTreeMap<String, String> {
-    if gpus == 0 {
+/// The labels of one node; none without a GPU. `peers`: there is, or may be, another node for its RDMA to reach.
+pub(crate) fn of(node: &Node, peers: bool) -> BTreeMap<String, String> {
+    if node.gpu.count == 0 {
         return BTreeMap::new();
     }
+    let (name, nvlink, rdma) = (node.name.as_str(), &node.nvlink, &node.rdma);
+    let block = node.block.as_ref().map(|block| block.value.as_str());
     // A bridge that the product's name only makes likely still decides: the lab's own label was given so.
     let linked = !nvlink.groups.is_empty() && nvlink.confidence >= Confidence::Medium;
     let (backend, speed, domain) = if linked {
         let fastest = nvlink.groups.iter().map(|group| nvlink.slowest(group));
         let domain = nvlink.domain.as_deref().unwrap_or(name);
         ("nvlink", Some(fastest.fold(0.0, f64::max)), domain)
-    } else if rdma.fabric.is_usable() {
+    } else if peers {
         (
             "rdma",
             rdma.gbps.map(|gbps| gbps / 8.0),

@@ -42,6 +42,7 @@ pub fn scan(sources: &Sources) -> Report {
         });
         found.push(node(name, listed, local));
     }
+    label(&mut found, sources.cluster.is_some());
     Report {
         schema_version: SCHEMA_VERSION,
         platform,
@@ -148,8 +149,6 @@ fn node(name: &str, listed: Option<&ClusterNode>, local: Option<Local>) -> Node 
             .find_map(|key| listed.label(key))
             .map(str::to_owned)
     };
-    let near = block.as_ref().map(|block| block.value.as_str());
-    let derived_labels = labels::of(name, gpu.count, &nvlink, &rdma, near);
     let gpus = gpus(&local);
     Node {
         name: name.to_owned(),
@@ -163,7 +162,24 @@ fn node(name: &str, listed: Option<&ClusterNode>, local: Option<Local>) -> Node 
         block,
         zone: first(ZONES),
         rack: first(RACKS),
-        derived_labels,
+        derived_labels: BTreeMap::new(),
+    }
+}
+
+/// Gives all nodes their labels. Between nodes a cache moves over RDMA only where two have the same fabric; of one machine
+/// alone nobody knows what stands beside it, so there the card counts.
+fn label(nodes: &mut [Node], cluster: bool) {
+    let whole = cluster || nodes.len() > 1;
+    let fabrics: Vec<Fabric> = nodes
+        .iter()
+        .filter(|node| node.gpu.count > 0)
+        .map(|node| node.rdma.fabric)
+        .collect();
+    for node in nodes {
+        let own = node.rdma.fabric;
+        let others = fabrics.iter().filter(|fabric| **fabric == own).count();
+        let peers = own.is_usable() && (!whole || others > 1);
+        node.derived_labels = labels::of(node, peers);
     }
 }
 

@@ -213,30 +213,38 @@ impl<'a> Reader<'a> {
                 let gbps = match self.text(&path) {
                     None => None,
                     // "400 Gb/sec (4X NDR)"
-                    Some(text) => {
-                        match text.split(' ').next().and_then(|n| n.parse::<f64>().ok()) {
-                            Some(rate) if rate.is_finite() && rate >= 0.0 => Some(rate),
-                            _ => {
-                                self.wrong(
-                                    &path,
-                                    format!(
-                                        "{} is no rate; expected a text as 400 Gb/sec (4X NDR)",
-                                        quoted(text)
-                                    ),
-                                );
-                                None
-                            }
+                    Some(text) => match rate(text) {
+                        Some(rate) => Some(rate),
+                        _ => {
+                            self.wrong(
+                                &path,
+                                format!(
+                                    "{} is no rate; expected a text as 400 Gb/sec (4X NDR)",
+                                    quoted(text)
+                                ),
+                            );
+                            None
                         }
+                    },
+                };
+                let path = format!("{at}/state");
+                let active = match self.text(&path).map(|text| (text, state(text))) {
+                    None => false,
+                    Some((_, Some(name))) => name == "ACTIVE",
+                    Some((text, None)) => {
+                        self.wrong(
+                            &path,
+                            format!("{} is no state; expected a text as 4: ACTIVE", quoted(text)),
+                        );
+                        false
                     }
                 };
-                let state = self.text(&format!("{at}/state")).unwrap_or_default();
                 found.push(RdmaPort {
                     device: device.to_owned(),
                     port: number,
                     layer,
                     gbps,
-                    // "4: ACTIVE"
-                    active: state.ends_with("ACTIVE"),
+                    active,
                     numa,
                 });
             }
@@ -274,6 +282,23 @@ impl<'a> Reader<'a> {
         }
         found
     }
+}
+
+/// The number in a text as `400 Gb/sec (4X NDR)`.
+fn rate(text: &str) -> Option<f64> {
+    let mut words = text.split(' ');
+    let rate: f64 = words.next()?.parse().ok()?;
+    let known = words.next() == Some("Gb/sec") && rate.is_finite() && rate >= 0.0;
+    known.then_some(rate)
+}
+
+/// The states that the kernel gives to a port.
+const STATES: [&str; 6] = ["NOP", "DOWN", "INIT", "ARMED", "ACTIVE", "ACTIVE_DEFER"];
+
+/// The name in a text as `4: ACTIVE`.
+fn state(text: &str) -> Option<&str> {
+    let (number, name) = text.split_once(": ")?;
+    (number.parse::<u8>().is_ok() && STATES.contains(&name)).then_some(name)
 }
 
 fn vendor_name(id: &str) -> String {
@@ -354,18 +379,25 @@ mod tests {
                 ("class/infiniband/a/ports/1/link_layer", "Token Ring"),
                 ("class/infiniband/b/ports/1/link_layer", "Ethernet"),
                 ("class/infiniband/b/ports/1/rate", "fast"),
+                ("class/infiniband/b/ports/1/state", "INACTIVE"),
+                ("class/infiniband/c/ports/1/link_layer", "InfiniBand"),
+                ("class/infiniband/c/ports/1/rate", "400 furlongs"),
+                ("class/infiniband/c/ports/1/state", "1: DOWN"),
                 ("class/net/eth0/device/vendor", "0x8086"),
                 ("class/net/eth0/speed", "?"),
             ]),
         );
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(hardware.rdma.len(), 1);
+        assert_eq!(hardware.rdma.len(), 2);
+        assert!(hardware.rdma.iter().all(|port| !port.active));
         assert_eq!(
             problems,
             [
                 "n/sys/class/net/eth0/speed:1: '?' is no speed; expected a number of Mbit/s",
                 "n/sys/class/infiniband/a/ports/1/link_layer:1: 'Token Ring' is no link layer; expected InfiniBand or Ethernet",
                 "n/sys/class/infiniband/b/ports/1/rate:1: 'fast' is no rate; expected a text as 400 Gb/sec (4X NDR)",
+                "n/sys/class/infiniband/b/ports/1/state:1: 'INACTIVE' is no state; expected a text as 4: ACTIVE",
+                "n/sys/class/infiniband/c/ports/1/rate:1: '400 furlongs' is no rate; expected a text as 400 Gb/sec (4X NDR)",
             ]
         );
     }

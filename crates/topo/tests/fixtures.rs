@@ -289,3 +289,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rdma_is_a_way_only_where_two_nodes_have_it() {
+    let nodes = |count: usize| {
+        let items: Vec<serde_json::Value> = (0..count)
+            .map(|at| {
+                serde_json::json!({
+                    "metadata": {"name": format!("n{at}"), "labels": {"nvidia.com/gpu.product": "NVIDIA-L40S"}},
+                    "status": {"allocatable": {"nvidia.com/gpu": "2", "rdma/ib": "1"}},
+                })
+            })
+            .collect();
+        scan(&Sources {
+            cluster: Some(Text::new(
+                "nodes.json",
+                serde_json::json!(items).to_string(),
+            )),
+            ..Sources::default()
+        })
+    };
+    let alone = nodes(1);
+    assert!(alone.nodes[0].rdma.fabric.is_usable());
+    labels(&alone.nodes[0], "fs", None, "n0");
+    assert!(alone.placements.iter().all(|one| one.backend == "fs"));
+    let two = nodes(2);
+    labels(&two.nodes[0], "rdma", None, "n0");
+    assert!(two.placements.iter().any(|one| one.backend == "rdma"));
+}

@@ -103,7 +103,7 @@ fn nobody(installation: &Installation<'_>, wanted: &Labels<'_>) -> (String, Stri
 /// The command that gives labels to a pod, and where they should stand so that they last.
 fn give_labels(pod: &Value, wanted: &str) -> String {
     format!(
-        "kubectl label pod -n {} {} {wanted} --overwrite (and the same labels in the pod template of whatever owns it)",
+        "kubectl label pod -n {} {} {wanted} --overwrite\n# and the same labels in the pod template of whatever owns it",
         namespace_of(pod),
         name_of(pod)
     )
@@ -148,7 +148,7 @@ pub fn why_not_ready(pod: &Value) -> String {
 pub fn look_at(pod: &Value) -> String {
     let (namespace, name) = (namespace_of(pod), name_of(pod));
     format!(
-        "kubectl describe pod -n {namespace} {name}; kubectl logs -n {namespace} {name} --all-containers --tail=50"
+        "kubectl describe pod -n {namespace} {name}\nkubectl logs -n {namespace} {name} --all-containers --tail=50"
     )
 }
 

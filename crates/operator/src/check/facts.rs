@@ -35,6 +35,8 @@ pub struct Facts {
     pub unknown: BTreeSet<String>,
     /// Lists that were refused or failed.
     pub refused: Vec<Refused>,
+    /// Full names of kinds that were asked for in all namespaces and could be read in some only.
+    pub in_some: BTreeSet<String>,
     /// What the picker may do.
     pub rights: Rights,
 }
@@ -111,6 +113,18 @@ impl Facts {
     pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Option<&Value> {
         self.within(kind, namespace)
             .find(|object| name_of(object) == name)
+    }
+
+    /// Keeps of a list what is not yet known.
+    pub fn keep_new(&mut self, kind: &Kind, mut objects: Vec<Value>) {
+        let known: BTreeSet<String> = self.all(kind).iter().map(id_of).collect();
+        objects.retain(|object| !known.contains(&id_of(object)));
+        self.keep(kind, objects);
+    }
+
+    /// Whether objects of this kind may exist in namespaces that could not be read.
+    pub fn may_be_elsewhere(&self, kind: &Kind) -> bool {
+        self.in_some.contains(&kind.full_name())
     }
 
     /// Whether the list of this kind in this namespace was read, so that what is not in it does not exist.

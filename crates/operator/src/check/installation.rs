@@ -116,6 +116,11 @@ pub fn metrics_port(pod: &Value) -> u16 {
     named.unwrap_or(METRICS_PORT)
 }
 
+/// Whether a Service selects no pods itself, so that its slices say where it leads.
+pub fn leads_by_slices(service: &Value) -> bool {
+    service["spec"]["externalName"].is_null() && labels(&service["spec"]["selector"]).is_empty()
+}
+
 /// Pods that a Service leads to: by its selector, or else by the addresses of its slices.
 pub fn pods_behind<'a>(facts: &'a Facts, service: &Value) -> Vec<&'a Value> {
     let namespace = namespace_of(service);
@@ -128,8 +133,11 @@ pub fn pods_behind<'a>(facts: &'a Facts, service: &Value) -> Vec<&'a Value> {
     }
     let addresses = slice_addresses(facts, service);
     let pods = facts.all(&POD).iter();
-    pods.filter(|pod| addresses.contains(&text(&pod["status"]["podIP"])))
-        .collect()
+    pods.filter(|pod| {
+        let address = text(&pod["status"]["podIP"]);
+        !address.is_empty() && addresses.contains(&address)
+    })
+    .collect()
 }
 
 /// The addresses in the slices of a Service.
@@ -280,7 +288,11 @@ fn services<'a>(facts: &'a Facts, pool: &Value) -> Vec<&'a Value> {
 /// The picker's pods: behind the Service, or with arguments that name the pool.
 fn pickers<'a>(facts: &'a Facts, pool: &Value, services: &[&'a Value]) -> Vec<&'a Value> {
     if let Some(service) = services.last() {
-        let behind = pods_behind(facts, service);
+        let mut behind = pods_behind(facts, service);
+        // Pods of the host's network share its address with others; arguments tell which is a picker.
+        if leads_by_slices(service) && behind.iter().any(|pod| flag(pod, "pool-name").is_some()) {
+            behind.retain(|pod| flag(pod, "pool-name").is_some());
+        }
         if !behind.is_empty() {
             return behind;
         }

@@ -55,7 +55,7 @@ fn mending(filter: &Value) -> String {
         .find_map(|owner| owner["name"].as_str());
     match install {
         Some(install) => format!(
-            "kubectl patch schedulerinstall -n {namespace} {install} --type=merge -p '{{\"spec\":{{\"envoyFilter\":{{\"mode\":\"Auto\"}}}}}}' (with pointsman's operator; the original writes the filter again, so switch it off there: envoyFilter.enabled=false)"
+            "kubectl patch schedulerinstall -n {namespace} {install} --type=merge -p '{{\"spec\":{{\"envoyFilter\":{{\"mode\":\"Auto\"}}}}}}'\n# with pointsman's operator; the original writes the filter again, so switch it off there: envoyFilter.enabled=false"
         ),
         None => format!("kubectl delete envoyfilter -n {namespace} {name}"),
     }

@@ -36,9 +36,33 @@ impl Verdict {
     pub fn add(&mut self, cause: impl Into<String>, fix: impl Into<String>) {
         self.troubles.push(Trouble {
             cause: cause.into(),
-            fix: fix.into(),
+            fix: pasteable(&fix.into()),
         });
     }
+}
+
+/// What the commands of a fix begin with.
+const COMMANDS: [&str; 4] = ["kubectl ", "timedatectl ", "pointsman ", "#"];
+
+/// What opens the text of a command that lasts until a line of its own says [`END`].
+const OPENS: &str = "<<'EOF'";
+const END: &str = "EOF";
+
+/// A fix as a shell takes it: lines that are no command, and no text given to one, become remarks.
+pub fn pasteable(fix: &str) -> String {
+    let mut within = false;
+    let lines = fix.lines().map(|line| {
+        let bare = within || line.is_empty() || COMMANDS.iter().any(|word| line.starts_with(word));
+        within = match within {
+            true => line != END,
+            false => line.ends_with(OPENS),
+        };
+        match bare {
+            true => line.to_owned(),
+            false => format!("# {line}"),
+        }
+    });
+    lines.collect::<Vec<String>>().join("\n")
 }
 
 /// Something that is wrong.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::check::Verdict;
 use crate::check::candidates::{look_at, why_not_ready};
-use crate::check::facts::{id_of, is_ready, items, name_of, namespace_of, text};
+use crate::check::facts::{POD, id_of, is_ready, items, name_of, namespace_of, text};
 use crate::check::installation::{Installation, arguments, flag, picker_of, slice_addresses};
 use crate::check::labels::labels;
 use crate::kinds::SERVICE;
@@ -55,6 +55,8 @@ pub fn service(installation: &Installation<'_>) -> Verdict {
         let of = |pod: &&Value| text(&pod["status"]["podIP"]) == **address;
         !selects && !installation.pickers.iter().any(of)
     });
+    // Whose an address is cannot be told where pods of other namespaces may not be read.
+    let stale = stale.filter(|_| !installation.facts.may_be_elsewhere(&POD));
     if let Some(address) = stale {
         verdict.add(
             format!("the slices of Service {namespace}/{name} lead to {address}, which is no pod of the picker"),
@@ -141,7 +143,7 @@ fn real_service(installation: &Installation<'_>, name: &str, port: u16) -> Strin
         "[{{name: grpc, port: {port}, targetPort: {listens}, protocol: TCP, appProtocol: kubernetes.io/h2c}}]"
     );
     let head = format!(
-        "kubectl delete service -n {namespace} {name} --ignore-not-found; kubectl apply -f - <<'EOF'\n"
+        "kubectl delete service -n {namespace} {name} --ignore-not-found\nkubectl apply -f - <<'EOF'\n"
     );
     let service = |more: &str| {
         format!(
@@ -151,7 +153,7 @@ fn real_service(installation: &Installation<'_>, name: &str, port: u16) -> Strin
     let Some(pod) = installation.pickers.first() else {
         return format!(
             "{head}{}EOF",
-            service("  selector: {app: <the picker's label>}\n")
+            service("  selector: {app: LABEL-OF-THE-PICKER}\n")
         );
     };
     if namespace_of(pod) == namespace {
@@ -168,7 +170,7 @@ fn real_service(installation: &Installation<'_>, name: &str, port: u16) -> Strin
         .map(|ip| format!("{{addresses: [\"{ip}\"]}}"))
         .collect();
     format!(
-        "{head}{}---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  labels: {{kubernetes.io/service-name: {name}}}\naddressType: IPv4\nports: [{{name: grpc, port: {listens}, protocol: TCP, appProtocol: kubernetes.io/h2c}}]\nendpoints: [{}]\nEOF\n(the slice names today's pods of the picker; the operator keeps one in step: epp.poolNamespace of its SchedulerInstall)",
+        "{head}{}---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  labels: {{kubernetes.io/service-name: {name}}}\naddressType: IPv4\nports: [{{name: grpc, port: {listens}, protocol: TCP, appProtocol: kubernetes.io/h2c}}]\nendpoints: [{}]\nEOF\n# the slice names today's pods of the picker; the operator keeps one in step: epp.poolNamespace of its SchedulerInstall",
         service(""),
         addresses.join(", ")
     )
@@ -186,11 +188,19 @@ pub fn pods(installation: &Installation<'_>) -> Verdict {
         names.join(", ")
     ));
     let pool = installation.pool;
-    if all.is_empty() {
+    if all.is_empty() && installation.facts.may_be_elsewhere(&POD) {
+        verdict.add(
+            format!(
+                "no picker of pool {} runs in the namespaces that your account may read",
+                installation.name()
+            ),
+            "# name the picker's namespace, too: --namespace NAME; or let your account list pods everywhere:\nkubectl create clusterrole pointsman-verify-pods --verb=get,list --resource=pods\nkubectl create clusterrolebinding pointsman-verify-pods --clusterrole=pointsman-verify-pods --user='<you>'",
+        );
+    } else if all.is_empty() {
         verdict.add(
             format!("no picker runs for pool {}", installation.name()),
             format!(
-                "kubectl get deployments -A | grep epp; start one with the arguments --pool-name {} --pool-namespace {}",
+                "kubectl get deployments -A | grep epp\n# start one with the arguments --pool-name {} --pool-namespace {}",
                 name_of(pool),
                 namespace_of(pool)
             ),

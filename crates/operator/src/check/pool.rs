@@ -31,7 +31,7 @@ pub fn judge(installation: &Installation<'_>) -> Verdict {
         verdict.add(
             "the pool names no picker, so gateways choose by themselves",
             patch(
-                "{\"endpointPickerRef\":{\"name\":\"<the picker's Service>\",\"port\":{\"number\":9002}}}",
+                "{\"endpointPickerRef\":{\"name\":\"SERVICE-OF-THE-PICKER\",\"port\":{\"number\":9002}}}",
             ),
         );
     }
@@ -66,7 +66,7 @@ pub fn judge(installation: &Installation<'_>) -> Verdict {
 /// The reference as it should be: a Service of the pool's namespace that is there.
 fn reference(installation: &Installation<'_>) -> String {
     let service = installation.services.last();
-    let name = service.map_or("<the picker's Service>", |service| name_of(service));
+    let name = service.map_or("SERVICE-OF-THE-PICKER", |service| name_of(service));
     let port = picker_of(installation.pool).map_or(9002, |(_, port)| port);
     format!("{{\"endpointPickerRef\":{{\"name\":\"{name}\",\"port\":{{\"number\":{port}}}}}}}")
 }

@@ -41,7 +41,7 @@ pub fn routes(installation: &Installation<'_>) -> Verdict {
                 verdict.add(
                     format!("HTTPRoute {} names gateway {namespace}/{name}, which does not exist", id_of(route)),
                     format!(
-                        "kubectl get gateways -A; correct spec.parentRefs of HTTPRoute {} or create the Gateway",
+                        "kubectl get gateways -A\n# correct spec.parentRefs of HTTPRoute {} or create the Gateway",
                         id_of(route)
                     ),
                 );
@@ -84,6 +84,10 @@ fn none(installation: &Installation<'_>) -> (String, String) {
                 id_of(service)
             ),
             format!("in HTTPRoute {}: {reference}", id_of(route)),
+        ),
+        None if facts.may_be_elsewhere(&ROUTE) => (
+            "no HTTPRoute in the namespaces that your account may read has the InferencePool as a backend".to_owned(),
+            "# name the routes' namespace, too: --namespace NAME; or let your account list them everywhere:\nkubectl create clusterrole pointsman-verify-routes --verb=get,list --resource=httproutes.gateway.networking.k8s.io\nkubectl create clusterrolebinding pointsman-verify-routes --clusterrole=pointsman-verify-routes --user='<you>'".to_owned(),
         ),
         None => (
             "no HTTPRoute has the InferencePool as a backend".to_owned(),
@@ -205,7 +209,7 @@ pub fn gateways(installation: &Installation<'_>) -> Verdict {
             ),
             _ => verdict.add(
                 format!("no controller took gateway {namespace}/{name} (class {class})"),
-                format!("kubectl get gatewayclass {class}; install the controller of that class, or correct gatewayClassName"),
+                format!("kubectl get gatewayclass {class}\n# install the controller of that class, or correct gatewayClassName"),
             ),
         }
         let pods = installation.gateway_pods(gateway);
@@ -225,7 +229,7 @@ pub fn gateways(installation: &Installation<'_>) -> Verdict {
                     id_of(pod)
                 ),
                 format!(
-                    "kubectl label pod -n {namespace} {} {GATEWAY_NAME}={name} (and in the template of its Deployment)",
+                    "kubectl label pod -n {namespace} {} {GATEWAY_NAME}={name}\n# and in the template of its Deployment",
                     name_of(pod)
                 ),
             );

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use crate::check::facts::{Facts, POD, Refused, Rights};
 use crate::check::installation::{Installation, flag, pools, service_in};
-use crate::check::{Verdict, candidates, interference, picker, pool, rights, route};
-use crate::kinds::{CONFIG_MAP, ENVOY_FILTER, GATEWAY, GRANT, Kind, POOL, ROUTE, SERVICE};
+use crate::check::{Verdict, candidates, interference, pasteable, picker, pool, rights, route};
+use crate::kinds::{
+    CONFIG_MAP, ENDPOINT_SLICE, ENVOY_FILTER, GATEWAY, GRANT, Kind, POOL, ROUTE, SERVICE,
+};
 
 const M: &str = "llm-d-vllm";
 const S: &str = "llm-d-inference-scheduler";
@@ -119,11 +121,79 @@ fn one(facts: &Facts, cause: &[&str], fix: &[&str]) {
     let found = all(facts);
     let troubles: Vec<_> = found.iter().flat_map(|one| &one.troubles).collect();
     assert_eq!(troubles.len(), 1, "{troubles:#?}");
+    shell_takes(&troubles[0].fix);
     for (said, words) in [(&troubles[0].cause, cause), (&troubles[0].fix, fix)] {
         for word in words {
             assert!(said.contains(word), "{word} in {said}");
         }
     }
+}
+
+/// A shell reads it, and no text in it lasts to the end of the input.
+#[track_caller]
+fn shell_takes(fix: &str) {
+    let read = std::process::Command::new("sh")
+        .args(["-n", "-c", fix])
+        .output();
+    let read = read.unwrap();
+    assert!(
+        read.status.success() && read.stderr.is_empty(),
+        "{fix}\n{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
+    assert!(
+        !fix.contains("EOF'") || fix.lines().any(|line| line == "EOF"),
+        "{fix}"
+    );
+    for line in fix.lines().filter(|line| line.starts_with("kubectl ")) {
+        assert!(!line.contains(" (") && !line.contains("; "), "{line}");
+    }
+}
+
+#[test]
+fn remarks_of_a_fix_are_remarks_of_the_shell() {
+    let fix =
+        "set it there (or here), it's\nkubectl apply -f - <<'EOF'\nkind: Role\nEOF\nthen wait";
+    let taken = pasteable(fix);
+    assert_eq!(
+        taken,
+        "# set it there (or here), it's\nkubectl apply -f - <<'EOF'\nkind: Role\nEOF\n# then wait"
+    );
+    assert_eq!(pasteable(&taken), taken);
+    shell_takes(&taken);
+}
+
+#[test]
+fn a_picker_in_another_namespace_that_may_not_be_read_is_no_false_alarm() {
+    let mut facts = lab();
+    change(&mut facts, &SERVICE, EPP, |one| {
+        one["spec"].as_object_mut().unwrap().remove("selector");
+    });
+    let pods = facts.objects.get_mut(&POD.full_name()).unwrap();
+    pods.retain(|pod| pod["metadata"]["name"] != "epp-0");
+    for pod in pods {
+        pod["status"]["podIP"] = json!("10.0.0.9");
+    }
+    facts.keep(&ENDPOINT_SLICE, vec![json!({
+        "metadata": {"name": EPP, "namespace": M, "labels": {"kubernetes.io/service-name": EPP}},
+        "endpoints": [{"addresses": ["10.0.0.1"]}],
+    })]);
+    facts.in_some.insert(POD.full_name());
+    one(
+        &facts,
+        &["in the namespaces that your account may read"],
+        &["--namespace", "kubectl create clusterrole"],
+    );
+    // Where everything was read, the address is nobody's.
+    facts.in_some.clear();
+    let found = Installation::of(&facts, pools(&facts)[0]);
+    assert_eq!(picker::service(&found).troubles.len(), 1);
+    facts.objects.insert(ROUTE.full_name(), Vec::new());
+    facts.in_some.insert(ROUTE.full_name());
+    let found = Installation::of(&facts, pools(&facts)[0]);
+    let said = &route::routes(&found).troubles[0];
+    assert!(said.cause.contains("may read"), "{said:?}");
+    shell_takes(&said.fix);
 }
 
 #[test]

@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use crate::spec::invalid::Invalid;
 use crate::spec::meta::Identity;
-use crate::spec::validity::{label_name, object_name, one_of, picker_port, port, replicas};
+use crate::spec::resources::resources;
+use crate::spec::validity::{
+    count, label_name, object_name, one_of, picker_port, port, replicas, selector as check_selector,
+};
 use crate::spec::written::{
     Labels, WrittenBalancing, WrittenEpp, WrittenFilter, WrittenGateway, WrittenInstall,
     WrittenPool, WrittenProxy, WrittenRouting, on, or, read,
@@ -30,6 +33,9 @@ pub const GATEWAY_CLASS: &str = "istio";
 pub const ROUTE_NAME: &str = "llm-d-inference-scheduling";
 /// The EnvoyFilter.
 pub const FILTER_NAME: &str = "epp-ext-proc";
+
+/// How many ports a pool can have.
+const MOST_PORTS: usize = 8;
 
 /// What a `SchedulerInstall` asks for; parts that are off are not there.
 #[derive(Clone, Debug)]
@@ -274,6 +280,9 @@ pub fn settle(object: &Value) -> Result<Install, Invalid> {
 fn proxy(written: &WrittenProxy) -> Result<Proxy, Invalid> {
     let own_port = port("spec.proxyService.port", written.port, PROXY_PORT)?;
     let selector = written.selector.clone().filter(|labels| !labels.is_empty());
+    if let Some(selector) = &selector {
+        check_selector("spec.proxyService.selector", selector)?;
+    }
     Ok(Proxy {
         name: label_name(
             "spec.proxyService.name",
@@ -341,10 +350,7 @@ fn epp(written: &WrittenEpp, simulator_namespace: &str) -> Result<Epp, Invalid> 
             "spec.epp.poolNamespace",
             or(written.pool_namespace.as_ref(), simulator_namespace),
         )?,
-        resources: written
-            .resources
-            .clone()
-            .unwrap_or_else(|| serde_json::json!({})),
+        resources: resources("spec.epp.resources", written.resources.as_ref())?,
         profile: one_of(
             "spec.epp.configProfile",
             &or(written.config_profile.as_ref(), profiles[0]),
@@ -383,12 +389,7 @@ fn gateway(written: &WrittenGateway) -> Result<Gateway, Invalid> {
         &protocol,
         &["HTTP", "HTTPS", "TLS", "TCP"],
     )?;
-    if protocol == "HTTPS" && written.tls.is_none() {
-        return Err(Invalid::new(
-            "HTTPSNeedsTLS",
-            "spec.gateway.listenerProtocol HTTPS needs spec.gateway.tls.certificateRefs",
-        ));
-    }
+    certificates(written, protocol)?;
     Ok(Gateway {
         name: object_name("spec.gateway.name", or(written.name.as_ref(), GATEWAY_NAME))?,
         class: or(written.class_name.as_ref(), GATEWAY_CLASS),
@@ -396,6 +397,47 @@ fn gateway(written: &WrittenGateway) -> Result<Gateway, Invalid> {
         protocol: protocol.to_owned(),
         tls: written.tls.clone(),
     })
+}
+
+/// What a listener shows: certificates where it ends TLS, nothing elsewhere.
+fn certificates(written: &WrittenGateway, protocol: &str) -> Result<(), Invalid> {
+    let references = match &written.tls {
+        None => None,
+        Some(tls) => tls["certificateRefs"].as_array(),
+    };
+    let named = references.is_some_and(|references| !references.is_empty());
+    if protocol == "HTTPS" && !named {
+        return Err(Invalid::new(
+            "HTTPSNeedsTLS",
+            "spec.gateway.listenerProtocol HTTPS needs spec.gateway.tls.certificateRefs, with one at least",
+        ));
+    }
+    // A gateway that is not made may say what it likes.
+    if !on(written.enabled) {
+        return Ok(());
+    }
+    if protocol == "TLS" && !named {
+        return Err(Invalid::value(
+            "spec.gateway.listenerProtocol TLS needs spec.gateway.tls.certificateRefs, with one at least: the gateway ends TLS",
+        ));
+    }
+    if !["HTTPS", "TLS"].contains(&protocol) && written.tls.is_some() {
+        return Err(Invalid::value(format!(
+            "spec.gateway.tls is for listenerProtocol HTTPS and TLS, not for {protocol}: leave it out"
+        )));
+    }
+    for (index, reference) in references.into_iter().flatten().enumerate() {
+        let field = format!("spec.gateway.tls.certificateRefs[{index}]");
+        let text = |key: &str| reference[key].as_str();
+        object_name(
+            &format!("{field}.name"),
+            text("name").unwrap_or_default().to_owned(),
+        )?;
+        if let Some(namespace) = text("namespace") {
+            label_name(&format!("{field}.namespace"), namespace.to_owned())?;
+        }
+    }
+    Ok(())
 }
 
 /// What the route takes its names from.
@@ -480,8 +522,16 @@ pub(crate) fn balancing(field: &str, written: &WrittenBalancing) -> Result<Balan
             &or(written.algorithm.as_ref(), algorithms[0]),
             &algorithms,
         )?,
-        max_pending: pool.http1_max_pending_requests.unwrap_or(1),
-        max_per_connection: pool.max_requests_per_connection.unwrap_or(1),
+        max_pending: count(
+            &format!("{field}.connectionPool.http1MaxPendingRequests"),
+            pool.http1_max_pending_requests,
+            1,
+        )?,
+        max_per_connection: count(
+            &format!("{field}.connectionPool.maxRequestsPerConnection"),
+            pool.max_requests_per_connection,
+            1,
+        )?,
     })
 }
 
@@ -523,6 +573,15 @@ fn filter(
         "Auto" if to_pool => Mode::Native,
         _ => Mode::FullDuplex,
     };
+    if mode != Mode::Native {
+        let field = "spec.envoyFilter.workloadSelector";
+        check_selector(field, &selector).map_err(|invalid| match written.workload_selector {
+            Some(_) => invalid,
+            None => Invalid::value(format!(
+                "spec.gateway.name is too long for spec.envoyFilter, which selects the gateway's pods by it: at most 63, or give {field}"
+            )),
+        })?;
+    }
     Ok(Filter {
         name: object_name(
             "spec.envoyFilter.name",
@@ -546,9 +605,27 @@ fn pool(written: &WrittenPool, epp_on: bool, proxy: &Proxy) -> Result<Pool, Inva
         Some(ports) => ports
             .iter()
             .map(|given| port("spec.inferencePool.targetPorts", Some(*given), 0))
-            .collect::<Result<_, _>>()?,
+            .collect::<Result<Vec<u16>, _>>()?,
     };
+    let twice = ports
+        .iter()
+        .enumerate()
+        .find(|(at, port)| ports[..*at].contains(port));
+    if let Some((at, port)) = twice {
+        return Err(Invalid::value(format!(
+            "spec.inferencePool.targetPorts[{at}] is {port}, which stands before already"
+        )));
+    }
+    if ports.len() > MOST_PORTS {
+        return Err(Invalid::value(format!(
+            "spec.inferencePool.targetPorts has {} ports and may have {MOST_PORTS}",
+            ports.len()
+        )));
+    }
     let selector = written.selector.clone().filter(|labels| !labels.is_empty());
+    if let Some(selector) = &selector {
+        check_selector("spec.inferencePool.selector", selector)?;
+    }
     Ok(Pool {
         selector: selector.unwrap_or_else(|| proxy.selector.clone()),
         ports,

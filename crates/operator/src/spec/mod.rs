@@ -6,6 +6,7 @@
 pub mod install;
 pub mod invalid;
 pub mod meta;
+pub mod resources;
 pub mod simulator;
 pub mod validity;
 pub mod written;

@@ -1,10 +1,11 @@
 //! A `SimulatorDeployment` with every default filled in, or why it cannot be followed.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::spec::install::{Balancing, balancing};
 use crate::spec::invalid::Invalid;
 use crate::spec::meta::Identity;
+use crate::spec::resources::resources;
 use crate::spec::validity::{label_name, one_of, picker_port, port, replicas};
 use crate::spec::written::{
     WrittenOwnGateway, WrittenSimulator, WrittenSimulatorEpp, WrittenStage, on, or, read,
@@ -155,7 +156,10 @@ impl General {
                 verbosity
             },
             port: port(&format!("spec.{name}.port"), written.port, PORT)?,
-            resources: written.resources.clone().unwrap_or_else(|| json!({})),
+            resources: resources(
+                &format!("spec.{name}.resources"),
+                written.resources.as_ref(),
+            )?,
             args: written.args.clone().unwrap_or_default(),
             balancing: None,
         })
@@ -178,7 +182,7 @@ impl General {
             image: self.image.clone(),
             verbosity: self.verbosity,
             port: port("spec.service.port", service.port, PORT)?,
-            resources: written.resources.clone().unwrap_or_else(|| json!({})),
+            resources: resources("spec.resources", written.resources.as_ref())?,
             args: Vec::new(),
             balancing: balanced
                 .map(|rule| balancing("spec.loadBalancing", rule))
@@ -194,7 +198,7 @@ fn epp(written: &WrittenSimulatorEpp) -> Result<SimulatorEpp, Invalid> {
         port: picker_port(written.port, EPP_PORT)?,
         verbosity: written.verbosity.unwrap_or(1),
         args: written.args.clone().unwrap_or_default(),
-        resources: written.resources.clone().unwrap_or_else(|| json!({})),
+        resources: resources("spec.epp.resources", written.resources.as_ref())?,
     })
 }
 
@@ -212,6 +216,6 @@ fn gateway(written: &WrittenOwnGateway, istio: bool) -> Result<OwnGateway, Inval
         replicas: replicas(&format!("{field}.replicas"), written.replicas, 1)?,
         image: or(written.image.as_ref(), image),
         port: port(&format!("{field}.port"), written.port, 8080)?,
-        resources: written.resources.clone().unwrap_or_else(|| json!({})),
+        resources: resources(&format!("{field}.resources"), written.resources.as_ref())?,
     })
 }

@@ -1,6 +1,7 @@
 //! Which values the fields take, where no API server has refused the others already.
 
 use crate::spec::invalid::Invalid;
+use crate::spec::written::Labels;
 
 /// A number of pods.
 pub(crate) fn replicas(field: &str, given: Option<i32>, default: i32) -> Result<i32, Invalid> {
@@ -71,6 +72,48 @@ pub(crate) fn object_name(field: &str, name: String) -> Result<String, Invalid> 
     named(field, name, 253, form, |c| c == b'-' || c == b'.')
 }
 
+/// Labels, as a selector wants them.
+pub(crate) fn selector(field: &str, labels: &Labels) -> Result<(), Invalid> {
+    let plain = |text: &str| {
+        let bytes = text.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        let inner = |c: &u8| c.is_ascii_alphanumeric() || b"-_.".contains(c);
+        bytes.len() <= 63
+            && bytes.iter().all(inner)
+            && ends
+                .iter()
+                .all(|end| end.is_none_or(u8::is_ascii_alphanumeric))
+    };
+    for (name, value) in labels {
+        let (domain, last) = match name.split_once('/') {
+            Some((domain, last)) => (Some(domain), last),
+            None => (None, name.as_str()),
+        };
+        let domain = domain.is_none_or(|it| object_name(field, it.to_owned()).is_ok());
+        if !domain || last.is_empty() || !plain(last) {
+            return Err(Invalid::value(format!(
+                "{field} has '{name}', which is no label name: letters, digits, '-', '_' and '.', at most 63, after a domain and '/' if need be"
+            )));
+        }
+        if !plain(value) {
+            return Err(Invalid::value(format!(
+                "{field}.{name} is '{value}' and must be a label value: letters, digits, '-', '_' and '.', at most 63 long, beginning and ending with a letter or digit"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A number that may be 0.
+pub(crate) fn count(field: &str, given: Option<i32>, default: i32) -> Result<i32, Invalid> {
+    match given.unwrap_or(default) {
+        n if n >= 0 => Ok(n),
+        n => Err(Invalid::value(format!(
+            "{field} is {n} and must be 0 or more"
+        ))),
+    }
+}
+
 fn named(
     field: &str,
     name: String,
@@ -112,6 +155,26 @@ mod tests {
             assert!(picker_port(Some(bad), 1).is_err(), "{bad}");
         }
         assert_eq!(picker_port(Some(65534), 1), Ok(65534));
+    }
+
+    #[test]
+    fn selectors_have_their_form() {
+        let of = |name: &str, value: &str| {
+            selector("s", &Labels::from([(name.to_owned(), value.to_owned())]))
+        };
+        for (name, value) in [("a", ""), ("llm-d.ai/role", "decode"), ("A_b", "x.Y-z")] {
+            assert_eq!(of(name, value), Ok(()));
+        }
+        for (name, value) in [
+            ("", "a"),
+            ("a", "b c"),
+            ("a", "-b"),
+            ("a/b/c", "d"),
+            ("/a", "b"),
+            ("a", &"b".repeat(64)),
+        ] {
+            assert!(of(name, value).unwrap_err().message.starts_with('s'));
+        }
     }
 
     #[test]

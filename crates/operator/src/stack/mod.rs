@@ -10,6 +10,7 @@ mod routing;
 mod servers;
 pub mod settings;
 mod simulator;
+mod usable;
 pub mod volume;
 
 use serde_json::{Value, json};

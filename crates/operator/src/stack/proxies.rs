@@ -39,6 +39,8 @@ fn deployment(settings: &Settings, pair: Pair) -> Child {
             "metadata": {"labels": selected},
             "spec": {
                 "securityContext": pod_security(),
+                // A Service named pointsman would set POINTSMAN_PORT, which is a flag's variable.
+                "enableServiceLinks": false,
                 // What is under way at the end is answered.
                 "terminationGracePeriodSeconds": 60,
                 "containers": [container(settings, pair)],

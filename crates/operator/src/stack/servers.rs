@@ -101,7 +101,7 @@ impl Server<'_> {
 
     fn pod(&self) -> Value {
         let settings = self.settings;
-        let mut spec = json!({"containers": [self.container()]});
+        let mut spec = json!({"containers": [self.container()], "enableServiceLinks": false});
         if self.role == "decode" {
             spec["affinity"] = self.beside_prefill();
         }

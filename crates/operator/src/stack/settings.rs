@@ -1,6 +1,7 @@
 //! Everything about the lab that can be another way; the defaults are the lab's own.
 
 use crate::spec::install::{EPP_NAME, GATEWAY_CLASS, GATEWAY_NAME, POOL_NAME, PROXY_NAME};
+use crate::stack::usable;
 use crate::stack::volume::Source;
 
 /// The lab's own values.
@@ -308,11 +309,7 @@ impl Settings {
         if file_system && self.kv_volume == Source::Empty {
             return Err("--kv-volume empty is each pod's own, so decode cannot see what prefill wrote: give host:/PATH (both are on one node) or pvc:NAME of a claim that several pods may write".to_owned());
         }
-        let ports = [self.port, self.kv_port];
-        if ports[0] == ports[1] {
-            return Err(format!("--port and --kv-port are both {}", ports[0]));
-        }
-        Ok(())
+        usable::check(self)
     }
 }
 

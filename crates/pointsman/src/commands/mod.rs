@@ -2,6 +2,7 @@
 
 mod bench;
 mod crds;
+mod custom;
 mod dashes;
 mod doctor;
 mod epp;
@@ -78,7 +79,7 @@ enum Command {
     Render(render::Args),
     /// Print or apply the model-server side of the lab: servers, P/D proxies, pool, routes.
     Stack(stack::Args),
-    /// Check configurations and route files, and show the plan that they mean.
+    /// Check configurations, routes and custom resources, and show what they mean.
     Validate(validate::Args),
     /// Prove a running gateway, or say what is wrong and what mends it.
     Verify(verify::Args),
@@ -126,7 +127,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Operator(args) => operator::run(&args).map(good),
         Command::Crds(args) => crds::run(&args).map(good),
         Command::Render(args) => render::run(&args).map(good),
-        Command::Stack(args) => stack::run(args).map(good),
+        Command::Stack(args) => stack::run(args),
         Command::Validate(args) => validate::run(args).map(good),
         Command::Verify(args) => verify::run(args),
         Command::Doctor(args) => doctor::run(&args),

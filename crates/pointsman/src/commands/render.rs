@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use pointsman_cluster::{connect, connect_to};
-use pointsman_operator::desired::child::Child;
-use pointsman_operator::operate::run::difference;
-use pointsman_operator::render::{Format, children_of, text};
-use serde_json::Value;
+use pointsman_operator::desired::child::{Child, Owner};
+use pointsman_operator::preview::{Change, Preview, preview};
+use pointsman_operator::render::{Format, children_of, resources_of, text};
+use serde_json::{Value, json};
 
 use crate::commands::crds::Output;
 use crate::console::say;
@@ -47,6 +47,7 @@ pub(crate) struct Args {
 /// Prints all objects, or says what cannot be followed and prints none.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut all: Vec<Child> = Vec::new();
+    let mut resources = Vec::new();
     for path in &args.files {
         let named = path.display();
         let read = match path.as_os_str() == "-" {
@@ -58,17 +59,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         };
         let read = read.with_context(|| format!("{named} cannot be read"))?;
         all.extend(children_of(&read).map_err(|error| anyhow!("{named}: {error}"))?);
+        if args.diff {
+            let found = resources_of(&read).map_err(|error| anyhow!("{named}: {error}"))?;
+            resources.extend(found);
+        }
+    }
+    if args.diff {
+        return show_differences(args, &resources);
     }
     // A file does not know the uid without which no server takes an owner reference.
-    if args.standalone || args.diff {
+    if args.standalone {
         for child in &mut all {
             if let Some(meta) = child.value["metadata"].as_object_mut() {
                 meta.remove("ownerReferences");
             }
         }
-    }
-    if args.diff {
-        return show_differences(args, &all);
     }
     say(&text(
         all.iter().map(|child| (&child.value, child.note)),
@@ -77,39 +82,93 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Version of the JSON document.
+const SCHEMA_VERSION: u32 = 1;
+
 /// For each object that would change, what stands there and what would, side by side as a line by line difference.
-fn show_differences(args: &Args, all: &[Child]) -> anyhow::Result<()> {
-    let changes = runtime()?.block_on(async {
+fn show_differences(args: &Args, resources: &[(Owner, Value)]) -> anyhow::Result<()> {
+    let all = runtime()?.block_on(async {
         let client = match &args.kubeconfig {
             Some(path) => connect_to(path).await?,
             None => connect().await?,
         };
-        difference(client, all).await.map_err(|why| anyhow!(why))
+        let mut all = Preview::default();
+        for (owner, object) in resources {
+            let one = preview(client.clone(), *owner, object, args.standalone).await;
+            let one = one.map_err(|why| anyhow!(why))?;
+            all.changes.extend(one.changes);
+            all.objects += one.objects;
+        }
+        anyhow::Ok(all)
     })?;
-    for (before, after) in &changes {
-        let shown = |object: &Value| text([(&tidy(object), None)], Format::Yaml);
-        let old = before.as_ref().map(&shown).unwrap_or_default();
-        let meta = &after["metadata"];
-        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        say(&format!(
-            "{} {}/{} would be {}\n{}",
-            word(&after["kind"]),
-            word(&meta["namespace"]),
-            word(&meta["name"]),
-            if before.is_some() {
-                "changed"
-            } else {
-                "created"
-            },
-            lines(&old, &shown(after)),
+    say(&match args.output {
+        Output::Json => in_json(&all),
+        Output::Yaml => in_words(&all),
+    });
+    Ok(())
+}
+
+/// What would become of an object, before and after.
+fn parts(change: &Change) -> (&'static str, Option<&Value>, Option<&Value>) {
+    match change {
+        Change::Created(after) => ("created", None, Some(after)),
+        Change::Changed(before, after) => ("changed", Some(before), Some(after)),
+        Change::Deleted(before) => ("deleted", Some(before), None),
+    }
+}
+
+fn in_words(all: &Preview) -> String {
+    let shown = |object: &Value| text([(&tidy(object), None)], Format::Yaml);
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut out = String::new();
+    for change in &all.changes {
+        let (becomes, before, after) = parts(change);
+        let Some(either) = after.or(before) else {
+            continue;
+        };
+        let (old, new) = (before.map(shown), after.map(shown));
+        out.push_str(&format!(
+            "{} {}/{} would be {becomes}\n{}",
+            word(&either["kind"]),
+            word(&either["metadata"]["namespace"]),
+            word(&either["metadata"]["name"]),
+            lines(&old.unwrap_or_default(), &new.unwrap_or_default()),
         ));
     }
-    say(&format!(
-        "{} of {} objects would change\n",
-        changes.len(),
-        all.len()
+    let deleted = all.changes.iter().map(parts);
+    let deleted = deleted
+        .filter(|(becomes, ..)| *becomes == "deleted")
+        .count();
+    out.push_str(&format!(
+        "{} of {} objects would change",
+        all.changes.len() - deleted,
+        all.objects
     ));
-    Ok(())
+    if deleted > 0 {
+        out.push_str(&format!(", {deleted} more would be deleted"));
+    }
+    out.push('\n');
+    out
+}
+
+fn in_json(all: &Preview) -> String {
+    let one = |change: &Change| {
+        let (becomes, before, after) = parts(change);
+        let either = after.or(before).cloned().unwrap_or_default();
+        json!({
+            "change": becomes,
+            "apiVersion": either["apiVersion"],
+            "kind": either["kind"],
+            "namespace": either["metadata"]["namespace"],
+            "name": either["metadata"]["name"],
+            "before": before.map(tidy),
+            "after": after.map(tidy),
+        })
+    };
+    let changes: Vec<Value> = all.changes.iter().map(one).collect();
+    let document =
+        json!({"schemaVersion": SCHEMA_VERSION, "objects": all.objects, "changes": changes});
+    format!("{document:#}\n")
 }
 
 /// Without what the server keeps for itself.

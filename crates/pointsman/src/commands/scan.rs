@@ -111,9 +111,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         if failed {
             bail!("nothing was labelled, since not everything could be read");
         }
-        let labelled = runtime()?.block_on(cluster::label(args.kubeconfig.as_deref(), &report))?;
+        let (labelled, cleared) =
+            runtime()?.block_on(cluster::label(args.kubeconfig.as_deref(), &report))?;
+        let cleared = match cleared {
+            0 => String::new(),
+            count => format!(", took the labels back from {count} without GPUs"),
+        };
         complain(&format!(
-            "labelled {labelled} of {} nodes\n",
+            "labelled {labelled} of {} nodes{cleared}\n",
             report.nodes.len()
         ));
     }

@@ -1,8 +1,9 @@
 //! `pointsman stack`: the model-server side of the lab, printed or applied.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use pointsman_cluster::{connect, connect_to};
 use pointsman_operator::desired::child::Child;
@@ -13,7 +14,7 @@ use pointsman_operator::stack::settings::{Part, Settings, Workload, defaults};
 use pointsman_operator::stack::volume::Source;
 
 use crate::commands::crds::Output;
-use crate::console::say;
+use crate::console::{complain, say};
 use crate::lab::pairs;
 use crate::serving::runtime;
 
@@ -296,20 +297,29 @@ fn volume(text: &str) -> Result<Source, String> {
 }
 
 /// Prints or applies.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let values = match &args.what {
+        What::Render(args) => &args.values,
+        What::Apply(args) => &args.values,
+    };
+    let all = match values.settings() {
+        Ok(settings) => objects(&settings),
+        Err(why) => {
+            complain(&format!("error: {why}\n"));
+            return Ok(ExitCode::from(2));
+        }
+    };
     match args.what {
         What::Render(args) => {
-            let all = objects(&args.values.settings()?);
             let all = all.iter().map(|child| (&child.value, child.note));
             say(&text(all, args.output.into()));
-            Ok(())
         }
-        What::Apply(args) => write(&args),
+        What::Apply(args) => write(&args, &all)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn write(args: &ApplyArgs) -> anyhow::Result<()> {
-    let all = objects(&args.values.settings()?);
+fn write(args: &ApplyArgs, all: &[Child]) -> anyhow::Result<()> {
     let how = How {
         dry: args.dry_run.is_some(),
         force: args.force_conflicts,
@@ -320,7 +330,7 @@ fn write(args: &ApplyArgs) -> anyhow::Result<()> {
             None => connect().await?,
         };
         let told = |child: &Child, outcome: &Outcome| say(&line(child, outcome, how.dry));
-        anyhow::Ok(apply(&client, &all, how, told).await)
+        anyhow::Ok(apply(&client, all, how, told).await)
     })?;
     let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|one| is(one)).count();
     let refused = count(|one| matches!(one, Outcome::Refused(_)));
@@ -358,7 +368,7 @@ fn line(child: &Child, outcome: &Outcome, dry: bool) -> String {
 }
 
 impl Values {
-    fn settings(&self) -> anyhow::Result<Settings> {
+    fn settings(&self) -> Result<Settings, String> {
         let (servers, way) = (&self.servers, &self.way);
         let base = match self.preset {
             Preset::Simulator => Settings::of_simulator(),
@@ -425,12 +435,12 @@ impl Values {
             max_per_connection: way.max_requests_per_connection,
             ..base
         };
-        settings.check().map_err(|why| anyhow!(why))?;
+        settings.check()?;
         Ok(settings)
     }
 
     /// Pairs over NVLink and through a file system.
-    fn counts(&self) -> anyhow::Result<(u32, u32)> {
+    fn counts(&self) -> Result<(u32, u32), String> {
         let Some(text) = &self.pairs else {
             return Ok(match self.preset {
                 Preset::AbSameNode => (1, 1),
@@ -439,8 +449,23 @@ impl Values {
                 Preset::Simulator => (0, 0),
             });
         };
-        let all = pairs::parse(text)?;
+        let all = pairs::parse(text).map_err(|why| why.to_string())?;
         let of = |backend| all.iter().filter(|pair| pair.backend == backend).count() as u32;
-        Ok((of(pairs::Backend::P2p), of(pairs::Backend::Fs)))
+        let (p2p, fs) = (of(pairs::Backend::P2p), of(pairs::Backend::Fs));
+        match self.preset {
+            Preset::Simulator => Err(
+                "--pairs is for pairs, and --preset simulator has none: --replicas says how many servers a stage has".to_owned(),
+            ),
+            Preset::P2pSameNode if fs > 0 => Err(foreign("p2p-same-node", "fs")),
+            Preset::FsSameNode if p2p > 0 => Err(foreign("fs-same-node", "p2p")),
+            _ => Ok((p2p, fs)),
+        }
     }
+}
+
+/// Pairs that a preset does not have were asked for.
+fn foreign(preset: &str, kind: &str) -> String {
+    format!(
+        "--preset {preset} has no {kind} pairs: leave {kind} out of --pairs, or take --preset ab-same-node"
+    )
 }

@@ -1,4 +1,5 @@
-//! `pointsman validate`: checks configurations and route files, and shows the plan that a configuration means.
+//! `pointsman validate`: checks configurations, routes and custom resources, and shows the plan that a configuration means
+//! and the objects that a custom resource stands for.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,12 @@ use pointsman_core::config::fault::{Fault, Severity, refuses};
 use pointsman_core::contract::spec::Generation;
 use pointsman_core::schedule::plan::Plan;
 use pointsman_feeds::plan::{Terms, from_text, text_of};
+use pointsman_operator::desired::child::Child;
 use pointsman_serve::admin::plan::view;
 use pointsman_serve::door::route::Routes;
 use serde_json::{Value, json};
 
+use crate::commands::custom;
 use crate::console::say;
 use crate::findings::with_caret;
 use crate::planning::{Rules, registry};
@@ -24,6 +27,7 @@ Examples:
   pointsman validate epp-config.yaml
   pointsman validate --compat g2 --strict epp-config.yaml routes.yaml
   pointsman validate -o json epp-config.yaml
+  pointsman validate install.yaml                       a SchedulerInstall or SimulatorDeployment: what it stands for
 
 Exit code: 0 good, 1 something is refused, 2 wrong usage.";
 
@@ -34,7 +38,8 @@ const SCHEMA_VERSION: u32 = 1;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Configurations (EndpointPickerConfig) and files of HTTPRoute objects.
+    /// Configurations (EndpointPickerConfig), HTTPRoutes, and custom resources of the operator (SchedulerInstall,
+    /// SimulatorDeployment).
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Whose rules apply: those of the reference's first or second generation, or what the configuration shows.
@@ -57,14 +62,16 @@ enum Output {
     Json,
 }
 
-/// What was found about one file.
+/// What was found about one file, or about one document of several.
 struct Report {
     file: String,
+    document: Option<usize>,
     text: String,
     kind: &'static str,
     faults: Vec<Fault>,
     plan: Option<Plan>,
     differences: Option<Differences>,
+    children: Vec<Child>,
 }
 
 /// What would change under the other generation's rules.
@@ -80,7 +87,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let mut reports: Vec<Report> = args
         .files
         .iter()
-        .map(|path| check(path, args.compat.into()))
+        .flat_map(|path| check(path, args.compat.into()))
         .collect();
     if args.strict {
         for fault in reports.iter_mut().flat_map(|report| &mut report.faults) {
@@ -106,23 +113,54 @@ impl Report {
     }
 }
 
-fn check(path: &Path, compat: Compat) -> Report {
-    let file = path.display().to_string();
-    let mut report = Report {
-        file,
-        text: String::new(),
+/// Everything in one file. Custom resources stand in files of several documents, each of which is judged by itself; a file
+/// without any is read as a whole, as the picker and the gateway read it.
+fn check(path: &Path, compat: Compat) -> Vec<Report> {
+    let new = |text: &str, document| Report {
+        file: path.display().to_string(),
+        document,
+        text: text.to_owned(),
         kind: "EndpointPickerConfig",
         faults: Vec::new(),
         plan: None,
         differences: None,
+        children: Vec::new(),
     };
-    report.text = match text_of(path) {
+    let text = match text_of(path) {
         Ok(text) => text,
         Err(fault) => {
+            let mut report = new("", None);
             report.faults.push(fault);
-            return report;
+            return vec![report];
         }
     };
+    let documents: Vec<_> = custom::documents(&text)
+        .into_iter()
+        .map(|document| (custom::judge(&document.text), document))
+        .collect();
+    if documents.iter().all(|(judged, _)| judged.is_empty()) {
+        return vec![check_text(new(&text, None), compat)];
+    }
+    let several = documents.len() > 1;
+    let mut reports = Vec::new();
+    for (judged, document) in documents {
+        let number = Some(document.number).filter(|_| several);
+        let new = || new(&document.text, number);
+        if judged.is_empty() {
+            reports.push(check_text(new(), compat));
+        }
+        reports.extend(judged.into_iter().map(|one| Report {
+            kind: one.kind,
+            faults: one.faults,
+            children: one.children,
+            ..new()
+        }));
+    }
+    reports
+}
+
+/// A configuration, or routes.
+fn check_text(mut report: Report, compat: Compat) -> Report {
     if is_routes(&report.text) {
         report.kind = "HTTPRoute";
         report.faults = Routes::parse(&report.text).err().unwrap_or_default();
@@ -196,14 +234,24 @@ fn table(report: &Report) -> String {
     };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let verdict = if report.is_good() { "good" } else { "refused" };
+    let document = report.document.map(|number| format!(" document {number}"));
     let _ = writeln!(
         out,
-        "{}: {}, {verdict}, {errors} errors, {warnings} warnings",
-        report.file, report.kind
+        "{}{}: {}, {verdict}, {errors} errors, {warnings} warnings",
+        report.file,
+        document.unwrap_or_default(),
+        report.kind
     );
     for fault in &report.faults {
         let shown = with_caret(&report.file, &report.text, fault);
         let _ = writeln!(out, "  {}: {shown}", word(fault.severity));
+    }
+    for child in &report.children {
+        let _ = writeln!(
+            out,
+            "  makes      {} {}/{}",
+            child.kind.kind, child.namespace, child.name
+        );
     }
     if let Some(plan) = &report.plan {
         plan_in_words(plan, &mut out);
@@ -304,6 +352,14 @@ fn json_of(reports: &[Report]) -> String {
             "message": fault.message,
         })
     };
+    let child = |child: &Child| {
+        json!({
+            "group": child.kind.group,
+            "kind": child.kind.kind,
+            "namespace": child.namespace,
+            "name": child.name,
+        })
+    };
     let files: Vec<Value> = reports
         .iter()
         .map(|report| {
@@ -317,11 +373,13 @@ fn json_of(reports: &[Report]) -> String {
             });
             json!({
                 "file": report.file,
+                "document": report.document,
                 "kind": report.kind,
                 "ok": report.is_good(),
                 "findings": report.faults.iter().map(finding).collect::<Vec<_>>(),
                 "plan": report.plan.as_ref().map(view),
                 "differences": differences,
+                "children": report.children.iter().map(child).collect::<Vec<_>>(),
             })
         })
         .collect();

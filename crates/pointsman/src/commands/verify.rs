@@ -29,7 +29,7 @@ Examples:
   pointsman verify -o json | jq '.checks[] | select(.ok | not)'
   POINTSMAN_TARGET=http://gateway:8080 POINTSMAN_ADMIN=http://gateway:9090 pointsman verify
   pointsman verify --kube
-  pointsman verify --kube --namespace llm-d-vllm --namespace llm-d-inference-scheduler
+  pointsman verify --kube --namespace llm-d-vllm
 
 It sends about 150 short completions and, for a few seconds, some long ones.
 With --kube it reads the cluster's objects first and finds gateway, picker and candidates by itself; their ports are
@@ -69,7 +69,7 @@ pub(crate) struct Args {
 /// Flags that say which part of which cluster.
 #[derive(clap::Args)]
 pub(crate) struct ClusterArgs {
-    /// A namespace to look in, repeatable [default: all that lead to a pool].
+    /// A namespace whose pools count, repeatable; routes and pickers are followed wherever they are [default: all].
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) namespace: Vec<String>,
     /// The InferencePool, if there are several: NAME or NAMESPACE/NAME.

@@ -64,7 +64,7 @@ async fn clock(session: &Session) -> Check {
                     "this machine's clock is {} s {word} the API server's, so tokens and leases end at the wrong time",
                     ahead.abs()
                 ),
-                "timedatectl set-ntp true, here and on the nodes",
+                "timedatectl set-ntp true\n# here and on the nodes",
             )
         }
     }

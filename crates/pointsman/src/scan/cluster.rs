@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pointsman_cluster::{connect, connect_to, label_node, list_nodes};
+use pointsman_cluster::{connect, connect_to, label_node, list_nodes, managed_nodes};
 use pointsman_topo::report::Report;
 use pointsman_topo::sources::{Sources, Text};
 
@@ -27,17 +27,31 @@ fn sources(list: &serde_json::Value) -> Sources {
     }
 }
 
-/// Gives the derived labels to the nodes that have any, and says to how many.
-pub(crate) async fn label(kubeconfig: Option<&Path>, report: &Report) -> anyhow::Result<usize> {
+/// Gives the derived labels to the nodes that have any, takes those of an earlier scan from nodes that have none any more,
+/// and says of how many each was.
+pub(crate) async fn label(
+    kubeconfig: Option<&Path>,
+    report: &Report,
+) -> anyhow::Result<(usize, usize)> {
     let client = client(kubeconfig).await?;
-    let mut count = 0;
-    for node in &report.nodes {
-        if !node.derived_labels.is_empty() {
-            label_node(&client, MANAGER, &node.name, &node.derived_labels).await?;
-            count += 1;
-        }
+    let (with, without): (Vec<_>, Vec<_>) = report
+        .nodes
+        .iter()
+        .partition(|node| !node.derived_labels.is_empty());
+    for node in &with {
+        label_node(&client, MANAGER, &node.name, &node.derived_labels).await?;
     }
-    Ok(count)
+    if without.is_empty() {
+        return Ok((with.len(), 0));
+    }
+    let ours = managed_nodes(&client, MANAGER).await?;
+    let stale = without.iter().filter(|node| ours.contains(&node.name));
+    let mut taken = 0;
+    for node in stale {
+        label_node(&client, MANAGER, &node.name, &node.derived_labels).await?;
+        taken += 1;
+    }
+    Ok((with.len(), taken))
 }
 
 async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<pointsman_cluster::Client> {

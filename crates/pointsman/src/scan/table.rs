@@ -1,5 +1,6 @@
 //! A scan for people: nodes, the picture, placements, and what could not be read.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use pointsman_topo::figure::figure;
@@ -34,11 +35,20 @@ pub(crate) fn page(report: &Report, colour: bool) -> String {
     out.push_str(&table(&headings, &rows, colour));
     let _ = writeln!(out, "\n{}", picture::text(&figure(report)));
     out.push_str(&placements(&report.placements, colour));
+    let mut doubtful: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for node in &report.nodes {
-        let doubtful = !node.nvlink.groups.is_empty() && node.nvlink.method.starts_with("product");
-        if doubtful {
-            let _ = writeln!(out, "  note: {}: NVLink: {}", node.name, node.nvlink.method);
+        if !node.nvlink.groups.is_empty() && node.nvlink.method.starts_with("product") {
+            let alike = doubtful.entry(&node.nvlink.method).or_default();
+            alike.push(&node.name);
         }
+    }
+    for (method, nodes) in doubtful {
+        let shown = nodes.iter().take(NAMES).copied().collect::<Vec<_>>();
+        let more = match nodes.len().saturating_sub(NAMES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let _ = writeln!(out, "  note: {}{more}: NVLink: {method}", shown.join(", "));
     }
     out
 }

@@ -1,5 +1,6 @@
 //! One finding: what was checked, whether it holds, and if not why and what mends it.
 
+use pointsman_operator::check::pasteable;
 use serde::Serialize;
 
 /// The outcome of one check.
@@ -43,7 +44,12 @@ impl Title {
         cause: impl Into<String>,
         fix: impl Into<String>,
     ) -> Check {
-        self.check(false, detail.into(), Some(cause.into()), Some(fix.into()))
+        self.check(
+            false,
+            detail.into(),
+            Some(cause.into()),
+            Some(pasteable(&fix.into())),
+        )
     }
 
     /// It does not hold, or could not be looked at, because of what another check found.

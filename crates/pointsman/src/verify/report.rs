@@ -40,11 +40,15 @@ pub(crate) fn text(checks: &[Check], ok: bool, colour: bool) -> String {
     let mut out = table(&["CHECK", "", "DETAIL"], &rows, colour);
     for check in checks.iter().filter(|check| !check.ok) {
         let _ = write!(out, "\n{}: {}\n", check.id, check.name);
-        for (word, said) in [("cause", &check.cause), ("fix", &check.fix)] {
-            if let Some(said) = said {
-                // YAML keeps its lines, so that it can be copied.
-                let _ = writeln!(out, "  {word:<5}  {}", said.replace('\n', "\n         "));
-            }
+        if let Some(cause) = &check.cause {
+            let _ = writeln!(out, "  cause  {}", cause.replace('\n', "\n         "));
+        }
+        if let Some(fix) = &check.fix {
+            let _ = match fix.contains('\n') {
+                // At the margin, so that what is copied can be pasted: a shell knows no indented end of a text.
+                true => writeln!(out, "  fix\n{fix}"),
+                false => writeln!(out, "  fix    {}", fix.strip_prefix("# ").unwrap_or(fix)),
+            };
         }
         if check.cause.is_none() {
             let _ = writeln!(out, "  {}", check.detail);
@@ -78,7 +82,15 @@ mod tests {
         assert_eq!(document["schemaVersion"], 1);
         assert_eq!(document["ok"], false);
         assert_eq!(document["checks"][0]["id"], "pairs");
+        assert_eq!(document["checks"][1]["fix"], "# mend x");
         assert!(document["checks"][0].get("cause").is_none());
         assert_eq!(document["checks"][1]["cause"], "x answers 404");
+    }
+
+    #[test]
+    fn a_fix_of_several_lines_is_copied_as_it_is() {
+        let fix = "kubectl apply -f - <<'EOF'\nkind: Role\nmetadata: {name: x}\nEOF";
+        let shown = text(&[METRICS.bad("", "x", fix)], false, false);
+        assert!(shown.contains(&format!("\n{fix}\n")), "{shown}");
     }
 }

@@ -136,6 +136,7 @@ spec:
         {{- include "pointsman.proxySelector" . | nindent 8 }}
     spec:
       automountServiceAccountToken: false
+      enableServiceLinks: false
       terminationGracePeriodSeconds: 130
       securityContext:
         {{- include "pointsman.podSecurity" . | nindent 8 }}

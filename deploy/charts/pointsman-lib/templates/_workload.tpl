@@ -53,6 +53,8 @@ spec:
       {{- end }}
     spec:
       serviceAccountName: {{ include "pointsman.name" . }}
+      # Else a Service of the name pointsman would give every pod POINTSMAN_PORT, which is a flag's variable.
+      enableServiceLinks: false
       # Longer than the longest answer that should still end.
       terminationGracePeriodSeconds: 130
       securityContext:

@@ -6,7 +6,9 @@ use pointsman_core::config::fault::{Fault, Severity};
 use pointsman_feeds::plan::{Terms, from_text};
 use pointsman_operator::check::facts::{Facts, id_of, name_of, namespace_of};
 use pointsman_operator::check::installation::Installation;
-use pointsman_operator::check::{Verdict, candidates, interference, picker, pool, rights, route};
+use pointsman_operator::check::{
+    Verdict, candidates, interference, pasteable, picker, pool, rights, route,
+};
 use pointsman_operator::kinds::{GATEWAY, POOL, ROUTE};
 
 use crate::findings::line_of;
@@ -55,10 +57,7 @@ pub(crate) fn cluster(facts: &Facts) -> Check {
         for one in &forbidden {
             said.insert(match &one.namespace {
                 Some(namespace) => format!("{} in {namespace}", one.plural),
-                None => format!(
-                    "{} in all namespaces (or name some with --namespace)",
-                    one.plural
-                ),
+                None => format!("{} in all namespaces", one.plural),
             });
             rules.insert(rights::rule(&one.group, &one.plural, &["get", "list"]));
         }
@@ -67,7 +66,7 @@ pub(crate) fn cluster(facts: &Facts) -> Check {
         verdict.add(
             format!("your account may not list {}: {}", said.join(", "), first.message),
             format!(
-                "kubectl apply -f - <<'EOF'\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: pointsman-verify}}\nrules:\n{}EOF\nkubectl create clusterrolebinding pointsman-verify --clusterrole=pointsman-verify --user=<you>",
+                "kubectl apply -f - <<'EOF'\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: pointsman-verify}}\nrules:\n{}EOF\nkubectl create clusterrolebinding pointsman-verify --clusterrole=pointsman-verify --user='<you>'",
                 rules.concat()
             ),
         );
@@ -75,7 +74,7 @@ pub(crate) fn cluster(facts: &Facts) -> Check {
     if let Some(one) = facts.refused.iter().find(|one| !one.forbidden) {
         verdict.add(
             format!("{} cannot be listed: {}", one.plural, one.message),
-            "kubectl cluster-info; name a working kubeconfig with --kubeconfig",
+            "kubectl cluster-info\n# name a working kubeconfig with --kubeconfig",
         );
     }
     check(CLUSTER, verdict)
@@ -104,7 +103,7 @@ pub(crate) fn no_pool(facts: &Facts, asked: &str) -> Check {
         format!("{routes} HTTPRoutes, {gateways} gateways, no such InferencePool"),
         format!("there is no InferencePool{asked}"),
         format!(
-            "kubectl get {}.{} -A; create one over your model servers, or name its namespace with --namespace and the pool with --pool",
+            "kubectl get {}.{} -A\n# create one over your model servers, or name its namespace with --namespace and the pool with --pool",
             POOL.plural, POOL.group
         ),
     )
@@ -155,11 +154,11 @@ fn config(found: &Installation<'_>) -> Verdict {
     };
     let mut verdict = read_config(text, &place);
     for trouble in &mut verdict.troubles {
-        trouble.fix = format!(
-            "correct it where it comes from (spec.epp.configProfile, or the chart's values) and check it first: pointsman validate FILE (what stands there now: kubectl get configmap -n {} {} -o yaml)",
+        trouble.fix = pasteable(&format!(
+            "correct it where it comes from (spec.epp.configProfile, or the chart's values) and check it first: pointsman validate FILE; what stands there now:\nkubectl get configmap -n {} {} -o yaml",
             namespace_of(map),
             name_of(map)
-        );
+        ));
     }
     verdict
 }

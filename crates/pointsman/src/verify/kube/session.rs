@@ -41,7 +41,7 @@ pub(crate) async fn open(scope: &Scope, tell: &impl Fn(&str)) -> Result<Session,
         CLUSTER.bad(
             "the API server cannot be asked",
             why,
-            "kubectl cluster-info; name a working kubeconfig with --kubeconfig FILE or KUBECONFIG",
+            "kubectl cluster-info\n# name a working kubeconfig with --kubeconfig FILE or KUBECONFIG",
         )
     };
     let client = client(scope.kubeconfig.as_deref()).await.map_err(refused)?;
