@@ -185,7 +185,7 @@ flowControl:
         "flowControl.maxBytes: '-1' is below zero",
         "flowControl.defaultRequestTTL: 'soon' is no duration",
         "flowControl.defaultPriorityBand.fairnessPolicyRef: 'mine' is no fairness policy",
-        "flowControl.priorityBands[0].orderingPolicyRef: references undefined plugin 'nobody'",
+        "flowControl.priorityBands[0].orderingPolicyRef: ordering policy references undefined plugin 'nobody'",
         "flowControl.priorityBands[1].priority: duplicate priority 1",
         "flowControl.usageLimitPolicyPluginRef: 'global-strict-fairness-policy' is no usage limit policy",
         "flowControl.saturationDetector.pluginRef: 'queue-scorer' does not tell how full",

@@ -46,8 +46,11 @@ const fn alpha(kind: &'static str, instead: &'static str) -> Listed {
     }
 }
 
+/// Nothing is missing: this build has the type.
+pub const HERE: &str = "it is here";
 /// The remedy where nothing takes a type's place.
-pub const REMOVE: &str = "remove it";
+const REMOVE: &str = "remove it";
+const FOLLOWED: &str = "remove it: changes of endpoints are always followed";
 const APPROX: &str = "use approx-prefix-cache-producer with prefix-cache-scorer";
 const LOAD: &str = "use active-request-scorer or queue-scorer";
 const PARSER: &str = "use openai-parser, and passthrough-parser for everything else";
@@ -55,43 +58,46 @@ const EVICTION: &str = "remove it: flowControl.enableEviction goes by this rule"
 
 /// The types, in the order of the reference's manual.
 pub static CATALOGUE: &[Listed] = &[
-    both("decode-filter", REMOVE),
-    both("prefill-filter", REMOVE),
-    second("encode-filter", REMOVE),
-    second("label-selector-filter", "use by-label-selector"),
-    both("by-label", "use label-selector-filter"),
-    both("by-label-selector", "use label-selector-filter"),
-    second("prefix-cache-affinity-filter", REMOVE),
+    both("decode-filter", HERE),
+    both("prefill-filter", HERE),
+    second("encode-filter", HERE),
+    second("label-selector-filter", HERE),
+    both("by-label", HERE),
+    both("by-label-selector", HERE),
+    second("prefix-cache-affinity-filter", HERE),
     second("slo-headroom-tier-filter", LOAD),
-    alpha("session-affinity-filter", REMOVE),
-    alpha("multicluster-session-affinity-filter", REMOVE),
-    alpha("endpoint-attribute-filter", REMOVE),
+    alpha("session-affinity-filter", HERE),
+    alpha(
+        "multicluster-session-affinity-filter",
+        "use session-affinity-filter",
+    ),
+    alpha("endpoint-attribute-filter", HERE),
     alpha(
         "topology-affinity-filter",
         "use label-selector-filter on a topology label",
     ),
-    alpha("utilization-filter", REMOVE),
-    second("context-length-aware", REMOVE),
-    second("concurrency-detector", REMOVE),
-    second("utilization-detector", REMOVE),
-    both("header-based-testing-filter", REMOVE),
-    both("active-request-scorer", REMOVE),
-    both("load-aware-scorer", REMOVE),
-    both("queue-scorer", REMOVE),
-    second("running-requests-size-scorer", REMOVE),
-    both("kv-cache-utilization-scorer", REMOVE),
-    both("prefix-cache-scorer", REMOVE),
+    alpha("utilization-filter", HERE),
+    second("context-length-aware", HERE),
+    second("concurrency-detector", HERE),
+    second("utilization-detector", HERE),
+    both("header-based-testing-filter", HERE),
+    both("active-request-scorer", HERE),
+    both("load-aware-scorer", HERE),
+    both("queue-scorer", HERE),
+    second("running-requests-size-scorer", HERE),
+    both("kv-cache-utilization-scorer", HERE),
+    both("prefix-cache-scorer", HERE),
     both("precise-prefix-cache-scorer", APPROX),
-    both("no-hit-lru-scorer", REMOVE),
-    both("lora-affinity-scorer", REMOVE),
-    second("token-load-scorer", REMOVE),
+    both("no-hit-lru-scorer", HERE),
+    both("lora-affinity-scorer", HERE),
+    second("token-load-scorer", HERE),
     Listed {
         since: Since::Both,
-        ..alpha("session-affinity-scorer", REMOVE)
+        ..alpha("session-affinity-scorer", HERE)
     },
     second("latency-scorer", "use expected-ttft-scorer"),
-    alpha("endpoint-attribute-scorer", REMOVE),
-    alpha("header-label-affinity-scorer", REMOVE),
+    alpha("endpoint-attribute-scorer", HERE),
+    alpha("header-label-affinity-scorer", HERE),
     alpha(
         "topology-affinity-scorer",
         "use label-selector-filter on a topology label",
@@ -106,12 +112,12 @@ pub static CATALOGUE: &[Listed] = &[
         "multicluster-prefix-cache-scorer",
         "use prefix-cache-scorer",
     ),
-    both("max-score-picker", REMOVE),
-    both("random-picker", REMOVE),
-    both("weighted-random-picker", REMOVE),
-    second("token-producer", REMOVE),
-    second("tokenizer", REMOVE),
-    second("approx-prefix-cache-producer", REMOVE),
+    both("max-score-picker", HERE),
+    both("random-picker", HERE),
+    both("weighted-random-picker", HERE),
+    second("token-producer", HERE),
+    second("tokenizer", HERE),
+    second("approx-prefix-cache-producer", HERE),
     alpha(
         "multicluster-approx-prefix-cache-producer",
         "use approx-prefix-cache-producer",
@@ -121,37 +127,37 @@ pub static CATALOGUE: &[Listed] = &[
         "use approx-prefix-cache-producer",
     ),
     second("precise-prefix-cache-producer", APPROX),
-    second("inflight-load-producer", REMOVE),
+    second("inflight-load-producer", HERE),
     second("predicted-latency-producer", "use expected-ttft-scorer"),
-    second("session-id-producer", REMOVE),
+    second("session-id-producer", HERE),
     second(
         "mm-embeddings-cache-producer",
         "use approx-prefix-cache-producer",
     ),
     alpha("p2p-source-producer", REMOVE),
-    both("single-profile-handler", REMOVE),
-    both("data-parallel-profile-handler", REMOVE),
-    both("pd-profile-handler", REMOVE),
-    second("disagg-profile-handler", REMOVE),
+    both("single-profile-handler", HERE),
+    both("data-parallel-profile-handler", HERE),
+    both("pd-profile-handler", HERE),
+    second("disagg-profile-handler", HERE),
     alpha("header-profile-handler", "use a route with a header match"),
-    second("disagg-headers-handler", REMOVE),
-    both("prefill-header-handler", REMOVE),
-    second("always-disagg-pd-decider", REMOVE),
-    second("prefix-based-pd-decider", REMOVE),
-    second("always-disagg-multimodal-decider", REMOVE),
+    second("disagg-headers-handler", HERE),
+    both("prefill-header-handler", HERE),
+    second("always-disagg-pd-decider", HERE),
+    second("prefix-based-pd-decider", HERE),
+    second("always-disagg-multimodal-decider", HERE),
     second("latency-slo-admitter", REMOVE),
-    second("probabilistic-admitter", REMOVE),
-    alpha("agent-identity", REMOVE),
+    second("probabilistic-admitter", HERE),
+    alpha("agent-identity", HERE),
     alpha("disaggregatedset-rollout-screener", REMOVE),
-    second("request-attribute-reporter", REMOVE),
-    second("destination-endpoint-served-verifier", REMOVE),
-    second("global-strict-fairness-policy", REMOVE),
-    second("round-robin-fairness-policy", REMOVE),
+    second("request-attribute-reporter", HERE),
+    second("destination-endpoint-served-verifier", HERE),
+    second("global-strict-fairness-policy", HERE),
+    second("round-robin-fairness-policy", HERE),
     second("program-aware-fairness", "use round-robin-fairness-policy"),
-    second("fcfs-ordering-policy", REMOVE),
-    second("edf-ordering-policy", REMOVE),
-    second("slo-deadline-ordering-policy", REMOVE),
-    second("static-usage-limit-policy", REMOVE),
+    second("fcfs-ordering-policy", HERE),
+    second("edf-ordering-policy", HERE),
+    second("slo-deadline-ordering-policy", HERE),
+    second("static-usage-limit-policy", HERE),
     alpha("priority-holdback-policy", "use static-usage-limit-policy"),
     alpha(
         "soft-reflective-ceiling-policy",
@@ -159,26 +165,39 @@ pub static CATALOGUE: &[Listed] = &[
     ),
     alpha("sheddable-eviction-filter", EVICTION),
     alpha("priority-then-time-eviction-order-policy", EVICTION),
-    second("metrics-data-source", REMOVE),
-    second("core-metrics-extractor", REMOVE),
-    second(
-        "endpoint-notification-source",
-        "remove it: changes of endpoints are always followed",
+    second("metrics-data-source", HERE),
+    second("core-metrics-extractor", HERE),
+    second("endpoint-notification-source", FOLLOWED),
+    second("k8s-notification-source", FOLLOWED),
+    alpha(
+        "topology-extractor",
+        "remove it: label-selector-filter reads topology labels by itself",
+    ),
+    alpha(
+        "multicluster-metrics-data-source",
+        "use metrics-data-source",
+    ),
+    alpha(
+        "multicluster-metrics-extractor",
+        "use core-metrics-extractor",
     ),
     second("models-data-source", REMOVE),
     second("models-data-extractor", REMOVE),
     second("dcgm-data-source", REMOVE),
     second("dcgm-extractor", REMOVE),
-    second("file-discovery", REMOVE),
+    second("file-discovery", HERE),
     alpha("multicluster-file-discovery", "use file-discovery"),
-    second("openai-parser", REMOVE),
-    second("anthropic-parser", REMOVE),
-    second("vllmhttp-parser", REMOVE),
+    second("openai-parser", HERE),
+    second("anthropic-parser", HERE),
+    second("vllmhttp-parser", HERE),
     second("sglanghttp-parser", PARSER),
-    second("vllmgrpc-parser", REMOVE),
+    second("vllmgrpc-parser", HERE),
     second("vertexai-parser", PARSER),
-    second("passthrough-parser", REMOVE),
+    second("passthrough-parser", HERE),
 ];
+
+/// Types whose work is done here without them, so that a file that has one means the same without it.
+pub static NEEDLESS: [&str; 2] = ["endpoint-notification-source", "k8s-notification-source"];
 
 /// The reference's entry for this type.
 pub fn listed(kind: &str) -> Option<&'static Listed> {
@@ -238,15 +257,19 @@ pub static FIRST_ONLY: &[Bound] = &[
     ),
     bound(
         "pd-profile-handler",
-        "prefixPluginName",
-        "write prefixMatchInfoProducerName",
-    ),
-    bound(
-        "pd-profile-handler",
         "hashBlockSize",
         "the decider counts tokens",
     ),
 ];
+
+/// Parameters that the second generation takes and reads no more.
+pub static NO_LONGER_READ: &[Bound] = &[
+    bound("pd-profile-handler", "prefixPluginName", PRODUCER),
+    bound("pd-profile-handler", "prefixPluginType", PRODUCER),
+    bound("no-hit-lru-scorer", "prefixPluginName", PRODUCER),
+    bound("no-hit-lru-scorer", "prefixPluginType", PRODUCER),
+];
+const PRODUCER: &str = "write prefixMatchInfoProducerName";
 
 /// Parameters that only the second generation reads.
 pub static SECOND_ONLY: &[Bound] = &[
@@ -317,8 +340,11 @@ mod tests {
             assert_eq!(first, Some(at), "{} stands twice", one.kind);
             assert!(!one.instead.is_empty(), "{}", one.kind);
         }
-        for one in FIRST_ONLY.iter().chain(SECOND_ONLY) {
+        for one in FIRST_ONLY.iter().chain(SECOND_ONLY).chain(NO_LONGER_READ) {
             assert!(listed(one.kind).is_some(), "{}", one.kind);
+        }
+        for kind in NEEDLESS {
+            assert!(listed(kind).is_some(), "{kind}");
         }
         for (kind, _) in DIFFERING {
             assert!(listed(kind).is_some(), "{kind}");

@@ -91,7 +91,9 @@ pub fn refuses(faults: &[Fault]) -> bool {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
+        // A sentence that begins with the path says it once.
+        let rest = self.message.strip_prefix(&self.path);
+        if self.path.is_empty() || rest.is_some_and(|rest| rest.starts_with(' ')) {
             return f.write_str(&self.message);
         }
         write!(f, "{}: {}", self.path, self.message)

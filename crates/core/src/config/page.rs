@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::config::catalogue::{CATALOGUE, REMOVE};
+use crate::config::catalogue::{CATALOGUE, HERE, NEEDLESS};
 use crate::config::written::Written;
 use crate::contract::spec::schema_of;
 
@@ -56,10 +56,14 @@ pub fn markdown() -> String {
     page += "\n## Our own settings\n\nThe key `pointsman:` is the one part that the reference does not load.\n\n";
     table(&own, &mut page);
     page += "\n## Types of the reference\n\n";
-    page += "Types that are here have [pages](plugins/README.md). A file that names another is refused and told what to use.\n\n";
-    page += "| type | where it is missing |\n|---|---|\n";
-    for listed in CATALOGUE.iter().filter(|one| one.instead != REMOVE) {
-        let _ = writeln!(page, "| `{}` | {} |", listed.kind, listed.instead);
+    page += "Types that are here have [pages](plugins/README.md). A file that names another is refused and told what to use;\nwhat works without its type is taken with a warning.\n\n";
+    page += "| type | found in a file | what to do |\n|---|---|---|\n";
+    for listed in CATALOGUE.iter().filter(|one| one.instead != HERE) {
+        let found = match NEEDLESS.contains(&listed.kind) {
+            true => "warning",
+            false => "refused",
+        };
+        let _ = writeln!(page, "| `{}` | {found} | {} |", listed.kind, listed.instead);
     }
     page
 }

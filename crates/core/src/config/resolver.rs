@@ -45,6 +45,8 @@ pub struct Resolver<'r> {
     pub failed: Vec<String>,
     /// Names of plugins that nobody wrote down and the plan needs.
     pub added: Vec<String>,
+    /// Whether nobody wrote a profile, so that one stands for all plugins.
+    pub one_for_all: bool,
 }
 
 impl Resolver<'_> {
@@ -68,18 +70,23 @@ impl Resolver<'_> {
         self.failed.iter().any(|failed| failed == name)
     }
 
-    /// Whether `name` is declared; if not, that is noted as a fault of `who`.
+    /// Whether the plugin that `path` has in its `pluginRef` is declared; if not, that is noted as a fault of `who`.
     pub fn check_reference(&mut self, name: &str, path: &str, who: &str) -> bool {
         if name.is_empty() {
             self.error(path, format!("{who}is missing a 'pluginRef'"));
             return false;
         }
+        self.check_name(name, &format!("{path}.pluginRef"), who)
+    }
+
+    /// Whether the plugin that the field `path` names is declared; if not, that is noted as a fault of `who`.
+    pub fn check_name(&mut self, name: &str, path: &str, who: &str) -> bool {
         if self.names.iter().any(|known| known == name) {
             return true;
         }
         let near = hint(name, self.names.iter().map(String::as_str));
         let message = format!("{who}references undefined plugin '{name}'{near}");
-        self.error(format!("{path}.pluginRef"), message);
+        self.error(path, message);
         false
     }
 

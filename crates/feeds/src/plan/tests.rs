@@ -5,6 +5,8 @@ use super::*;
 use pointsman_core::config::presets::{BALANCED, LAB_NAMES};
 use pointsman_core::contract::spec::{Generation, PluginSpec};
 
+mod reference;
+
 fn registry() -> Registry {
     Registry::new(
         &[
@@ -123,7 +125,7 @@ fn all_faults_come_at_once_in_the_order_of_the_text() {
     );
     assert!(
         found[2].starts_with(
-            "7:25: schedulingProfiles[0].plugins[0].pluginRef: references undefined plugin 'q'"
+            "7:25: schedulingProfiles[0].plugins[0].pluginRef: schedulingProfiles[default] references undefined plugin 'q'"
         ),
         "{found:?}"
     );

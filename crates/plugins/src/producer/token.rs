@@ -98,7 +98,7 @@ impl Server {
         let url = self.url.as_deref().or(self.http.as_deref());
         let place = place(url.unwrap_or("http://localhost:8000")).unwrap_or_else(|why| {
             fault("vllm.url", why);
-            ("", "")
+            (String::new(), "")
         });
         let mut wait = |text: &Option<String>, path: &str, default: u64| {
             let text = text.as_deref().filter(|text| !text.is_empty());
@@ -127,8 +127,8 @@ impl Server {
     }
 }
 
-/// Host with port, and path, of a URL.
-fn place(url: &str) -> Result<(&str, &str), String> {
+/// Host with port, and path, of a URL; without a port it is that of http.
+fn place(url: &str) -> Result<(String, &str), String> {
     let rest = url
         .strip_prefix("http://")
         .ok_or_else(|| match url.starts_with("https://") {
@@ -137,15 +137,21 @@ fn place(url: &str) -> Result<(&str, &str), String> {
         })?;
     let rest = rest.trim_end_matches('/');
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let port = authority.rsplit_once(':').and_then(|(host, port)| {
-        let port: u16 = port.parse().ok()?;
-        (!host.is_empty() && port > 0).then_some(port)
-    });
-    match port {
-        Some(_) => Ok((authority, path)),
-        None => Err(format!("'{url}' names no port; write http://host:port")),
+    // The colons inside the brackets of an IPv6 address begin no port.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(0)),
+        _ => (authority, HTTP_PORT),
+    };
+    if host.is_empty() || port == 0 {
+        let message =
+            format!("'{url}' names no host or a port that is none; write http://host:port");
+        return Err(message);
     }
+    Ok((format!("{host}:{port}"), path))
 }
+
+/// The port of a URL that names none.
+const HTTP_PORT: u16 = 80;
 
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(default)]
@@ -447,13 +453,27 @@ mod tests {
             ..expected
         };
         assert_eq!(server(written), Some(other));
+        for (url, expected) in [
+            ("http://render.ns.svc", "render.ns.svc:80"),
+            ("http://render.ns.svc/v1", "render.ns.svc:80"),
+            ("http://[::1]", "[::1]:80"),
+            ("http://[::1]:81", "[::1]:81"),
+        ] {
+            let written = format!(r#"{{"modelName":"m","vllm":{{"url":"{url}"}}}}"#);
+            let authority = server(&written).unwrap().authority;
+            assert_eq!(&*authority, expected);
+        }
     }
 
     #[test]
     fn nonsense_is_refused_with_its_place() {
         for (parameters, path) in [
             (r#"{"vllm":{"url":"http://a:1"}}"#, "modelName"),
-            (r#"{"modelName":"m","vllm":{"url":"http://a"}}"#, "vllm.url"),
+            (r#"{"modelName":"m","vllm":{"url":"http://"}}"#, "vllm.url"),
+            (
+                r#"{"modelName":"m","vllm":{"url":"http://a:0"}}"#,
+                "vllm.url",
+            ),
             (
                 r#"{"modelName":"m","vllm":{"url":"https://a:1"}}"#,
                 "vllm.url",

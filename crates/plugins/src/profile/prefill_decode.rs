@@ -61,8 +61,10 @@ struct Parameters {
     prefill_profile: String,
     /// First generation: so many new bytes make the prefill run elsewhere; 0 or below: always.
     threshold: i64,
-    /// First generation: name of the prefix scorer whose matches count.
+    /// First generation: name of the prefix scorer whose matches count. The second accepts and ignores it.
     prefix_plugin_name: String,
+    /// Accepted and ignored.
+    prefix_plugin_type: String,
     /// First generation: bytes per block of that scorer; 0 or below means 64.
     hash_block_size: i64,
     /// Second generation: name of the decider, which must be declared.
@@ -81,6 +83,7 @@ impl Default for Parameters {
             prefill_profile: "prefill".to_owned(),
             threshold: 0,
             prefix_plugin_name: "prefix-cache-scorer".to_owned(),
+            prefix_plugin_type: String::new(),
             hash_block_size: 64,
             decider_plugin_name: "prefix-based-pd-decider".to_owned(),
             prefix_match_info_producer_name: String::new(),

@@ -65,7 +65,7 @@ impl ProfileHandler for Single {
         match binding.profiles.len() {
             1 => Ok(()),
             found => Err(format!(
-                "single-profile-handler works with one profile, found {found}"
+                "SingleProfileHandler cannot support multiple scheduling profiles; there are {found}, so declare a handler for several, such as pd-profile-handler"
             )),
         }
     }

@@ -88,7 +88,12 @@ pub fn claim(path: &str, parsers: &[Parser]) -> Result<Claim, String> {
 /// # Errors
 /// What is wrong with it, as the reference says it.
 pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<'_>, String> {
-    read_leniently(kind, frames).map_err(|error| match error {
+    read_leniently(kind, frames).map_err(|error| match &error {
+        RequestError::WrongType { found, .. }
+            if kind == ApiKind::Messages && !["null", "an empty list"].contains(found) =>
+        {
+            format!("error parsing messages request: {error}")
+        }
         RequestError::Missing { .. } | RequestError::WrongType { .. } => without_prompt(kind),
         RequestError::TooDeep { .. } => format!("{}{error}", prefix(kind)),
         RequestError::Empty | RequestError::Malformed { .. } | RequestError::NotAnObject { .. } => {
@@ -148,7 +153,8 @@ fn without_prompt(kind: ApiKind) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use pointsman_core::model::prompt::{Prompt, PromptView};
+    use pointsman_core::model::prompt::{Form, Piece, Prompt, PromptView};
+    use std::ops::ControlFlow;
 
     #[test]
     fn the_longest_suffix_claims_a_path() {
@@ -247,12 +253,67 @@ mod tests {
         ] {
             check(generate, body, no_tokens);
         }
+        let message =
+            |content: &str| format!(r#"{{"messages":[{{"role":"user","content":{content}}}]}}"#);
+        check(
+            ApiKind::Messages,
+            &message("5"),
+            "error parsing messages request: field 'messages[0].content' is a number; send a string, null or a list of parts",
+        );
+        assert!(read(ApiKind::Messages, &[message("null")]).is_ok());
+        let no_message = "invalid messages request: must have at least one message";
+        for body in ["{}", r#"{"messages":[]}"#, r#"{"messages":null}"#] {
+            check(ApiKind::Messages, body, no_message);
+        }
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(128), "]".repeat(128));
         assert!(
             read(chat, &[&deep])
                 .unwrap_err()
                 .contains("nested deeper than 128")
         );
+    }
+
+    #[test]
+    fn an_empty_text_is_no_prompt_and_any_input_makes_a_response() {
+        for (kind, field, expected) in [
+            (
+                ApiKind::Completions,
+                "prompt",
+                "invalid completions request: must have prompt field",
+            ),
+            (
+                ApiKind::Embeddings,
+                "input",
+                "invalid embeddings request: must have input field",
+            ),
+            (
+                ApiKind::Images,
+                "prompt",
+                "invalid images generations request: must have prompt field",
+            ),
+        ] {
+            let body = |text: &str| format!(r#"{{"model":"m","{field}":"{text}"}}"#);
+            assert_eq!(read(kind, &[body("")]).unwrap_err(), expected);
+            assert!(read(kind, &[body("x")]).is_ok());
+        }
+        for input in ["5", "true", "{}", "[]", "[1]", "\"\""] {
+            let body = [format!(r#"{{"model":"m","input":{input}}}"#)];
+            let facts = read(ApiKind::Responses, &body).unwrap();
+            let mut seen = Vec::new();
+            let view = facts.prompt_view(&body);
+            view.walk(Form::Text, &mut |piece| {
+                if let Piece::Bytes(bytes) = piece {
+                    seen.extend_from_slice(bytes);
+                }
+                ControlFlow::Continue(())
+            });
+            let expected = format!(r#"[{{"input":{input}}}]"#);
+            assert_eq!(String::from_utf8(seen).unwrap(), expected);
+        }
+        for body in [r#"{"model":"m"}"#, r#"{"model":"m","input":null}"#] {
+            let why = read(ApiKind::Responses, &[body]).unwrap_err();
+            assert_eq!(why, "invalid responses request: must have input field");
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl RequestFacts<'_> {
 /// several frames.
 pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<'_>, RequestError> {
     let mut scanner = Scanner::new(frames);
-    let mut fields = walk(kind, &mut scanner)?;
+    let mut fields = walk(kind, &mut scanner, Manner::Strict)?;
     let model = std::mem::take(&mut fields.model);
     let model = model.needed("model", "the name of a model as a string")?;
     let (prompt_field, prompt_takes) = kind.prompt_field();
@@ -147,8 +147,8 @@ pub fn read<F: AsRef<[u8]>>(kind: ApiKind, frames: &[F]) -> Result<RequestFacts<
     ))
 }
 
-/// Reads a body as the reference does: it needs the prompt's field; a model may be missing, and what is wrong with
-/// other fields is left for the engine to judge.
+/// Reads a body as the reference does: it needs the prompt's field, which is no empty text; a model may be missing, and
+/// what is wrong with other fields, or with the input of a response, is left for the engine to judge.
 ///
 /// # Errors
 /// The text is no JSON object, or the prompt's field is at fault.
@@ -157,7 +157,7 @@ pub fn read_leniently<F: AsRef<[u8]>>(
     frames: &[F],
 ) -> Result<RequestFacts<'_>, RequestError> {
     let mut scanner = Scanner::new(frames);
-    let mut fields = walk(kind, &mut scanner)?;
+    let mut fields = walk(kind, &mut scanner, Manner::Reference)?;
     let model = std::mem::take(&mut fields.model).if_good();
     let (prompt_field, prompt_takes) = kind.prompt_field();
     let prompt = std::mem::take(&mut fields.prompt).needed(prompt_field, prompt_takes)?;
@@ -178,9 +178,19 @@ pub fn read_leniently<F: AsRef<[u8]>>(
     ))
 }
 
+/// What a prompt may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// What an engine takes.
+    Strict,
+    /// What the reference takes: no empty text, and as input of a response whatever there is.
+    Reference,
+}
+
 fn walk<'a, F: AsRef<[u8]>>(
     kind: ApiKind,
     scanner: &mut Scanner<'a, F>,
+    manner: Manner,
 ) -> Result<Fields<'a>, RequestError> {
     if scanner.at_end() {
         return Err(RequestError::Empty);
@@ -205,7 +215,7 @@ fn walk<'a, F: AsRef<[u8]>>(
                 fields.model = model(scanner)?;
                 fields.model_at = Some(from..scanner.position());
             }
-            key if key == prompt_field.as_bytes() => fields.prompt = prompt(kind, scanner)?,
+            key if key == prompt_field.as_bytes() => fields.prompt = prompt(kind, scanner, manner)?,
             b"instructions" if kind == ApiKind::Responses => {
                 fields.instructions = optional_string(scanner)?.map(|read| read.range);
             }
@@ -422,7 +432,12 @@ fn optional_string<'a, F: AsRef<[u8]>>(scanner: &mut Scanner<'a, F>) -> Read<Opt
     Ok(None)
 }
 
-fn prompt<F: AsRef<[u8]>>(kind: ApiKind, scanner: &mut Scanner<'_, F>) -> Read<Seen<Found>> {
+fn prompt<F: AsRef<[u8]>>(
+    kind: ApiKind,
+    scanner: &mut Scanner<'_, F>,
+    manner: Manner,
+) -> Read<Seen<Found>> {
+    let as_reference = manner == Manner::Reference;
     let (seen, shape) = match (scanner.kind()?, kind) {
         (
             Kind::Str,
@@ -430,7 +445,14 @@ fn prompt<F: AsRef<[u8]>>(kind: ApiKind, scanner: &mut Scanner<'_, F>) -> Read<S
         ) => {
             let text = scanner.string()?;
             let escaped = text.escaped;
-            (Seen::Is(text.range), Shape::Text { escaped })
+            let seen = match text.range.is_empty() && as_reference && kind != ApiKind::Responses {
+                true => Seen::Wrong("an empty string"),
+                false => Seen::Is(text.range),
+            };
+            (seen, Shape::Text { escaped })
+        }
+        (found, ApiKind::Responses) if as_reference && found != Kind::Null => {
+            (Seen::Is(scanner.skip_value()?), Shape::Items)
         }
         (Kind::List, ApiKind::ChatCompletions | ApiKind::Messages) => {
             (messages(scanner)?, Shape::Messages)

@@ -16,6 +16,10 @@ use crate::contract::spec::{Generation, Role};
 const SOURCE: &str = "metrics-data-source";
 const EXTRACTOR: &str = "core-metrics-extractor";
 
+/// Fields about what replicas know of each other.
+const PEERS: &str = "dataLayer.peerDiscovery";
+const SYNCER: &str = "dataLayer.crossReplicaSyncerPluginRef";
+
 impl Resolver<'_> {
     /// What `dataLayer.discovery` refers to.
     pub fn discovery(&mut self, written: &Written, parts: &Parts) -> Option<FileDiscovery> {
@@ -27,7 +31,9 @@ impl Resolver<'_> {
         }
         let found = parts.discovery(name);
         if found.is_none() {
-            let message = format!("'{name}' is not a way to find endpoints; use file-discovery");
+            let message = format!(
+                "discovery: plugin \"{name}\" does not implement EndpointDiscovery; use file-discovery"
+            );
             self.error(format!("{path}.pluginRef"), message);
         }
         found
@@ -83,12 +89,10 @@ impl Resolver<'_> {
     fn check_replicas(&mut self, layer: &WrittenDataLayer) {
         let syncer = layer.cross_replica_syncer_plugin_ref.as_deref();
         let peers = layer.peer_discovery.as_ref().map(|p| p.plugin_ref.as_str());
-        for (path, name) in [
-            ("dataLayer.peerDiscovery", peers),
-            ("dataLayer.crossReplicaSyncerPluginRef", syncer),
-        ] {
-            let Some(name) = name else { continue };
-            if self.check_reference(name, path, "") {
+        let peered = peers.is_some_and(|name| self.check_reference(name, PEERS, ""));
+        let synced = syncer.is_some_and(|name| self.check_name(name, SYNCER, ""));
+        for (path, known) in [(PEERS, peered), (SYNCER, synced)] {
+            if known {
                 self.warning(
                     path,
                     "not in effect yet: replicas do not share what they know",
@@ -143,8 +147,9 @@ impl Resolver<'_> {
         }
         if self.names.iter().any(|known| known == name) {
             if !self.has_failed(name) {
-                let message =
-                    format!("'{name}' is no parser; use openai-parser or passthrough-parser");
+                let message = format!(
+                    "the plugin \"{name}\" is not a parser plugin; use openai-parser or passthrough-parser"
+                );
                 self.error(format!("{path}.pluginRef"), message);
             }
             return None;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::catalogue::{CATALOGUE, FIRST_ONLY, SECOND_ONLY, bound_to, listed};
+use crate::config::catalogue::{
+    Bound, CATALOGUE, FIRST_ONLY, NEEDLESS, NO_LONGER_READ, SECOND_ONLY, bound_to, listed,
+};
 use crate::config::fault::{Fault, hint};
 use crate::config::parts::Parts;
 use crate::config::resolver::{Declarations, Declared, Resolver, name_of};
@@ -31,6 +33,12 @@ impl Resolver<'_> {
                 );
                 let field = if plugin.name.is_some() { ".name" } else { "" };
                 self.error(format!("{path}{field}"), message);
+            }
+            if NEEDLESS.contains(&plugin.kind.as_str()) {
+                let instead = listed(&plugin.kind).map_or("", |listed| listed.instead);
+                let message = format!("'{}' has no effect here; {instead}", plugin.kind);
+                self.warning(format!("{path}.type"), message);
+                continue;
             }
             let Some(spec) = self.find(plugin, &path) else {
                 self.failed.push(name.to_owned());
@@ -94,11 +102,17 @@ impl Resolver<'_> {
         }
         let names = parameters.as_object().into_iter().flatten();
         for (name, _) in names.filter(|(name, _)| schema_knows(schema.as_value(), name)) {
-            let (list, message) = match self.basis.compat {
-                Generation::G1 => (SECOND_ONLY, "only the second generation reads it (ignored)"),
-                Generation::G2 => (FIRST_ONLY, "only the first generation reads it (ignored)"),
+            let lists: &[(&'static [Bound], &str)] = match self.basis.compat {
+                Generation::G1 => &[(SECOND_ONLY, "only the second generation reads it (ignored)")],
+                Generation::G2 => &[
+                    (FIRST_ONLY, "only the first generation reads it (ignored)"),
+                    (NO_LONGER_READ, "no longer read (ignored)"),
+                ],
             };
-            if let Some(bound) = bound_to(list, spec.kind, name) {
+            for (list, message) in lists {
+                let Some(bound) = bound_to(list, spec.kind, name) else {
+                    continue;
+                };
                 let semicolon = if bound.instead.is_empty() { "" } else { "; " };
                 let message = format!("'{name}': {message}{semicolon}{}", bound.instead);
                 let path = format!("{path}.parameters.{name}");

@@ -273,7 +273,7 @@ impl Resolver<'_> {
         let message = if declared || [FCFS, STRICT, LIMIT].contains(&name) {
             format!("'{name}' is no {}; use {}", wanted.what, wanted.default)
         } else {
-            format!("references undefined plugin '{name}'")
+            format!("{} references undefined plugin '{name}'", wanted.what)
         };
         self.error(path, message);
         None

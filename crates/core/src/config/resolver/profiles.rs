@@ -110,6 +110,10 @@ impl Resolver<'_> {
             if self.may_have_handler(declared) {
                 return None;
             }
+            if repeated(profiles) {
+                // Which of them are meant to be one is not known, and that has been told.
+                return None;
+            }
             if profiles.len() != 1 {
                 let message = "no profile handler configured, and there is more than one profile; declare one, such as pd-profile-handler";
                 self.error("schedulingProfiles", message);
@@ -160,16 +164,29 @@ impl Resolver<'_> {
         let written = &all[at];
         let path = format!("schedulingProfiles[{at}]");
         if written.name.is_empty() {
-            self.error(path.clone(), "is missing a name; give it one");
+            let message = format!("{path} is missing a name; give it one");
+            self.error(path.clone(), message);
         } else if all[..at].iter().any(|other| other.name == written.name) {
-            let message = format!("has duplicate name '{}'; give it its own", written.name);
+            let message = format!(
+                "{path} has duplicate name '{}'; give it its own",
+                written.name
+            );
             self.error(format!("{path}.name"), message);
         }
+        // As the reference names a profile in what it says of it.
+        let who = match written.name.as_str() {
+            "" => path.clone(),
+            name => format!("schedulingProfiles[{name}]"),
+        };
         let (mut filters, mut scorers, mut picker) = (Vec::new(), Vec::new(), None);
         for (i, used) in written.plugins.iter().enumerate() {
             let path = format!("{path}.plugins[{i}]");
             let weight = self.weight(used, &path);
-            if !self.check_reference(&used.plugin_ref, &path, "") {
+            let who = match used.plugin_ref.as_str() {
+                "" => format!("{who}.plugins[{i}] "),
+                _ => format!("{who} "),
+            };
+            if !self.check_reference(&used.plugin_ref, &path, &who) {
                 continue;
             }
             let Some(plugin) = declared.iter().find(|d| d.name == used.plugin_ref) else {
@@ -192,7 +209,11 @@ impl Resolver<'_> {
                             "failed to add plugin '{name}' to profile '{}': failed to set '{name}/{}' as picker, already have a registered picker plugin '{}/{}'; a profile has one",
                             written.name, plugin.spec.kind, first.name, first.kind
                         );
-                        self.error(path, message);
+                        let place = match self.one_for_all {
+                            true => plugin.path.clone(),
+                            false => path,
+                        };
+                        self.error(place, message);
                     }
                     _ => {}
                 }
@@ -239,4 +260,11 @@ impl Resolver<'_> {
         }
         weight
     }
+}
+
+/// Whether two of these have one name.
+fn repeated(profiles: &[WrittenProfile]) -> bool {
+    let has = |at: usize, name: &str| profiles[..at].iter().any(|other| other.name == name);
+    let mut each = profiles.iter().enumerate();
+    each.any(|(at, profile)| has(at, &profile.name))
 }
