@@ -14,6 +14,7 @@ use pointsman_tests::http::Request;
 use pointsman_tests::operator_world::World;
 use pointsman_tests::patience::until;
 use pointsman_tests::process::Process;
+use pointsman_tests::scratch::Scratch;
 use serde_json::Value;
 
 /// `pointsman stack`, with the cluster's administrator where one is given.
@@ -376,4 +377,53 @@ fn what_cannot_work_is_wrong_usage() {
         assert!(said.contains(flag), "{set:?}: {said}");
         assert!(output.stdout.is_empty(), "{set:?}");
     }
+}
+
+#[test]
+fn a_difference_shows_what_the_operator_would_do() {
+    let world = World::start(&Setup::plain());
+    let _operator = world.operator("the operator");
+    world.namespace("s");
+    world.namespace("m");
+    let install = |more: &str| {
+        format!(
+            "apiVersion: sim.llm-d.io/v1alpha1\nkind: SchedulerInstall\nmetadata: {{name: i, namespace: s}}\nspec:\n  simulatorNamespace: m\n  gateway: {{enabled: true}}\n  envoyFilter: {{enabled: true}}\n{more}"
+        )
+    };
+    let now = install("  epp: {enabled: true}\n  destinationRule: {enabled: true}\n");
+    world.cluster.apply(&now);
+    until("the install to be followed", || {
+        let ready = world.condition("s", "i", "Ready");
+        ready.starts_with("True ").then_some(())
+    });
+    let files = Scratch::new("difference");
+    let diff = |text: &str, flags: &[&str]| {
+        let file = files.file("install.yaml", text);
+        let mut command = Command::new(pointsman());
+        command.args(["render", "--diff", &file, "--kubeconfig"]);
+        command.arg(world.cluster.kubeconfig()).args(flags);
+        good(&command.output().unwrap())
+    };
+    let same = diff(&now, &[]);
+    assert!(
+        same.starts_with("0 of ") && same.lines().count() == 1,
+        "{same}"
+    );
+    let then = install("  epp: {enabled: true, verbosity: 4}\n");
+    let said = diff(&then, &[]);
+    for words in [
+        "Deployment s/gaie-inference-scheduling-epp would be changed",
+        "DestinationRule m/gaie-inference-scheduling-proxy-lb would be deleted",
+        "1 of ",
+        "1 more would be deleted",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    assert!(
+        !said.contains("ownerReferences") && !said.contains("EnvoyFilter"),
+        "{said}"
+    );
+    let document: Value = serde_json::from_str(&diff(&then, &["-o", "json"])).unwrap();
+    assert_eq!(document["changes"].as_array().unwrap().len(), 2);
+    assert_eq!(document["changes"][1]["change"], "deleted");
 }
