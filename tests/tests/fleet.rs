@@ -221,20 +221,13 @@ fn bad_input_gets_a_sentence() {
     for (flags, sentence) in [
         (&["--policy", "balancd"][..], "did you mean 'balanced'?"),
         (&["--policy", &config], "prefix-cache-scorrer"),
-        (&["--engine", "4xh10"], "did you mean 'h100'?"),
         (
             &["--fault", "engine-9:down@1s"],
             "nothing is called 'engine-9'",
         ),
-        (&["--scenario", "sharde"], "there are shared, multi-turn"),
         (
             &["--sweep", "weight=no-such-scorer:1"],
             "no policy has a plugin no-such-scorer",
-        ),
-        (&["--load=-5"], "--load takes numbers above 0"),
-        (
-            &["--axes", "ttft.p95,beauty"],
-            "--axes beauty: there are ttft.p50",
         ),
         (
             &["--trace", "/no/such/file"],
@@ -261,7 +254,28 @@ fn bad_input_gets_a_sentence() {
         assert_eq!(output.status.code(), Some(1), "{flags:?}: {said}");
         assert!(said.contains(sentence), "{flags:?}: {said}");
     }
-    assert_eq!(fleet(&["--seed", "x"]).status.code(), Some(2));
+    // What makes no sense whatever the files hold is wrong usage.
+    for (flags, sentence) in [
+        (&["--seed", "x"][..], "invalid value 'x'"),
+        (&["--engine", "4xh10"], "did you mean 'h100'?"),
+        (&["--engine", "0xh100"], "the count is a number above 0"),
+        (&["--scenario", "sharde"], "there are shared, multi-turn"),
+        (&["--load=-5"], "--load takes numbers above 0"),
+        (&["--load", "0"], "--load takes numbers above 0"),
+        (&["--requests", "0"], "--requests takes a number above 0"),
+        (&["--trace-speed", "2"], "--trace-speed is for a --trace"),
+        (&["--sweep", "bogus"], "write weight=SCORER:0,1,2"),
+        (&["--fault", "engine-0:bogus@5s"], "'bogus' is no fault"),
+        (
+            &["--axes", "ttft.p95,beauty"],
+            "--axes beauty: there are ttft.p50",
+        ),
+    ] {
+        let output = fleet(flags);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {said}");
+        assert!(said.contains(sentence), "{flags:?}: {said}");
+    }
 }
 
 #[test]

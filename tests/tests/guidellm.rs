@@ -267,6 +267,9 @@ fn the_scenarios_of_a_file_are_run_one_by_one() {
     for number in 1..=4 {
         assert!(fs::exists(format!("{keep}/guidellm-{number}.json")).unwrap());
     }
+    let flags = ["guidellm", "run", "/nowhere.yaml"];
+    let output = bench(&flags).args(common).output().unwrap();
+    fails(&output, "/nowhere.yaml cannot be read");
     for (words, sentence) in [
         (
             &["run", &file, "--chat"][..],
@@ -276,10 +279,13 @@ fn the_scenarios_of_a_file_are_run_one_by_one() {
             &["steady", &file],
             "steady takes no file; for the scenarios of",
         ),
-        (&["run", "/nowhere.yaml"], "/nowhere.yaml cannot be read"),
+        (&["steady", "--concurrency", "3"], "takes no --concurrency"),
     ] {
         let output = bench(&["guidellm"]).args(words).args(common).output();
-        fails(&output.unwrap(), sentence);
+        let output = output.unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(sentence), "{said}");
     }
     let output = bench(&["guidellm", "run"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));

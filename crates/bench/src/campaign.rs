@@ -18,8 +18,10 @@ const SHORTEST: Duration = Duration::from_millis(200);
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(2);
 
-/// Why a run ended before its time.
+/// Why a run ended before its time: somebody pressed Ctrl-C.
 pub const INTERRUPTED: &str = "interrupted";
+/// The same: somebody sent SIGTERM.
+pub const TERMINATED: &str = "terminated";
 
 /// A process while a run goes on.
 struct Seen {
@@ -99,8 +101,8 @@ impl Seen {
     }
 }
 
-/// Runs a level once. `tell` hears of the progress; when `interrupt` ends, so does the run, and what was found so far
-/// is kept and labelled.
+/// Runs a level once. `tell` hears of the progress; when `interrupt` ends with a reason, so does the run, and what was found
+/// so far is kept and labelled with it.
 ///
 /// # Errors
 /// The run itself could not be held.
@@ -109,7 +111,7 @@ pub async fn measure(
     repetition: usize,
     processes: &[Watched],
     tell: &dyn Fn(&str),
-    interrupt: impl Future<Output = ()>,
+    interrupt: impl Future<Output = &'static str>,
 ) -> io::Result<Run> {
     let live = Rc::new(Live::default());
     let seen = std::cell::RefCell::new(processes.iter().map(Seen::new).collect::<Vec<_>>());
@@ -146,8 +148,7 @@ pub async fn measure(
         }
     };
     let stopping = async {
-        interrupt.await;
-        live.stop(INTERRUPTED);
+        live.stop(interrupt.await);
         std::future::pending::<Infallible>().await
     };
     let outcome = tokio::select! {

@@ -17,6 +17,23 @@ pub(crate) fn complain(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// What was asked for makes no sense, whatever files and servers say: the process ends with 2.
+#[derive(Debug)]
+pub(crate) struct WrongUsage(String);
+
+impl std::fmt::Display for WrongUsage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUsage {}
+
+/// An error that is one of usage.
+pub(crate) fn wrong_usage(why: impl Into<anyhow::Error>) -> anyhow::Error {
+    WrongUsage(format!("{:#}", why.into())).into()
+}
+
 /// An aligned table: two spaces before each row and between columns, headings in small capitals where colour is on.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>], colour: bool) -> String {
     let width = |column: usize| {

@@ -67,7 +67,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<(String, Kind, Load)>> {
         bail!("{shown} has no scenario; write at least one under scenarios:");
     }
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let scenarios = (1..).zip(&written.scenarios).map(|(number, scenario)| {
+    let mut found: Vec<(String, Kind, Load)> = Vec::new();
+    for (number, scenario) in (1..).zip(&written.scenarios) {
         let load = load(scenario, folder);
         let load = load.with_context(|| format!("{shown}: scenario {number}"))?;
         let kind = match scenario.kind {
@@ -75,13 +76,33 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<(String, Kind, Load)>> {
             WrittenKind::Throughput => Kind::Throughput,
             WrittenKind::Sweep => Kind::Sweep,
         };
-        let name = scenario
-            .name
-            .clone()
-            .unwrap_or_else(|| kind.name().to_owned());
-        Ok((name, kind, load))
-    });
-    scenarios.collect()
+        load.check(kind)
+            .with_context(|| format!("{shown}: scenario {number}"))?;
+        // Runs of one name are repetitions of one scenario, so two scenarios need two.
+        let named = written.scenarios.iter().filter_map(|s| s.name.as_deref());
+        let taken = |name: &str| {
+            found.iter().any(|other| other.0 == name) || named.clone().any(|other| other == name)
+        };
+        let name = match &scenario.name {
+            Some(name) if found.iter().any(|other| other.0 == *name) => {
+                bail!(
+                    "{shown}: scenario {number}: another one is called '{name}' too; give each a name of its own"
+                );
+            }
+            Some(name) => name.clone(),
+            None => {
+                let numbers = std::iter::successors(Some(1u32), |number| number.checked_add(1));
+                let names = numbers.map(|number| match number {
+                    1 => kind.name().to_owned(),
+                    number => format!("{} {number}", kind.name()),
+                });
+                let mut free = names.skip_while(|name| taken(name));
+                free.next().unwrap_or_default()
+            }
+        };
+        found.push((name, kind, load));
+    }
+    Ok(found)
 }
 
 /// The load that flags make of which none is given.
@@ -165,6 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn two_scenarios_are_never_taken_for_repetitions_of_one() {
+        let found =
+            of("scenarios:\n- {kind: sweep}\n- {kind: sweep}\n- {kind: sweep}\n- {kind: steady, name: sweep 2}\n")
+                .unwrap();
+        let names: Vec<&str> = found.iter().map(|one| one.0.as_str()).collect();
+        assert_eq!(names, ["sweep", "sweep 3", "sweep 4", "sweep 2"]);
+        let told =
+            of("scenarios:\n- {kind: sweep, name: a}\n- {kind: steady, name: a}\n").unwrap_err();
+        assert!(
+            told.contains("scenario 2: another one is called 'a'"),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, words) in [
             ("scenarios: []\n", "has no scenario"),
@@ -176,6 +212,10 @@ mod tests {
             (
                 "scenarios:\n- {kind: steady, duration: soon}\n",
                 "scenario 1: invalid value 'soon' for '--duration",
+            ),
+            (
+                "scenarios:\n- {kind: steady}\n- {kind: steady, concurrency: [2]}\n",
+                "scenario 2: a steady takes no --concurrency",
             ),
         ] {
             let told = of(text).unwrap_err();

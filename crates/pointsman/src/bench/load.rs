@@ -19,8 +19,8 @@ pub(crate) struct Load {
     /// The part of it that is not measured [default: a tenth, at most 5s].
     #[arg(long, value_name = "TIME", value_parser = time_or_none)]
     pub(crate) warmup: Option<Duration>,
-    /// Requests in flight, a run for each number (throughput).
-    #[arg(long, value_name = "N,N…", value_delimiter = ',', default_value = "1,8,32", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Requests in flight, a run for each number (throughput) [default: 1,8,32].
+    #[arg(long, value_name = "N,N…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) concurrency: Vec<u32>,
     /// Start requests at this rate, whatever the answers do (open loop); for a sweep: on average [sweep: 20].
     #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
@@ -63,6 +63,8 @@ pub(crate) struct Load {
     pub(crate) timeout: Duration,
 }
 
+/// Requests in flight of a throughput where nothing says how many.
+const LEVELS: [u32; 3] = [1, 8, 32];
 /// Tokens of an answer where nothing says how many.
 const TOKENS: u32 = 32;
 
@@ -84,6 +86,56 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+impl Load {
+    fn warmup(&self) -> Duration {
+        self.warmup
+            .unwrap_or_else(|| (self.duration / 10).min(Duration::from_secs(5)))
+    }
+
+    /// Refuses flags that contradict each other, or that this kind of load would leave out.
+    pub(crate) fn check(&self, kind: Kind) -> anyhow::Result<()> {
+        if self.warmup() >= self.duration {
+            bail!(
+                "the warm-up of {:?} leaves nothing of a duration of {:?}; make one shorter or the other longer",
+                self.warmup(),
+                self.duration
+            );
+        }
+        if !self.concurrency.is_empty() && kind != Kind::Throughput {
+            bail!("a {} takes no --concurrency; throughput does", kind.name());
+        }
+        if !self.concurrency.is_empty() && self.rate.is_some() {
+            bail!(
+                "--rate starts requests whatever is in flight, --concurrency when one has ended; give one of them"
+            );
+        }
+        let from_file = match (&self.prompts, &self.trace) {
+            (Some(_), _) => "--prompts",
+            (None, Some(_)) => "--trace",
+            (None, None) => "",
+        };
+        for (flag, given) in [
+            ("--turns", self.turns > 1),
+            ("--shared-prefix", self.shared_prefix > 0),
+        ] {
+            if given && !from_file.is_empty() {
+                bail!(
+                    "{from_file} says what is asked, and {flag} is for made-up prompts; give one of them"
+                );
+            }
+        }
+        if self.trace.is_none() && self.trace_speed != 1.0 {
+            bail!("--trace-speed is for a --trace, and there is none");
+        }
+        if kind == Kind::Sweep && self.trace.is_some() && self.rate.is_some() {
+            bail!(
+                "a sweep starts requests when the --trace says; leave --rate out, or play the trace faster with --trace-speed"
+            );
+        }
+        Ok(())
+    }
+}
+
 /// The runs of a scenario, and what was read of the file that its requests come from.
 pub(crate) fn plan(
     load: &Load,
@@ -91,15 +143,11 @@ pub(crate) fn plan(
     kind: Kind,
     base: &Plan,
 ) -> anyhow::Result<(Vec<Level>, Option<Read>)> {
-    let warmup = load
-        .warmup
-        .unwrap_or_else(|| (load.duration / 10).min(Duration::from_secs(5)));
-    if warmup >= load.duration {
-        bail!(
-            "the warm-up of {warmup:?} leaves nothing of a duration of {:?}; make one shorter or the other longer",
-            load.duration
-        );
-    }
+    let warmup = load.warmup();
+    let levels_wanted = match &load.concurrency[..] {
+        [] => &LEVELS[..],
+        given => given,
+    };
     let mut plan = Plan {
         warmup,
         window: load.duration - warmup,
@@ -126,7 +174,7 @@ pub(crate) fn plan(
         .map(|requests| &requests.arrivals)
         .filter(|at| !at.is_empty());
     let shape = Shape {
-        concurrency: load.concurrency.iter().map(|n| *n as usize).collect(),
+        concurrency: levels_wanted.iter().map(|n| *n as usize).collect(),
         rate: load.rate,
         connections: load.max_in_flight as usize,
         arrivals: arrivals.map(|at| at.as_slice().into()),
@@ -180,4 +228,54 @@ fn read(file: &Path, parse: impl Fn(&str, &str) -> Requests) -> anyhow::Result<R
         bail!("there is no request in {name}: {why}");
     }
     Ok(requests)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::bench::file::usual;
+
+    #[test]
+    fn what_a_load_would_leave_out_is_refused() {
+        let refused = |kind, change: fn(&mut Load)| {
+            let mut load = usual().unwrap();
+            change(&mut load);
+            load.check(kind).map_err(|why| why.to_string())
+        };
+        let trace = |load: &mut Load| load.trace = Some(PathBuf::from("t.jsonl"));
+        assert_eq!(refused(Kind::Sweep, trace), Ok(()));
+        assert_eq!(refused(Kind::Steady, |load| load.rate = Some(3.0)), Ok(()));
+        for (kind, change, words) in [
+            (
+                Kind::Steady,
+                (|load| load.concurrency = vec![4]) as fn(&mut Load),
+                "takes no --concurrency",
+            ),
+            (
+                Kind::Throughput,
+                |load| (load.concurrency, load.rate) = (vec![4], Some(1.0)),
+                "give one of them",
+            ),
+            (
+                Kind::Sweep,
+                |load| (load.trace, load.rate) = (Some(PathBuf::from("t")), Some(1.0)),
+                "leave --rate out",
+            ),
+            (
+                Kind::Steady,
+                |load| (load.trace, load.turns) = (Some(PathBuf::from("t")), 2),
+                "--turns is for made-up prompts",
+            ),
+            (Kind::Sweep, |load| load.trace_speed = 2.0, "there is none"),
+            (
+                Kind::Steady,
+                |load| load.warmup = Some(load.duration),
+                "leaves nothing",
+            ),
+        ] {
+            let told = refused(kind, change).unwrap_err();
+            assert!(told.contains(words), "{told}");
+        }
+    }
 }

@@ -6,3 +6,4 @@ pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod session;
 pub(crate) mod watching;
+pub(crate) mod written;

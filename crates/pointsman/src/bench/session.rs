@@ -1,16 +1,16 @@
 //! A whole benchmark: checks first, then every run, then what is written.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
-use pointsman_bench::campaign::{INTERRUPTED, measure};
+use pointsman_bench::campaign::{INTERRUPTED, TERMINATED, measure};
 use pointsman_bench::inputs::Read;
 use pointsman_bench::load::{Pacing, Plan};
 use pointsman_bench::preflight;
 use pointsman_bench::results::{Results, Run, SCHEMA_VERSION, repeated};
 use pointsman_bench::samples::now;
 use pointsman_bench::scenario::{Kind, Level};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench::load::{Load, plan};
 use crate::bench::watching::Watching;
@@ -37,11 +37,9 @@ impl Session<'_> {
         let base = based(self.target, self.seed).await?;
         let target = base.target;
         // Before anybody is asked, so that a file that is wrong costs no time.
-        let (planned, input) = planned(&self.scenarios, &base)?;
+        let (planned, inputs) = planned(&self.scenarios, &base)?;
         let mut levels: Vec<Level> = planned.into_iter().flatten().collect();
-        if let Some(warning) = input.as_ref().and_then(Read::warning) {
-            complain(&format!("warning: {warning}\n"));
-        }
+        warn(&inputs);
         let chat = levels.iter().any(|level| level.plan.chat);
         let model = preflight::check(target, &base.host, self.model, chat)
             .await
@@ -55,19 +53,13 @@ impl Session<'_> {
                 let name = format!("{}, run {repetition} of {}", shown(level), self.repeat);
                 complain(&format!("{name}\n"));
                 let tell = |text: &str| complain(&format!("{name}: {text}\n"));
-                // Without a handler for it, Ctrl-C would end us as it ends everything; that is all right too.
-                let pressed = async {
-                    if tokio::signal::ctrl_c().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                };
                 let begin = now() + level.plan.warmup.as_secs_f64();
                 let load = measure(
                     level,
                     repetition as usize,
                     watching.processes(),
                     &tell,
-                    pressed,
+                    told_to_end(),
                 );
                 let run = tokio::select! {
                     run = load => run,
@@ -93,7 +85,8 @@ impl Session<'_> {
             target: format!("http://{}", self.target.authority),
             model,
             seed: self.seed,
-            input,
+            input: inputs.first().cloned(),
+            inputs: if inputs.len() > 1 { inputs } else { Vec::new() },
             spread: repeated(&runs),
             runs,
         })
@@ -118,25 +111,33 @@ pub(crate) async fn based(target: &Place, seed: u64) -> anyhow::Result<Plan> {
     Ok(base)
 }
 
-/// The runs of each scenario, and what was read of the first file that requests come from.
+/// The runs of each scenario, and what was read of the files that requests come from.
 pub(crate) fn planned(
     scenarios: &[(String, Kind, Load)],
     base: &Plan,
-) -> anyhow::Result<(Vec<Vec<Level>>, Option<Read>)> {
-    let (mut levels, mut input) = (Vec::new(), None);
+) -> anyhow::Result<(Vec<Vec<Level>>, Vec<Read>)> {
+    let (mut levels, mut inputs) = (Vec::new(), Vec::new());
     for (name, kind, load) in scenarios {
         let (more, read) =
             plan(load, name, *kind, base).with_context(|| format!("scenario {name}"))?;
         levels.push(more);
-        input = input.or(read);
+        inputs.extend(read.filter(|read| !inputs.contains(read)));
     }
-    Ok((levels, input))
+    Ok((levels, inputs))
+}
+
+/// Tells what was left out of files.
+pub(crate) fn warn(inputs: &[Read]) {
+    for warning in inputs.iter().filter_map(Read::warning) {
+        complain(&format!("warning: {warning}\n"));
+    }
 }
 
 /// What makes a benchmark fail although it ran: nothing was answered, or it was cut short.
 pub(crate) fn verdict(results: &Results) -> anyhow::Result<()> {
     for run in &results.runs {
-        if let Some(why) = run.partial.as_deref().filter(|why| *why != INTERRUPTED) {
+        let told = |why: &&str| *why != INTERRUPTED && *why != TERMINATED;
+        if let Some(why) = run.partial.as_deref().filter(told) {
             bail!("{} is partial: {why}", run.label());
         }
     }
@@ -157,17 +158,36 @@ pub(crate) fn verdict(results: &Results) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether somebody pressed Ctrl-C.
-pub(crate) fn was_interrupted(results: &Results) -> bool {
+/// The exit code of a benchmark that somebody ended before its time.
+pub(crate) fn ended_by(results: &Results) -> Option<u8> {
     results
         .runs
         .iter()
-        .any(|run| run.partial.as_deref() == Some(INTERRUPTED))
+        .find_map(|run| match run.partial.as_deref() {
+            Some(INTERRUPTED) => Some(130),
+            Some(TERMINATED) => Some(143),
+            _ => None,
+        })
 }
 
-/// Opens a report's file before the work, so that an hour of load is not lost to a wrong name.
-pub(crate) fn opened(path: &Path) -> anyhow::Result<std::fs::File> {
-    std::fs::File::create(path).with_context(|| format!("{} cannot be written", path.display()))
+/// Waits until somebody presses Ctrl-C or sends SIGTERM, and says which.
+pub(crate) async fn told_to_end() -> &'static str {
+    // Where a signal cannot be heard it ends us, as it ends everything; that is all right too.
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut heard) => heard.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = interrupted => INTERRUPTED,
+        _ = terminated => TERMINATED,
+    }
 }
 
 /// Writes to the standard output; a full disk behind it is an error, a reader that left is not.

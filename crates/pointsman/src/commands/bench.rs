@@ -1,10 +1,9 @@
-//! `pointsman bench`: load on a gateway, what it did with it, and two such results side by side.
+//! `pointsman bench`: load on a gateway, what it did with it, and such results side by side.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::{Subcommand, ValueEnum};
 use pointsman_bench::results::{Results, compare::compare, page::page, text::text};
 use pointsman_bench::scenario::Kind;
@@ -13,8 +12,8 @@ use pointsman_bench::processes::find;
 
 use crate::bench::load::Load;
 use crate::bench::watching::{self, Pods, Watching};
-use crate::bench::{file, guidellm, import, session};
-use crate::console::complain;
+use crate::bench::{file, guidellm, import, session, written};
+use crate::console::{complain, wrong_usage};
 use crate::place::Place;
 use crate::serving::runtime;
 
@@ -32,7 +31,8 @@ Examples:
   pointsman bench import benchmarks.json --html r.html  what GuideLLM or aiperf wrote, in our report
 
 Progress goes to the standard error.
-Exit code: 0 measured, 1 not or only in part, 2 wrong usage, 130 interrupted (what was measured is kept).";
+Exit code: 0 measured, 1 not or only in part, 2 wrong usage, 130 interrupted, 143 told to end
+(what was measured is kept).";
 
 /// Flags of `pointsman bench`.
 #[derive(clap::Args)]
@@ -56,7 +56,7 @@ enum What {
     /// The scenarios of a file.
     #[command(after_help = EXAMPLES)]
     Run(FromFile),
-    /// Two results side by side.
+    /// Two results side by side, or more.
     #[command(after_help = EXAMPLES)]
     Compare(Compare),
     /// One of the scenarios with GuideLLM as the client; it is installed if it is not there.
@@ -85,10 +85,9 @@ struct FromFile {
 
 #[derive(clap::Args)]
 struct Compare {
-    /// What bench printed with -o json.
-    a: PathBuf,
-    /// The same, later.
-    b: PathBuf,
+    /// What bench printed with -o json, two times or more; all are compared with the first.
+    #[arg(required = true, num_args = 2..)]
+    files: Vec<PathBuf>,
     /// How the comparison looks.
     #[arg(short = 'o', long, value_enum, default_value = "table")]
     output: Output,
@@ -139,23 +138,24 @@ impl GuideLlm {
             Named::Sweep => Kind::Sweep,
             Named::Run => {
                 let Some(path) = &self.file else {
-                    bail!("run needs a file of scenarios");
+                    return Err(wrong_usage(anyhow!("run needs a file of scenarios")));
                 };
                 if self.load != file::usual()? {
-                    bail!(
+                    return Err(wrong_usage(anyhow!(
                         "with run the file says what the load is; write there what the flags say"
-                    );
+                    )));
                 }
                 return file::read(path);
             }
         };
         if let Some(path) = &self.file {
-            bail!(
+            return Err(wrong_usage(anyhow!(
                 "{} takes no file; for the scenarios of {} write run",
                 kind.name(),
                 path.display()
-            );
+            )));
         }
+        self.load.check(kind).map_err(wrong_usage)?;
         Ok(vec![(kind.name().to_owned(), kind, self.load.clone())])
     }
 }
@@ -196,7 +196,7 @@ struct Common {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
     /// Watch CPU and memory of a process of this machine; may be given several times.
-    #[arg(long = "process", value_name = "NAME=PID|NAME")]
+    #[arg(long = "process", value_name = "NAME=PID|NAME", value_parser = process)]
     processes: Vec<String>,
     /// Watch CPU and memory of pods by the cluster's metrics API; may be given several times.
     #[arg(long, value_name = "NAME=NAMESPACE/SELECTOR", value_parser = watching::pods)]
@@ -220,6 +220,7 @@ enum Output {
 /// Runs what was asked for.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let one = |kind: Kind, scenario: Scenario| {
+        scenario.load.check(kind).map_err(wrong_usage)?;
         load(
             vec![(kind.name().to_owned(), kind, scenario.load)],
             &scenario.common,
@@ -231,7 +232,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         What::Sweep(scenario) => one(Kind::Sweep, scenario),
         What::Run(from) => load(file::read(&from.file)?, &from.common),
         What::Compare(files) => {
-            let found = compare(&document(&files.a)?, &document(&files.b)?);
+            let documents: anyhow::Result<Vec<Results>> =
+                files.files.iter().map(|file| document(file)).collect();
+            let found = compare(&documents?).map_err(|why| anyhow!(why))?;
             session::print(&match files.output {
                 Output::Table => found.text(),
                 Output::Json => json(&found)?,
@@ -293,9 +296,18 @@ fn guided(args: &GuideLlm) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The form of `--process`; whether there is such a process is seen when the run begins.
+fn process(text: &str) -> Result<String, String> {
+    let (name, wanted) = text.split_once('=').unwrap_or((text, text));
+    if name.is_empty() || wanted.is_empty() {
+        return Err("write NAME=PID or the name of a program".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 async fn watching(common: &Common) -> anyhow::Result<Watching> {
     let found: Result<_, String> = common.processes.iter().map(|text| find(text)).collect();
-    let processes = found.map_err(|why| anyhow::anyhow!(why))?;
+    let processes = found.map_err(|why| anyhow!(why))?;
     Watching::new(processes, &common.pods, common.kubeconfig.as_deref()).await
 }
 
@@ -304,31 +316,22 @@ fn measured(
     form: &Form,
     measure: impl FnOnce() -> anyhow::Result<Results>,
 ) -> anyhow::Result<ExitCode> {
-    let report = form
-        .html
-        .as_deref()
-        .map(|path| Ok::<_, anyhow::Error>((path, session::opened(path)?)));
-    let report = report.transpose()?;
+    if let Some(path) = &form.html {
+        written::writable(path)?;
+    }
     let results = measure()?;
     // Printed first: what cannot be written to a file is still seen.
     let printed = session::print(&match form.output {
         Output::Table => text(&results),
         Output::Json => json(&results)?,
     });
-    if let Some((path, mut file)) = report {
-        let written = file
-            .write_all(page(&results).as_bytes())
-            .and_then(|()| file.flush());
-        written.with_context(|| format!("the report {} cannot be written", path.display()))?;
+    if let Some(path) = &form.html {
+        written::write(path, &page(&results))?;
         complain(&format!("report: {}\n", path.display()));
     }
     printed?;
     session::verdict(&results)?;
-    Ok(if session::was_interrupted(&results) {
-        ExitCode::from(130)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(session::ended_by(&results).map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
 fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {

@@ -1,15 +1,15 @@
 //! `pointsman fleet`: policies against each other in virtual time.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use pointsman_bench::results::study::{AXES, axis};
+use pointsman_core::time::Span;
 
-use crate::bench::session;
-use crate::console::complain;
+use crate::bench::{session, written};
+use crate::console::{complain, wrong_usage};
 use crate::fleet::faults::{faults, notice, time};
 use crate::fleet::outcome::document;
 use crate::fleet::play::Study;
@@ -18,6 +18,7 @@ use crate::fleet::save::mooncake;
 use crate::fleet::sweep::swept;
 use crate::fleet::traffic::{Load, loads};
 use crate::fleet::wanted::Wanted;
+use crate::fleet::{faults, sweep, traffic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,15 +70,14 @@ enum Output {
 
 /// Plays what was asked for.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    check(&args).map_err(wrong_usage)?;
     let wanted = match &args.file {
         Some(file) => args.wanted.clone().or_file(file)?,
         None => args.wanted.clone(),
     };
     let axes = axes(&wanted.axes)?;
-    let (loads, input) = loads(&wanted)?;
-    if let Some(warning) = input.as_ref().and_then(|read| read.warning()) {
-        complain(&format!("warning: {warning}\n"));
-    }
+    let (loads, inputs) = loads(&wanted)?;
+    session::warn(&inputs);
     let study = study(&wanted, loads)?;
     if let Some(path) = &args.save_trace {
         let trace = study.loads[0].trace(study.seeds[0]);
@@ -85,14 +85,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Before the work, so that it is not lost to a wrong name.
     for path in args.html.iter().chain(&args.svg) {
-        session::opened(path)?;
+        written::writable(path)?;
     }
     let outcome = study.play()?;
     let (speed, cores) = outcome.speed;
     complain(&format!(
         "{speed:.0} simulated requests a second on {cores} processors\n"
     ));
-    let found = document(&study, &outcome.played, input, &wanted.faults, axes);
+    let found = document(&study, &outcome.played, inputs, &wanted.faults, axes);
     session::print(&match args.output {
         Output::Table => found.text(),
         Output::Markdown => found.markdown(),
@@ -117,16 +117,31 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn study(wanted: &Wanted, loads: Vec<Load>) -> anyhow::Result<Study> {
-    let default = POLICIES.map(str::to_owned);
-    let names = match &wanted.policies[..] {
-        [] => &default[..],
-        names => names,
-    };
+/// Refuses flags that make no sense by themselves; what a study file says is refused when it is read.
+fn check(args: &Args) -> anyhow::Result<()> {
+    let flags = &args.wanted;
+    axes(&flags.axes)?;
+    traffic::check(flags)?;
+    if args.file.is_none() && !flags.trace_speed.is_empty() && flags.traces.is_empty() {
+        bail!("--trace-speed is for a --trace, and there is none");
+    }
+    faults::check(&flags.faults)?;
+    sweep::check(&flags.sweep)?;
+    notice(flags.notice.as_deref())?;
+    seeds(flags)?;
+    scrape(flags).map(drop)
+}
+
+/// The first seed, and how many.
+fn seeds(wanted: &Wanted) -> anyhow::Result<(u64, u64)> {
     let (seed, repeat) = (wanted.seed.unwrap_or(7), wanted.repeat.unwrap_or(3));
     if !(1..=1_000).contains(&repeat) {
         bail!("--repeat takes a number from 1 to 1000, not {repeat}");
     }
+    Ok((seed, repeat))
+}
+
+fn scrape(wanted: &Wanted) -> anyhow::Result<Span> {
     let scrape = match wanted.scrape_interval.as_deref() {
         None => time("200ms")?,
         Some(text) => time(text).context("--scrape-interval")?,
@@ -134,6 +149,17 @@ fn study(wanted: &Wanted, loads: Vec<Load>) -> anyhow::Result<Study> {
     if scrape.0 == 0 {
         bail!("--scrape-interval must be above 0");
     }
+    Ok(scrape)
+}
+
+fn study(wanted: &Wanted, loads: Vec<Load>) -> anyhow::Result<Study> {
+    let default = POLICIES.map(str::to_owned);
+    let names = match &wanted.policies[..] {
+        [] => &default[..],
+        names => names,
+    };
+    let (seed, repeat) = seeds(wanted)?;
+    let scrape = scrape(wanted)?;
     let noticed = notice(wanted.notice.as_deref())?;
     let faults = loads
         .iter()
@@ -165,10 +191,7 @@ fn numbered(path: &std::path::Path, number: usize) -> PathBuf {
 }
 
 fn write(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
-    let mut file = session::opened(path)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.flush())
-        .with_context(|| format!("{} cannot be written", path.display()))?;
+    written::write(path, text)?;
     complain(&format!("written: {}\n", path.display()));
     Ok(())
 }

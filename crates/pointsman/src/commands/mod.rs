@@ -23,7 +23,7 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::console::complain;
+use crate::console::{WrongUsage, complain};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -141,7 +141,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             complain(&format!("error: {error:#}\n"));
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<WrongUsage>() { 2 } else { 1 })
         }
     }
 }

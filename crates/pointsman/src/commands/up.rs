@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::anyhow;
 use clap::builder::PossibleValuesParser;
 use pointsman_core::config::presets::{LAB, LAB_NAMES};
 use pointsman_feeds::clock::Clock;
@@ -26,7 +26,7 @@ use pointsman_sim::server::{SimShared, serve_sim};
 
 use crate::arguments::{LogArgs, LogStyle};
 use crate::commands::gateway::{Bounds, random_seed, routes};
-use crate::console::{complain, refused, say, stdout_has_colour, table};
+use crate::console::{complain, refused, say, stdout_has_colour, table, wrong_usage};
 use crate::lab::faults::{Planned, Timeline, parse as parse_faults};
 use crate::lab::pairs::{Backend, Pair, parse as parse_pairs};
 use crate::planning::{PlanArgs, follow, in_a_line};
@@ -117,10 +117,13 @@ struct PairParts {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_file_limit();
     if !(args.speed.is_finite() && args.speed > 0.0) {
-        bail!("--speed needs a number above 0, found {}", args.speed);
+        return Err(wrong_usage(anyhow!(
+            "--speed needs a number above 0, found {}",
+            args.speed
+        )));
     }
     let limits = args.bounds.limits()?;
-    let pairs = parse_pairs(&args.pairs)?;
+    let pairs = parse_pairs(&args.pairs).map_err(wrong_usage)?;
     let chosen = args.plan.choose(&args.profile)?;
     let lab_routes =
         || Routes::parse(LAB_ROUTES).map_err(|faults| refused("the lab's route file", &faults));

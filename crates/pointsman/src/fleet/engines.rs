@@ -67,6 +67,9 @@ impl Group {
                 if count.bytes().all(|b| b.is_ascii_digit()) && !count.is_empty() =>
             {
                 let count: usize = count.parse().context("the count is too large")?;
+                if count == 0 {
+                    bail!("the count is a number above 0");
+                }
                 (count, preset)
             }
             _ => (1, head),
@@ -255,6 +258,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_what_would_be_right() {
         for (text, words) in [
+            ("0xh100", "the count is a number above 0"),
             ("h10", "did you mean 'h100'?"),
             ("2xh100:slots=0", "slots is a whole number above 0"),
             ("h100:pair=usb", "pair is p2p, fs, eth or rdma"),

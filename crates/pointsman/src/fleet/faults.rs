@@ -32,7 +32,24 @@ pub(crate) fn time(text: &str) -> anyhow::Result<Span> {
     parse_duration(text).map_err(anyhow::Error::msg)
 }
 
-fn read(text: &str, members: &[Member], noticed: Option<Span>) -> anyhow::Result<Fault> {
+/// What a text says, before anybody looks for the member.
+struct Form<'a> {
+    name: &'a str,
+    part: Part,
+    kind: FaultKind,
+    at: Span,
+    lasting: Option<Span>,
+}
+
+/// Refuses texts that are no fault on any fleet.
+pub(crate) fn check(texts: &[String]) -> anyhow::Result<()> {
+    for text in texts {
+        form(text).with_context(|| format!("--fault {text}"))?;
+    }
+    Ok(())
+}
+
+fn form(text: &str) -> anyhow::Result<Form<'_>> {
     let form = "write TARGET:down@10s+20s or TARGET:slow3@10s+20s; without + it lasts";
     let (target, what) = text.split_once(':').context(form)?;
     let (kind, when) = what.split_once('@').context(form)?;
@@ -55,6 +72,23 @@ fn read(text: &str, members: &[Member], noticed: Option<Span>) -> anyhow::Result
         Some((_, part)) => bail!("'{part}' is no part of a pair; there are prefill and decode"),
         None => (target, Part::Whole),
     };
+    Ok(Form {
+        name,
+        part,
+        kind,
+        at: time(at)?,
+        lasting,
+    })
+}
+
+fn read(text: &str, members: &[Member], noticed: Option<Span>) -> anyhow::Result<Fault> {
+    let Form {
+        name,
+        part,
+        kind,
+        at,
+        lasting,
+    } = form(text)?;
     let Some(member) = members.iter().position(|member| member.name == name) else {
         let names = || members.iter().map(|member| member.name.as_str());
         let hint = did_you_mean(name, names()).map_or_else(
@@ -67,7 +101,7 @@ fn read(text: &str, members: &[Member], noticed: Option<Span>) -> anyhow::Result
         bail!("{name} is no pair and has no parts");
     }
     Ok(Fault {
-        at: time(at)?,
+        at,
         lasting,
         member,
         part,

@@ -42,6 +42,14 @@ pub(crate) fn swept(policies: Vec<Policy>, texts: &[String]) -> anyhow::Result<V
     Ok(swept)
 }
 
+/// Refuses texts that are no sweep of any policy.
+pub(crate) fn check(texts: &[String]) -> anyhow::Result<()> {
+    for text in texts {
+        read(text).with_context(|| format!("--sweep {text}"))?;
+    }
+    Ok(())
+}
+
 fn read(text: &str) -> anyhow::Result<Axis> {
     let form = "write weight=SCORER:0,1,2";
     let rest = text.strip_prefix("weight=").context(form)?;

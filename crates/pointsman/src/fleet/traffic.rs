@@ -73,12 +73,16 @@ impl Load {
     }
 }
 
-/// Every load that is wanted, and what was read of the first trace.
-pub(crate) fn loads(wanted: &Wanted) -> anyhow::Result<(Vec<Load>, Option<Read>)> {
-    let names = match (wanted.scenarios.is_empty(), wanted.traces.is_empty()) {
-        (true, true) => vec![Scenario::NAMES[0].to_owned()],
-        _ => wanted.scenarios.clone(),
-    };
+/// Refuses what makes no sense whatever the traces hold.
+pub(crate) fn check(wanted: &Wanted) -> anyhow::Result<()> {
+    for name in &wanted.scenarios {
+        if !Scenario::NAMES.contains(&name.as_str()) {
+            bail!(
+                "--scenario {name}: there are {}",
+                Scenario::NAMES.join(", ")
+            );
+        }
+    }
     for (flag, list) in [
         ("load", &wanted.load),
         ("rate", &wanted.rate),
@@ -88,18 +92,36 @@ pub(crate) fn loads(wanted: &Wanted) -> anyhow::Result<(Vec<Load>, Option<Read>)
             bail!("--{flag} takes numbers above 0, not {bad}");
         }
     }
+    if wanted.requests == Some(0) {
+        bail!("--requests takes a number above 0");
+    }
+    engines::members(&wanted.engines).map(drop)
+}
+
+/// Every load that is wanted, and what was read of the traces.
+pub(crate) fn loads(wanted: &Wanted) -> anyhow::Result<(Vec<Load>, Vec<Read>)> {
+    check(wanted)?;
+    if !wanted.trace_speed.is_empty() && wanted.traces.is_empty() {
+        bail!(
+            "--trace-speed is for a --trace, and there is none; for made-up traffic say --load or --rate"
+        );
+    }
+    let names = match (wanted.scenarios.is_empty(), wanted.traces.is_empty()) {
+        (true, true) => vec![Scenario::NAMES[0].to_owned()],
+        _ => wanted.scenarios.clone(),
+    };
     let given = engines::members(&wanted.engines)?;
     let mut loads = Vec::new();
     for name in &names {
         loads.extend(made_up(name, wanted, &given)?);
     }
-    let mut input = None;
+    let mut inputs = Vec::new();
     for file in &wanted.traces {
         let (more, read) = recorded(file, wanted, &given)?;
         loads.extend(more);
-        input = input.or(Some(read));
+        inputs.push(read);
     }
-    Ok((loads, input))
+    Ok((loads, inputs))
 }
 
 fn made_up(name: &str, wanted: &Wanted, given: &[Member]) -> anyhow::Result<Vec<Load>> {

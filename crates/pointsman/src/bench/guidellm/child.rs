@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::bench::session::told_to_end;
 use crate::console::complain;
 
 /// How often it is looked after.
@@ -31,7 +32,8 @@ const WORKERS: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     Well,
-    Interrupted,
+    /// Somebody wanted it so, and how.
+    Told(&'static str),
     /// It said nothing any more for far too long, and was stopped.
     Stuck,
 }
@@ -85,11 +87,10 @@ pub(super) async fn run(
     let limits = (Instant::now() + span * 2 + PATIENCE, span + SILENCE);
     let status = tokio::select! {
         status = looked_after(&mut group, &mut said, limits) => status?,
-        pressed = tokio::signal::ctrl_c() => {
-            pressed.context("interrupts cannot be heard")?;
+        why = told_to_end() => {
             group.signal(Signal::INT);
             let _ = looked_after(&mut group, &mut said, (Instant::now() + FAREWELL, FAREWELL)).await;
-            return Ok(Ended::Interrupted);
+            return Ok(Ended::Told(why));
         }
     };
     let Some(status) = status else {

@@ -12,16 +12,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use pointsman_bench::campaign::INTERRUPTED;
 use pointsman_bench::foreign;
-use pointsman_bench::inputs::Read;
 use pointsman_bench::load::{Plan, rows};
 use pointsman_bench::preflight;
 use pointsman_bench::results::{Results, Run, SCHEMA_VERSION, repeated};
 use pointsman_bench::scenario::{Kind, Level};
 
 use crate::bench::load::Load;
-use crate::bench::session::{based, planned};
+use crate::bench::session::{based, planned, warn};
 use crate::bench::watching::Watching;
 use crate::console::complain;
 use crate::place::Place;
@@ -48,10 +46,8 @@ impl Session<'_> {
     /// Checks the target, then runs GuideLLM once for each scenario and repetition.
     pub(crate) async fn run(self, watching: &Watching) -> anyhow::Result<Results> {
         let base = based(self.target, self.seed).await?;
-        let (planned, input) = planned(&self.scenarios, &base)?;
-        if let Some(warning) = input.as_ref().and_then(Read::warning) {
-            complain(&format!("warning: {warning}\n"));
-        }
+        let (planned, inputs) = planned(&self.scenarios, &base)?;
+        warn(&inputs);
         let chat = planned.iter().flatten().any(|level| level.plan.chat);
         let model = preflight::check(base.target, &base.host, self.model, chat)
             .await
@@ -62,7 +58,8 @@ impl Session<'_> {
             target: format!("http://{}", self.target.authority),
             model,
             seed: self.seed,
-            input,
+            input: inputs.first().cloned(),
+            inputs: if inputs.len() > 1 { inputs } else { Vec::new() },
             runs: Vec::new(),
             spread: Vec::new(),
         };
@@ -147,9 +144,9 @@ impl Session<'_> {
         let arguments = arguments::of(&wanted);
         let span = (plan.warmup + plan.window) * u32::try_from(levels.len()).unwrap_or(1);
         let ended = self.tried(&arguments, &scratch.0, span).await?;
-        if ended == child::Ended::Interrupted {
-            complain("interrupted; GuideLLM writes no report then\n");
-            results.runs.push(interrupted(first));
+        if let child::Ended::Told(why) = ended {
+            complain(&format!("{why}; GuideLLM writes no report then\n"));
+            results.runs.push(nothing(first, why));
             return Ok(false);
         }
         let text = fs::read_to_string(&report)
@@ -215,14 +212,14 @@ fn windows(text: &str) -> Vec<(f64, f64)> {
 }
 
 /// A run of which nothing is known.
-fn interrupted(level: &Level) -> Run {
+fn nothing(level: &Level, why: &str) -> Run {
     let mut run = Run::new(
         level,
         1,
         &pointsman_bench::load::Outcome::default(),
         Vec::new(),
     );
-    run.partial = Some(INTERRUPTED.to_owned());
+    run.partial = Some(why.to_owned());
     run
 }
 
