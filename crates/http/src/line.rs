@@ -22,20 +22,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::body::Body;
-use crate::terms::{Terms, Trust};
+use crate::terms::{Speech, Terms, Trust};
 use crate::tls_error::TlsError;
 
 /// Longest connect, the handshakes included.
 const CONNECT: Duration = Duration::from_secs(5);
-
-/// What a server is spoken to in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Speech {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2, which with TLS is agreed on and without is known beforehand.
-    Http2,
-}
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,16 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use crate::line::Speech;
 use crate::tls_error::TlsError;
+
+/// What a server is spoken to in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Speech {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, which with TLS is agreed on and without is known beforehand.
+    Http2,
+}
 
 /// What a client of TLS trusts, and what it shows, as PEM text.
 #[derive(Clone, PartialEq, Eq, Default)]

@@ -11,9 +11,10 @@ use crate::check::facts::{POD, is_ready, text};
 use crate::check::labels::labels_of;
 use crate::desired::child::{Child, Owner};
 use crate::desired::{Address, Observed};
-use crate::kinds::{INSTALL, Kind, SERVICE, SIMULATOR};
+use crate::kinds::{INSTALL, Kind, POOL, SERVICE, SIMULATOR};
 use crate::operate::api::{Failure, Server};
 use crate::operate::claim::{Claim, claim};
+use crate::operate::facts::{asked_pool, fails_open};
 use crate::operate::run::difference;
 use crate::operate::subject::recorded;
 use crate::render::children;
@@ -100,9 +101,18 @@ async fn observed(server: &Server, owner: Owner, object: &Value) -> Result<Obser
         Owner::Install => install::settle(object).ok(),
         Owner::Simulator => None,
     };
+    let pool = settled.as_ref().and_then(asked_pool);
     let Some((namespace, epp)) = settled.and_then(|it| Some((it.scheduler_namespace, it.epp?)))
     else {
         return Ok(Observed::default());
+    };
+    let pool = match &pool {
+        Some((namespace, name)) => match server.get(&POOL, namespace, name).await {
+            // A cluster may have no pools.
+            Err(failure) if failure.code == 404 => None,
+            found => found?,
+        },
+        None => None,
     };
     let service = server.get(&SERVICE, &namespace, &epp.name).await?;
     let address = service.map(|service| text(&service["spec"]["clusterIP"]).to_owned());
@@ -122,6 +132,7 @@ async fn observed(server: &Server, owner: Owner, object: &Value) -> Result<Obser
     Ok(Observed {
         epp_address,
         epp_pods,
+        pool_fails_open: pool.is_some_and(|pool| fails_open(&pool)),
     })
 }
 

@@ -452,7 +452,7 @@ fn reference_timing(
     let or = |given: Option<Duration>, base: Span| given.map_or(base, span);
     let factor = given
         .time_factor_under_load
-        .unwrap_or(base.factor_under_load.max(1.0));
+        .unwrap_or_else(|| base.factor_under_load.max(1.0));
     if !factor.is_finite() || factor < 1.0 {
         return Err(SettingsError::FactorUnderLoad(factor));
     }

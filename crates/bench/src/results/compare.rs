@@ -21,7 +21,7 @@ pub struct Comparison {
     pub only_in_one: Vec<String>,
     /// The third document and those behind it, each against the first; there they are B.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub more: Vec<Comparison>,
+    pub more: Vec<Self>,
 }
 
 /// One figure of one scenario.

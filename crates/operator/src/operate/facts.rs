@@ -105,14 +105,23 @@ pub(crate) fn observed(store: &Store, pods: &Pods, install: &Install) -> Observe
         // Pods that cannot be seen are not gone: what was told of them stays.
         _ => told(store, &epp.pool_namespace, &epp.name),
     };
-    let named = || Some((epp.pool_namespace.clone(), epp.pool_name.clone()));
-    let pool = pool_of(install).or_else(named).and_then(|it| at(store, it));
+    let pool = asked_pool(install).and_then(|it| at(store, it));
     Observed {
         epp_address,
         epp_pods,
-        pool_fails_open: pool
-            .is_some_and(|pool| pool["spec"]["endpointPickerRef"]["failureMode"] == "FailOpen"),
+        pool_fails_open: pool.is_some_and(|pool| fails_open(&pool)),
     }
+}
+
+/// Where the pool is that the picker serves, as far as the custom resource says.
+pub(crate) fn asked_pool(install: &Install) -> Option<(String, String)> {
+    let epp = install.epp.as_ref()?;
+    pool_of(install).or_else(|| Some((epp.pool_namespace.clone(), epp.pool_name.clone())))
+}
+
+/// Whether requests go on without a picker.
+pub(crate) fn fails_open(pool: &Value) -> bool {
+    pool["spec"]["endpointPickerRef"]["failureMode"] == "FailOpen"
 }
 
 /// The picker's pods as the slices beside the pool name them.

@@ -64,7 +64,7 @@ pub async fn respond(
         "model": model,
         "output": output,
         "parallel_tool_calls": written["parallel_tool_calls"] != false,
-        "tool_choice": written.get("tool_choice").unwrap_or(&json!("auto")),
+        "tool_choice": written.get("tool_choice").cloned().unwrap_or_else(|| json!("auto")),
         "tools": written.get("tools").unwrap_or(&json!([])),
         "usage": {
             "input_tokens": usage.prompt,
