@@ -162,6 +162,21 @@ fn what_cannot_be_followed_is_named_before_anything_starts() {
         1,
         "invalid tls-min-version",
     );
+    check(
+        &[
+            "epp",
+            "--endpoint-selector",
+            "b==,,c",
+            "--endpoint-target-ports=1",
+        ],
+        1,
+        "invalid endpoint-selector \"b==,,c\"",
+    );
+    check(
+        &["epp", "--config-text", "plugins: [{type: x}]"],
+        1,
+        "failed to load the configuration - ",
+    );
     check(&["epp", "--endpoints", "/no/such/file"], 1, "/no/such/file");
     check(
         &["epp", "--secure-serving", "false"],
@@ -171,9 +186,32 @@ fn what_cannot_be_followed_is_named_before_anything_starts() {
     check(&["epp", "--no-such-flag"], 2, "--no-such-flag");
     let (code, help) = output(&["epp", "--help"]);
     assert_eq!(code, Some(0));
-    for word in ["Ports:", "TLS:", "Examples:", "--drain-timeout"] {
+    for word in [
+        "Ports:",
+        "TLS:",
+        "Examples:",
+        "--drain-timeout",
+        "[env: POINTSMAN_POOL_NAMESPACE=",
+    ] {
         assert!(help.contains(word), "{word} is not in the help");
     }
+}
+
+#[test]
+fn what_is_taken_without_effect_or_deprecated_is_told_and_nothing_else() {
+    let metrics = ["--kv-cache-usage-percentage-metric", "x"];
+    let (code, told) = output(&["epp", metrics[0], metrics[1], "--tls-cipher-suites=FOO"]);
+    assert_eq!(code, Some(1), "{told}");
+    for words in [
+        "warning: --kv-cache-usage-percentage-metric is deprecated",
+        "warning: --tls-cipher-suites has no effect",
+    ] {
+        assert!(told.contains(words), "{told}");
+    }
+    // Of the configuration that nobody wrote nothing is told, whosever rules apply.
+    assert_eq!(told.matches("warning: ").count(), 2, "{told}");
+    let (_, told) = output(&["epp", "--compat", "g1"]);
+    assert!(!told.contains("warning: "), "{told}");
 }
 
 #[test]

@@ -153,6 +153,7 @@ pub fn build(
         name: spec.kind,
         previous: None,
         own: &OwnSettings::default(),
+        flow_headers: &[],
     })
 }
 

@@ -129,3 +129,16 @@ schedulingProfiles:
     assert_eq!(parts, [Part::Answer, Part::Prefill]);
     assert!(plan.prefill_header, "the handler tells by itself");
 }
+
+#[test]
+fn sessions_by_agent_identity_need_that_plugin_wherever_it_stands() {
+    let scorer = "{type: session-affinity-scorer, parameters: {strategy: session_id, sessionIdConfig: {sources: [{attribute: agent-identity}]}}}";
+    added(
+        &format!("{PICKER}, {scorer}, {{type: agent-identity}}"),
+        &[],
+    );
+    refused(
+        &format!("{PICKER}, {scorer}"),
+        "no plugin of type agent-identity is declared",
+    );
+}

@@ -1,13 +1,22 @@
 //! Certificates of a port that speaks TLS: made at the start, or read from a folder and followed; and who may connect.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use pointsman_http::{Clients, Credentials, Tls};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+};
 
 /// How often followed files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Who a certificate that is made at the start speaks for.
+const ORGANIZATION: &str = "Inference Ext";
+
+/// How long such a certificate is good for: ten years.
+const LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Who may connect, as flags say it.
 #[derive(Clone, Default)]
@@ -97,15 +106,81 @@ fn of_folder(folder: &Path, allowed: &Allowed) -> anyhow::Result<Credentials> {
 }
 
 fn self_signed(allowed: &Allowed) -> anyhow::Result<Credentials> {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])
-        .map_err(|error| anyhow!("cannot make a certificate: {error}"))?;
+    let (certificate, key) =
+        made().map_err(|error| anyhow!("cannot make a certificate: {error}"))?;
     Ok(Credentials {
-        certificate: made.cert.pem().into_bytes(),
-        key: made.signing_key.serialize_pem().into_bytes(),
+        certificate: certificate.into_bytes(),
+        key: key.into_bytes(),
         clients: allowed.read()?,
     })
 }
 
+/// A certificate that nobody vouches for and its key, as PEM: in the name and for the time that the reference gives its own.
+fn made() -> Result<(String, String), rcgen::Error> {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+    params.distinguished_name = DistinguishedName::new();
+    let name = &mut params.distinguished_name;
+    name.push(DnType::OrganizationName, ORGANIZATION);
+    let now = SystemTime::now();
+    params.not_before = now.into();
+    params.not_after = (now + LIFE).into();
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+    ];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let made = params.self_signed(&key)?;
+    Ok((made.pem(), key.serialize_pem()))
+}
+
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The bytes of a PEM text.
+    fn bytes_of(pem: &str) -> Vec<u8> {
+        let alphabet: Vec<char> = ('A'..='Z')
+            .chain('a'..='z')
+            .chain('0'..='9')
+            .chain(['+', '/'])
+            .collect();
+        let lines = pem.lines().filter(|line| !line.starts_with('-'));
+        let letters = lines.flat_map(str::chars).filter(|c| *c != '=');
+        let (mut bytes, mut held, mut bits) = (Vec::new(), 0_u32, 0);
+        for letter in letters {
+            held = held << 6 | alphabet.iter().position(|c| *c == letter).unwrap() as u32;
+            bits += 6;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push((held >> bits) as u8);
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_certificate_made_at_the_start_is_of_the_reference_s_name_and_life() {
+        let (certificate, _) = made().unwrap();
+        let bytes = bytes_of(&certificate);
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.contains(ORGANIZATION) && !text.contains("rcgen"));
+        // UTCTime (tag 23) of 13 bytes: two digits of the year first.
+        let times = bytes
+            .windows(15)
+            .filter(|w| w[..2] == [0x17, 13] && w[14] == b'Z');
+        let years: Vec<u32> = times
+            .map(|w| std::str::from_utf8(&w[2..4]).unwrap().parse().unwrap())
+            .collect();
+        let [from, to] = years[..] else {
+            panic!("{years:?}")
+        };
+        // Ten years of 365 days end two or three days early, so perhaps in the year before.
+        assert!((9..=10).contains(&(to - from)), "{years:?}");
+    }
 }

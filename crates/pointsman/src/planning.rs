@@ -127,12 +127,21 @@ impl Manner {
         Ok(resolved)
     }
 
+    fn resolved(&self, text: &str, source: &str) -> anyhow::Result<Resolved> {
+        let registry = registry();
+        from_text(text, source, &self.terms(&registry))
+            .and_then(|resolved| self.adjusted(resolved))
+            .map_err(|faults| refusal(source, text, &faults))
+    }
+
+    /// The plan of a text that we wrote; nobody can mend it, so its warnings are not told.
+    pub(crate) fn plan_of_ours(&self, text: &str, source: &str) -> anyhow::Result<Plan> {
+        self.resolved(text, source).map(|resolved| resolved.plan)
+    }
+
     /// The plan of a text that came from `source`; warnings are told.
     pub(crate) fn plan_of(&self, text: &str, source: &str) -> anyhow::Result<Plan> {
-        let registry = registry();
-        let resolved = from_text(text, source, &self.terms(&registry))
-            .and_then(|resolved| self.adjusted(resolved))
-            .map_err(|faults| refusal(source, text, &faults))?;
+        let resolved = self.resolved(text, source)?;
         for line in warnings(source, &resolved) {
             complain(&format!("warning: {line}\n"));
         }

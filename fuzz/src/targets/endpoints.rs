@@ -1,7 +1,7 @@
 //! Endpoints files: any text is a list of endpoints that can be used, or of faults.
 
 use pointsman_feeds::discovery::address::refused;
-use pointsman_feeds::discovery::file::parse;
+use pointsman_feeds::discovery::entries::parse;
 
 use crate::shape::Shape;
 use crate::target::Target;

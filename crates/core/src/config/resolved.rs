@@ -36,6 +36,7 @@ pub fn resolve(written: &Written, basis: &Basis<'_>) -> Result<Resolved, Vec<Fau
         names: Vec::new(),
         failed: Vec::new(),
         added: Vec::new(),
+        flow_headers: Vec::new(),
         one_for_all: written.scheduling_profiles.is_empty(),
     };
     let declared = resolver.declare(written);

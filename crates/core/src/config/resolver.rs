@@ -45,6 +45,8 @@ pub struct Resolver<'r> {
     pub failed: Vec<String>,
     /// Names of plugins that nobody wrote down and the plan needs.
     pub added: Vec<String>,
+    /// Headers in which the readers of headers built so far find who sent a request.
+    pub flow_headers: Vec<Box<str>>,
     /// Whether nobody wrote a profile, so that one stands for all plugins.
     pub one_for_all: bool,
 }
@@ -102,6 +104,7 @@ impl Resolver<'_> {
             name: &declared.name,
             previous,
             own: &self.own,
+            flow_headers: &self.flow_headers,
         }
     }
 

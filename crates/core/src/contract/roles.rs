@@ -25,6 +25,7 @@ use crate::model::slots::{Slot, Slots};
 use crate::model::tokens::{TokensHeld, TokensInFlight};
 use crate::rng::Rng;
 use crate::time::Tick;
+use serde_json::Value;
 use smallvec::SmallVec;
 
 /// What a plugin knows beyond one decision; a plugin of equal type and name in the next plan may go on with it.
@@ -96,6 +97,11 @@ pub trait Scorer: Send + Sync {
 
     /// The scorer as one that learns from how its picks turn out, if it does.
     fn learner(&self) -> Option<&dyn Learner> {
+        None
+    }
+
+    /// What it knows beyond one decision, for people to read; of at most `most` endpoints.
+    fn shown(&self, _snapshot: &Snapshot, _slots: &Slots, _most: usize) -> Option<Value> {
         None
     }
 

@@ -214,6 +214,8 @@ pub struct Params<'a> {
     pub previous: Option<&'a State>,
     /// Our own settings of the configuration.
     pub own: &'a OwnSettings,
+    /// Headers in which the declared readers of headers find who sent a request, in order.
+    pub flow_headers: &'a [Box<str>],
 }
 
 /// One thing wrong with a plugin's parameters.

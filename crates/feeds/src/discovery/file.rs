@@ -21,8 +21,6 @@
 //! The file is read again when its content or what its names resolve to changes; a file that cannot be
 //! used leaves the members as they are.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,15 +35,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::bounded::text_of;
-use crate::discovery::address::refused;
+use crate::discovery::entries::{MAX_FILE_BYTES, parse, parse_leniently};
 use crate::discovery::names::{Names, Unresolved};
 use crate::membership::Membership;
 
 /// How long a text must stand still before it counts.
 const SETTLE: Duration = Duration::from_millis(20);
-
-/// Largest file that is read.
-pub const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// The plugin as the registry knows it.
 pub static SPEC: PluginSpec = PluginSpec {
@@ -82,173 +77,6 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
         path,
         watch: watch_file,
     }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    endpoints: Vec<Entry>,
-}
-
-/// The document before its entries are looked at.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LooseDocument {
-    endpoints: Vec<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Entry {
-    name: String,
-    #[serde(default = "default_namespace")]
-    namespace: String,
-    address: String,
-    port: Port,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    kv_events_port: Option<Port>,
-    #[serde(default)]
-    kv_replay_port: Option<Port>,
-}
-
-/// Files write ports as text or as numbers.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Port {
-    Number(u64),
-    Text(String),
-}
-
-fn default_namespace() -> String {
-    "default".to_owned()
-}
-
-/// Reads the text of an endpoints file.
-///
-/// # Errors
-/// Every fault of the file, each with its place.
-pub fn parse(text: &str) -> Result<Vec<Unresolved>, Vec<Fault>> {
-    check_size(text)?;
-    let document: Document =
-        serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
-    let entries = document.endpoints.into_iter().enumerate();
-    let (found, faults) = checked(entries);
-    if faults.is_empty() {
-        Ok(found)
-    } else {
-        Err(faults)
-    }
-}
-
-/// The same; a bad entry is left out, and its faults are told beside the good ones.
-///
-/// # Errors
-/// The text is no endpoints file at all.
-pub fn parse_leniently(text: &str) -> Result<(Vec<Unresolved>, Vec<Fault>), Vec<Fault>> {
-    check_size(text)?;
-    let document: LooseDocument =
-        serde_saphyr::from_str(text).map_err(|e| vec![Fault::error("", e.to_string())])?;
-    let mut unread = Vec::new();
-    let mut entries = Vec::new();
-    for (at, entry) in document.endpoints.into_iter().enumerate() {
-        match serde_json::from_value::<Entry>(entry) {
-            Ok(entry) => entries.push((at, entry)),
-            Err(why) => unread.push(Fault::error(format!("endpoints[{at}]"), why.to_string())),
-        }
-    }
-    let (found, faults) = checked(entries);
-    unread.extend(faults);
-    Ok((found, unread))
-}
-
-fn check_size(text: &str) -> Result<(), Vec<Fault>> {
-    if text.len() > MAX_FILE_BYTES {
-        return Err(vec![Fault::error(
-            "",
-            format!("the file is larger than {MAX_FILE_BYTES} bytes"),
-        )]);
-    }
-    Ok(())
-}
-
-/// The entries that are good, and the faults of the others.
-fn checked(entries: impl IntoIterator<Item = (usize, Entry)>) -> (Vec<Unresolved>, Vec<Fault>) {
-    let mut faults = Vec::new();
-    let mut found: Vec<Unresolved> = Vec::new();
-    let mut names = HashSet::new();
-    for (at, entry) in entries {
-        let before = faults.len();
-        let path = format!("endpoints[{at}]");
-        let port = port_of(&entry.port);
-        for (field, port) in [
-            ("kvEventsPort", &entry.kv_events_port),
-            ("kvReplayPort", &entry.kv_replay_port),
-        ] {
-            if port.as_ref().is_some_and(|p| port_of(p).is_none()) {
-                faults.push(Fault::error(
-                    format!("{path}.{field}"),
-                    "use a port from 1 to 65535",
-                ));
-            }
-        }
-        if entry.name.is_empty() {
-            faults.push(Fault::error(
-                format!("{path}.name"),
-                "the endpoint needs a name",
-            ));
-        }
-        if !is_host(&entry.address) {
-            let message = format!("'{}' is no IP address or DNS name", entry.address);
-            faults.push(Fault::error(format!("{path}.address"), message));
-        }
-        if let Some(why) = entry.address.parse().ok().and_then(refused) {
-            let message = format!("'{}' {why}; name the endpoint's own address", entry.address);
-            faults.push(Fault::error(format!("{path}.address"), message));
-        }
-        let name = format!("{}/{}", entry.namespace, entry.name);
-        if names.contains(&name) {
-            faults.push(Fault::error(
-                format!("{path}.name"),
-                format!("'{name}' is listed twice"),
-            ));
-        }
-        let Some(port) = port else {
-            faults.push(Fault::error(
-                format!("{path}.port"),
-                "use a port from 1 to 65535",
-            ));
-            continue;
-        };
-        if faults.len() == before {
-            names.insert(name.clone());
-            found.push(Unresolved {
-                name,
-                host: entry.address,
-                port,
-                labels: entry.labels,
-            });
-        }
-    }
-    (found, faults)
-}
-
-fn port_of(port: &Port) -> Option<u16> {
-    match port {
-        Port::Number(n) => u16::try_from(*n).ok(),
-        Port::Text(text) => text.parse().ok(),
-    }
-    .filter(|&port| port != 0)
-}
-
-fn is_host(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok()
-        || (!text.is_empty()
-            && text.len() <= 253
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')))
 }
 
 /// An endpoints file that has been read once and can be watched.
@@ -332,7 +160,7 @@ impl EndpointsFile {
                 match parsed {
                     Ok((entries, left_out)) => {
                         for fault in &left_out {
-                            tell(format!("{}: left out: {fault}", self.path.display()));
+                            tell(format!("left out: {}", shown(&self.path, fault)));
                         }
                         self.entries = entries;
                         self.text = text;
@@ -340,10 +168,8 @@ impl EndpointsFile {
                     }
                     Err(faults) => {
                         for fault in &faults {
-                            tell(format!(
-                                "endpoints file {} is not used: {fault}",
-                                self.path.display()
-                            ));
+                            let fault = shown(&self.path, fault);
+                            tell(format!("the endpoints file is not used: {fault}"));
                         }
                         complained = text;
                     }
@@ -373,6 +199,11 @@ impl EndpointsFile {
     }
 }
 
+fn shown(path: &Path, fault: &Fault) -> String {
+    let place = fault.place.map_or_else(String::new, |at| format!("{at}:"));
+    format!("{}:{place} {fault}", path.display())
+}
+
 fn read(path: &Path) -> Result<String, Vec<Fault>> {
     text_of(path, MAX_FILE_BYTES).map_err(|fault| vec![fault])
 }
@@ -381,51 +212,6 @@ fn read(path: &Path) -> Result<String, Vec<Fault>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn reads_the_format_of_file_discovery_and_more() {
-        let text = "endpoints:\n- {name: a, address: 10.0.0.1, port: \"8000\", labels: {x: y}}\n- {name: b, namespace: n, address: '::1', port: 9}\n- {name: c, address: engine.local, port: 1, kvEventsPort: 5557}\n";
-        let found = parse(text).unwrap();
-        assert_eq!(found[0].name, "default/a");
-        assert_eq!(found[0].labels["x"], "y");
-        assert_eq!((found[1].name.as_str(), found[1].port), ("n/b", 9));
-        assert_eq!(found[2].host, "engine.local");
-    }
-
-    #[test]
-    fn every_fault_is_told_with_its_place() {
-        let text = "endpoints:\n- {name: a, address: 'x y', port: 0}\n- {name: b, address: h, port: 1}\n- {name: b, address: h, port: 70000}\n";
-        let faults: Vec<String> = parse(text)
-            .unwrap_err()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(faults.len(), 4, "{faults:?}");
-        assert!(faults[0].starts_with("endpoints[0].address"), "{faults:?}");
-        assert!(
-            faults.iter().any(|f| f.starts_with("endpoints[2].port")),
-            "{faults:?}"
-        );
-        let unknown = parse("endpoints:\n- {name: a, adress: h, port: 1}\n").unwrap_err();
-        assert!(
-            unknown[0].message.contains("adress"),
-            "{}",
-            unknown[0].message
-        );
-    }
-
-    #[test]
-    fn a_bad_entry_is_left_out_where_that_is_allowed() {
-        let text = "endpoints:\n- {name: a, address: h, port: 1}\n- {name: b, adress: h, port: 1}\n- {name: c, address: 'x y', port: 1}\n- {name: d, address: h, port: \"2\"}\n";
-        let (found, faults) = parse_leniently(text).unwrap();
-        let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names, ["default/a", "default/d"]);
-        assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].to_string().starts_with("endpoints[1]"));
-        assert!(parse_leniently("endpoint: []").is_err());
-        assert!(parse_leniently("").is_err());
-        assert_eq!(parse_leniently("endpoints: []").unwrap().0, []);
-    }
 
     #[tokio::test]
     async fn a_file_that_is_being_written_keeps_the_old_members() {

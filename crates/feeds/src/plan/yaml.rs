@@ -26,6 +26,14 @@ pub const MAX_DEPTH: usize = 128;
 /// # Errors
 /// Everything wrong with its form, each with its place.
 pub fn parse(text: &str) -> Result<Tree, Vec<Fault>> {
+    parse_within(text, MAX_NODES)
+}
+
+/// The same for a document of at most `most` values.
+///
+/// # Errors
+/// Everything wrong with its form, each with its place.
+pub fn parse_within(text: &str, most: usize) -> Result<Tree, Vec<Fault>> {
     if text.len() > MAX_BYTES {
         let message = format!("the text is larger than {MAX_BYTES} bytes; split or shorten it");
         return Err(vec![Fault::error("", message)]);
@@ -35,7 +43,10 @@ pub fn parse(text: &str) -> Result<Tree, Vec<Fault>> {
     options.set_emit_comments(false);
     // Counted here, with a message of our own.
     (options.flow_nesting_limit, options.block_nesting_limit) = (MAX_DEPTH + 1, MAX_DEPTH + 1);
-    let mut composer = Composer::default();
+    let mut composer = Composer {
+        most,
+        ..Composer::default()
+    };
     for next in Parser::new_from_str_with_options(text, options) {
         let step = match next {
             Ok((event, span)) => composer.take(event, place(&span.start)),
@@ -51,7 +62,7 @@ pub fn parse(text: &str) -> Result<Tree, Vec<Fault>> {
     }
     composer.root.ok_or_else(|| {
         let place = Place { line: 1, column: 1 };
-        vec![Fault::error("", "the file is empty; write a configuration").at(place)]
+        vec![Fault::error("", "the file is empty; write what it is to hold").at(place)]
     })
 }
 
@@ -105,6 +116,8 @@ struct Composer {
     anchors: HashMap<usize, (Tree, usize)>,
     documents: usize,
     nodes: usize,
+    /// Most values that are taken.
+    most: usize,
     root: Option<Tree>,
     faults: Vec<Fault>,
 }
@@ -162,11 +175,12 @@ impl Composer {
     }
 
     fn check_nodes(&self, place: Place) -> Result<(), Fault> {
-        if self.nodes <= MAX_NODES {
+        if self.nodes <= self.most {
             return Ok(());
         }
+        let most = self.most;
         let message = format!(
-            "the document holds more than {MAX_NODES} values, with its aliases unfolded; shorten it"
+            "the document holds more than {most} values, with its aliases unfolded; shorten it"
         );
         Err(Fault::error("", message).at(place))
     }

@@ -121,6 +121,7 @@ mod tests {
             name: SPEC.kind,
             previous: Some(&state),
             own: &Default::default(),
+            flow_headers: &[],
         };
         let Ok(Built::Filter(second)) = build(&params) else {
             panic!("refused")

@@ -25,6 +25,7 @@
 //! # Limits
 //! Looks at order alone, not at load. An engine that has restarted counts as one that never got a cold request.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 // The exception to "no locks on the path of a pick": an order has one writer, which needs a few hundred nanoseconds
@@ -39,9 +40,11 @@ use pointsman_core::contract::spec::{
     DataKey, Generation, ParamFault, Params, PluginSpec, Requirement, Role, Stability, schema_of,
 };
 use pointsman_core::index::row_set::RowSet;
-use pointsman_core::model::slots::Slot;
+use pointsman_core::model::pool::Snapshot;
+use pointsman_core::model::slots::{Slot, Slots};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// The plugin as the registry knows it.
 pub static SPEC: PluginSpec = PluginSpec {
@@ -121,7 +124,7 @@ fn build(params: &Params<'_>) -> Result<Built, Vec<ParamFault>> {
 }
 
 /// An endpoint as it was when it got its latest cold request.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Tracked {
     slot: Slot,
     epoch: u32,
@@ -241,6 +244,28 @@ impl Scorer for NoHitLru {
         });
     }
 
+    fn shown(&self, snapshot: &Snapshot, slots: &Slots, most: usize) -> Option<Value> {
+        let names: BTreeMap<Tracked, &str> = snapshot
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                let (slot, name) = (endpoint.slot, &*endpoint.name);
+                let epoch = slots.epoch(slot);
+                (Tracked { slot, epoch }, name)
+            })
+            .collect();
+        let latest = self
+            .0
+            .order
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Those that left the pool or restarted are nobody any more.
+        let known = latest.oldest_first.iter().filter_map(|one| names.get(one));
+        let order: Vec<&&str> = known.take(most).collect();
+        Some(json!({"tracked": latest.oldest_first.len(), "oldestFirst": order}))
+    }
+
     fn observer(self: Arc<Self>) -> Option<Arc<dyn Observer>> {
         Some(Arc::clone(&self.0) as Arc<dyn Observer>)
     }
@@ -293,6 +318,9 @@ mod tests {
         check(&scene, &*scorer, &[0.25, 1.0, 0.0, 0.75, 0.5]);
         scene.pick(&*observer, 0);
         check(&scene, &*scorer, &[0.0, 1.0, 0.25, 0.75, 0.5]);
+        let shown = |most| scorer.shown(&pool.snapshot, &pool.slots, most).unwrap();
+        assert_eq!(shown(9)["oldestFirst"], json!(["c", "a"]));
+        assert_eq!(shown(1), json!({"tracked": 2, "oldestFirst": ["c"]}));
         // A restarted engine never got one.
         pool.slots.restarted(Slot(2));
         check(&scene, &*scorer, &[0.0, 1.0, 0.75, 0.5, 0.25]);

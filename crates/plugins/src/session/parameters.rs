@@ -16,6 +16,9 @@ const BY_ID: &str = "session_id";
 /// The attribute under which `session-id-producer` publishes what it finds.
 const ATTRIBUTE: &str = "SessionID";
 
+/// The attribute of what `agent-identity` finds.
+const AGENT: &str = "agent-identity";
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Parameters {
@@ -85,22 +88,30 @@ impl Default for ById {
 struct WrittenSource {
     /// A request header.
     header: String,
-    /// Or an attribute of the request: `SessionID`.
+    /// Or an attribute of the request: `SessionID`, or `agent-identity` with a plugin of that type declared.
     attribute: String,
-    /// The producer of the attribute; empty means `session-id-producer`.
+    /// The producer of `SessionID`; empty means `session-id-producer`.
     producer: String,
 }
 
 impl WrittenSource {
-    fn read(&self) -> Result<Source, String> {
+    /// Where the id is looked for; `agents` are the headers that `agent-identity` looks at.
+    fn read(&self, agents: &[Box<str>]) -> Result<Vec<Source>, String> {
         match (self.header.as_str(), self.attribute.as_str()) {
             ("", "") => Err("names neither a header nor an attribute".to_owned()),
-            (header, "") => Ok(Source::Header(header.to_ascii_lowercase())),
-            ("", ATTRIBUTE) => Ok(Source::Producer(
+            (header, "") => Ok(vec![Source::Header(header.to_ascii_lowercase())]),
+            ("", ATTRIBUTE) => Ok(vec![Source::Producer(
                 DataKey::Session.producer_named(&self.producer).to_owned(),
+            )]),
+            ("", AGENT) if agents.is_empty() => Err(format!(
+                "no plugin of type {AGENT} is declared, which finds that attribute; declare one"
             )),
+            ("", AGENT) => Ok(agents
+                .iter()
+                .map(|name| Source::Header(name.to_string()))
+                .collect()),
             ("", other) => Err(format!(
-                "no request has an attribute '{other}'; use {ATTRIBUTE} of a session-id-producer"
+                "no request has an attribute '{other}'; use {ATTRIBUTE} of a session-id-producer, or {AGENT}"
             )),
             _ => Err("names a header and an attribute; give each a source of its own".to_owned()),
         }
@@ -122,8 +133,11 @@ pub(crate) fn requires(params: &Params<'_>) -> Vec<Requirement> {
         return Vec::new();
     }
     let sources = given.session_id_config.sources;
-    let needed = sources.iter().filter_map(|source| source.read().ok());
+    let needed = sources
+        .iter()
+        .filter_map(|source| source.read(params.flow_headers).ok());
     needed
+        .flatten()
         .filter_map(|source| match source {
             Source::Producer(name) => Some(Requirement {
                 key: DataKey::Session,
@@ -174,8 +188,8 @@ fn by_id(given: &ById, params: &Params<'_>) -> Result<Way, Vec<ParamFault>> {
         faults.push(ParamFault { path, message });
     };
     for (at, source) in given.sources.iter().enumerate() {
-        match source.read() {
-            Ok(source) => sources.push(source),
+        match source.read(params.flow_headers) {
+            Ok(found) => sources.extend(found),
             Err(why) => fault(format!("sources[{at}]"), why),
         }
     }
@@ -224,6 +238,7 @@ mod tests {
             name: "s",
             previous: None,
             own: &OwnSettings::default(),
+            flow_headers: &[],
         };
         let faults = affinity(&params).err().unwrap_or_default();
         let text: String = faults
@@ -254,10 +269,43 @@ mod tests {
                 r#"{"sources":[{"attribute":"AgentIdentity"}]}"#,
                 "use SessionID",
             ),
+            (
+                r#"{"sources":[{"attribute":"agent-identity"}]}"#,
+                "sources[0]: no plugin of type agent-identity is declared",
+            ),
             (r#"{"evictionTtlSeconds":-1}"#, "evictionTtlSeconds: -1"),
         ] {
             let json = format!(r#"{{"strategy":"session_id","sessionIdConfig":{config}}}"#);
             refused(&json, expected);
         }
+    }
+
+    #[test]
+    fn what_agent_identity_finds_can_be_a_session() {
+        let source = r#"{"attribute":"agent-identity"}"#;
+        let json = format!(
+            r#"{{"strategy":"session_id","sessionIdConfig":{{"sources":[{source},{{"header":"c"}}]}}}}"#
+        );
+        let value = serde_json::from_str(&json).unwrap_or_default();
+        let params = Params {
+            value: Some(&value),
+            generation: Generation::G2,
+            name: "s",
+            previous: None,
+            own: &OwnSettings::default(),
+            flow_headers: &["x-a".into(), "x-b".into()],
+        };
+        let Ok(Affinity {
+            way: Way::ById { sources, .. },
+            ..
+        }) = affinity(&params)
+        else {
+            panic!("refused")
+        };
+        let headers = sources.iter().filter_map(|source| match source {
+            Source::Header(name) => Some(name.as_str()),
+            Source::Producer(_) => None,
+        });
+        assert_eq!(headers.collect::<Vec<_>>(), ["x-a", "x-b", "c"]);
     }
 }

@@ -6,6 +6,7 @@
 mod cluster;
 mod flags;
 mod metric_names;
+mod selector;
 pub(crate) mod values;
 
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use pointsman_core::contract::staleness::Policy;
 use pointsman_feeds::clock::Clock;
 use pointsman_feeds::discovery::file::EndpointsFile;
@@ -30,7 +31,8 @@ use crate::arguments::{LogArgs, LogStyle};
 use crate::certificates::{Allowed, Files};
 use crate::commands::epp::flags::Encoder;
 use crate::commands::gateway::{POOL_CAPACITY, random_seed};
-use crate::console::{complain, refused};
+use crate::console::complain;
+use crate::findings::{line_of, refusal};
 use crate::planning::{Chosen, Manner, follow, in_a_line};
 use crate::serving::{
     Control, Window, listen, raise_file_limit, run_with_window, runtime, stages, start_extproc,
@@ -88,7 +90,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         log(&args)?,
         args.seed.unwrap_or_else(random_seed),
     ));
-    router.name_pool(args.pool());
+    router.name_pool(&args.pool());
     router.call_fresh(args.metrics_staleness_threshold);
     let workers = match args.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -177,6 +179,12 @@ fn check(args: &Args) -> anyhow::Result<()> {
     if !args.endpoint_selector.is_empty() && !(1..=8).contains(&args.endpoint_target_ports.len()) {
         bail!("flag \"endpoint-target-ports\" should have length from 1 to 8");
     }
+    if let Err(why) = selector::check(&args.endpoint_selector) {
+        bail!(
+            "invalid endpoint-selector {:?}: {why}",
+            args.endpoint_selector
+        );
+    }
     for (name, size) in [
         ("grpc-max-recv-msg-size", args.grpc_max_recv_msg_size),
         ("grpc-max-send-msg-size", args.grpc_max_send_msg_size),
@@ -218,6 +226,16 @@ fn check(args: &Args) -> anyhow::Result<()> {
             "--tls-client-ids needs certificates to look at; name their authority with --tls-client-ca"
         );
     }
+    for (flag, plugin) in args.metric_names.deprecated() {
+        complain(&format!(
+            "warning: {flag} is deprecated, the reference's second generation refuses it; write it in the parameters of {plugin}\n"
+        ));
+    }
+    if !args.tls_cipher_suites.is_empty() {
+        complain(
+            "warning: --tls-cipher-suites has no effect: the suites are those that are safe\n",
+        );
+    }
     if args.refresh_metrics_interval < SHORTEST_INTERVAL {
         complain("warning: --refresh-metrics-interval is below 50ms and counts as 50ms\n");
     }
@@ -247,15 +265,16 @@ fn chosen(args: &Args) -> anyhow::Result<Chosen> {
         experimental: args.allow_experimental_plugins,
         adjust: Some(Arc::new(move |plan| names.put_into(plan))),
     };
+    let refused = |why| anyhow!("failed to load the configuration - {why}");
     if let Some(path) = &args.config_file {
-        return manner.plan_of_file(path);
+        return manner.plan_of_file(path).map_err(refused);
     }
-    let (text, source) = match args.config_text.as_str() {
-        "" => (BUILT_IN, "built in"),
-        text => (text, "--config-text"),
+    let plan = match args.config_text.as_str() {
+        "" => manner.plan_of_ours(BUILT_IN, "built in"),
+        text => manner.plan_of(text, "--config-text"),
     };
     Ok(Chosen {
-        plan: manner.plan_of(text, source)?,
+        plan: plan.map_err(refused)?,
         followed: None,
         manner,
     })
@@ -279,9 +298,10 @@ struct Endpoints {
 impl Endpoints {
     fn open(path: &Path, watched: bool) -> anyhow::Result<Self> {
         let (file, left_out) = EndpointsFile::open_leniently(path)
-            .map_err(|faults| refused(&path.display().to_string(), &faults))?;
+            .map_err(|faults| refusal(&path.display().to_string(), "", &faults))?;
         for fault in left_out {
-            complain(&format!("warning: {}: left out: {fault}\n", path.display()));
+            let fault = line_of(&path.display().to_string(), &fault);
+            complain(&format!("warning: left out: {fault}\n"));
         }
         Ok(Self {
             path: path.to_owned(),

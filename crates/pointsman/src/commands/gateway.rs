@@ -21,6 +21,7 @@ use pointsman_serve::router::Router;
 
 use crate::arguments::LogArgs;
 use crate::console::{complain, refused};
+use crate::findings::refusal;
 use crate::planning::{PlanArgs, follow, in_a_line};
 use crate::serving::{
     Control, listen, raise_file_limit, run_until_signal, runtime, stages, start_gateway,
@@ -124,7 +125,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         ),
     };
     let mut file = EndpointsFile::open(path)
-        .map_err(|faults| refused(&path.display().to_string(), &faults))?;
+        .map_err(|faults| refusal(&path.display().to_string(), "", &faults))?;
     let gateway = listen(args.listen, "gateway", "--listen HOST:PORT")?;
     let admin = listen(args.admin, "admin port", "--admin HOST:PORT")?;
     let (clock, membership) = (Clock::start(), Arc::new(Membership::new(POOL_CAPACITY)));

@@ -222,7 +222,7 @@ mod tests {
             }
             let expected = format!("POINTSMAN_{}", long.replace('-', "_").to_uppercase());
             let found = argument.get_env().map(|e| e.to_string_lossy().into_owned());
-            let own = ["PREFILL_", "DECODE_", "SIM_", "POD_", "NAMESPACE"];
+            let own = ["PREFILL_", "DECODE_", "SIM_", "POD_"];
             let own = found
                 .as_ref()
                 .is_some_and(|name| own.iter().any(|start| name.starts_with(start)));

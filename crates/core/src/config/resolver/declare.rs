@@ -144,12 +144,22 @@ impl Resolver<'_> {
     /// Builds every plugin once; a plugin that is refused is left out.
     pub fn build_all(&mut self, declared: &Declarations<'_>) -> Parts {
         let mut parts = Parts::default();
-        for one in declared {
-            if let Some(built) = self.build(one) {
-                parts.add(&one.name, one.spec, built);
-            }
+        // What other plugins go by comes first.
+        let reads = |one: &&Declared<'_>| one.spec.role == Role::HeaderReader;
+        for one in declared.iter().filter(reads) {
+            self.build_into(one, &mut parts);
+        }
+        self.flow_headers = parts.flow_headers();
+        for one in declared.iter().filter(|one| !reads(one)) {
+            self.build_into(one, &mut parts);
         }
         parts
+    }
+
+    fn build_into(&mut self, one: &Declared<'_>, parts: &mut Parts) {
+        if let Some(built) = self.build(one) {
+            parts.add(&one.name, one.spec, built);
+        }
     }
 
     /// Adds the default producer of whatever a plugin needs and nobody produces.

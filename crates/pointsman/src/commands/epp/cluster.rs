@@ -142,8 +142,8 @@ fn stand(
     control.ready.leading = Some(Arc::clone(&leading));
     let namespace = args.namespace();
     let lease = format!("epp-{namespace}-{}.llm-d.ai", args.pool());
-    let host = args.pod_name.as_deref().unwrap_or("epp");
-    let election = Election::new(client, &namespace, &lease, host);
+    let host = args.pod().unwrap_or_else(|| "epp".to_owned());
+    let election = Election::new(client, &namespace, &lease, &host);
     let serving = Arc::clone(&control.ready.serving);
     let (end, ended) = oneshot::channel();
     let (telling, identity) = (Arc::clone(tell), election.identity().to_owned());

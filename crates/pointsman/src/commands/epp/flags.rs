@@ -71,12 +71,12 @@ pub(crate) struct Args {
         help_heading = "Pool"
     )]
     pub(crate) pool_name: String,
-    /// Its namespace; NAMESPACE, or `default`, where it is empty.
+    /// Its namespace; that in NAMESPACE, or `default`, where it is empty.
     #[arg(
         long,
         value_name = "NAME",
-        env = "NAMESPACE",
-        default_value = "default",
+        default_value = "",
+        hide_default_value = true,
         help_heading = "Pool"
     )]
     pub(crate) pool_namespace: String,
@@ -108,8 +108,8 @@ pub(crate) struct Args {
     /// Where the API server is; by default KUBECONFIG, ~/.kube/config, or the service account of the pod.
     #[arg(long, value_name = "FILE", help_heading = "Pool")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// This process's own pod: its name in the lease and, with --endpoint-selector, the pool's.
-    #[arg(long, value_name = "NAME", env = "POD_NAME", hide = true)]
+    /// This process's own pod: its name in the lease and, with --endpoint-selector, the pool's; POD_NAME when left out.
+    #[arg(long, value_name = "NAME", hide = true)]
     pub(crate) pod_name: Option<String>,
     /// The endpoints as a file, instead of the configuration's dataLayer.discovery; read again when it changes.
     #[arg(long, value_name = "FILE", help_heading = "Pool")]
@@ -355,20 +355,21 @@ impl Args {
             .unwrap_or_else(|| "default".to_owned())
     }
 
+    /// The name of this process's own pod, where it is known.
+    pub(crate) fn pod(&self) -> Option<String> {
+        let known = self.pod_name.clone().filter(|name| !name.is_empty());
+        known.or_else(|| std::env::var("POD_NAME").ok())
+    }
+
     /// What the pool is called in metrics and in the lease: by its name; where its pods are found by labels, like the
     /// Deployment of the picker's own pod, so that all its replicas say the same.
-    pub(crate) fn pool(&self) -> &str {
-        let of_deployment = || {
-            let pod = self
-                .pod_name
-                .as_deref()
-                .filter(|_| !self.endpoint_selector.is_empty());
-            pod.and_then(deployment)
-        };
-        Some(self.pool_name.as_str())
-            .filter(|name| !name.is_empty())
-            .or_else(of_deployment)
-            .unwrap_or("epp")
+    pub(crate) fn pool(&self) -> String {
+        if !self.pool_name.is_empty() {
+            return self.pool_name.clone();
+        }
+        let pod = self.pod().filter(|_| !self.endpoint_selector.is_empty());
+        let name = pod.as_deref().and_then(deployment);
+        name.unwrap_or("epp").to_owned()
     }
 }
 
@@ -425,6 +426,9 @@ mod tests {
         for odd in ["one", "a-b", "-a-b", "a-B-c", "a--c"] {
             assert_eq!(deployment(odd), None, "{odd}");
         }
+        // Variables of the reference are asked behind the flag and its own variable, so the parser knows none of them.
+        let command = <Line as clap::CommandFactory>::command();
+        assert!(command.get_arguments().all(|one| one.get_env().is_none()));
         assert_eq!(read(&["--pool-namespace="]).namespace(), "default");
         assert_eq!(read(&["--pool-namespace=n"]).namespace(), "n");
     }

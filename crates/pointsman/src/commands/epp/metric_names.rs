@@ -8,6 +8,9 @@ use pointsman_wire::prometheus::metric_spec::read;
 
 use crate::commands::epp::values::boolean;
 
+/// The one of these flags that the second generation brought.
+const RUNNING: &str = "--total-running-requests-metric";
+
 /// Flags that only the first generation has.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Metrics, as the first generation names them")]
@@ -42,13 +45,20 @@ pub(crate) struct MetricNames {
 }
 
 impl MetricNames {
-    /// One of these flags that was given.
+    /// One of these flags that was given and that only the first generation has.
     pub(crate) fn given(&self) -> Option<&'static str> {
+        let mut given = self.deprecated().into_iter().map(|(name, _)| name);
+        given.find(|name| *name != RUNNING)
+    }
+
+    /// Those of these flags that were given, and the plugin whose parameters took their place.
+    pub(crate) fn deprecated(&self) -> Vec<(&'static str, &'static str)> {
         let given = [
             (
                 self.total_queued_requests_metric.is_some(),
                 "--total-queued-requests-metric",
             ),
+            (self.total_running_requests_metric.is_some(), RUNNING),
             (
                 self.kv_cache_usage_percentage_metric.is_some(),
                 "--kv-cache-usage-percentage-metric",
@@ -73,10 +83,12 @@ impl MetricNames {
                 "--model-server-metrics-https-insecure-skip-verify",
             ),
         ];
-        given
-            .iter()
-            .find(|(given, _)| *given)
-            .map(|(_, name)| *name)
+        let given = given.into_iter().filter(|(given, _)| *given);
+        let plugin = |name: &str| match name.starts_with("--model-server-") {
+            true => "metrics-data-source",
+            false => "core-metrics-extractor",
+        };
+        given.map(|(_, name)| (name, plugin(name))).collect()
     }
 
     /// Puts what was given in the place of what the plan says.
@@ -170,6 +182,17 @@ mod tests {
         assert_eq!(engine.running, Dialect::Vllm.spec().running);
         assert_eq!(names.given(), Some("--total-queued-requests-metric"));
         assert_eq!(MetricNames::default().given(), None);
+        let (metric, page) = ("core-metrics-extractor", "metrics-data-source");
+        let newer = MetricNames {
+            total_running_requests_metric: Some("r".to_owned()),
+            model_server_metrics_port: Some(1),
+            ..MetricNames::default()
+        };
+        assert_eq!(newer.given(), Some("--model-server-metrics-port"));
+        assert_eq!(
+            newer.deprecated(),
+            [(RUNNING, metric), ("--model-server-metrics-port", page)]
+        );
         let wrong = MetricNames {
             cache_info_metric: Some("{".to_owned()),
             ..MetricNames::default()
