@@ -86,7 +86,7 @@ impl Bounds {
                 let least = schema["minimum"].as_f64().unwrap_or(self.number.0);
                 let most = schema["maximum"].as_f64().unwrap_or(self.number.1);
                 let drawn = least + rng.unit() * (most.max(least) - least);
-                Number::from_f64(drawn).map_or(Value::from(0), Value::Number)
+                Number::from_f64(drawn).map_or_else(|| Value::from(0), Value::Number)
             }
             Some("boolean") => Value::from(rng.below(2) == 1),
             Some("null") => Value::Null,

@@ -64,8 +64,8 @@ pub async fn respond(
         "model": model,
         "output": output,
         "parallel_tool_calls": written["parallel_tool_calls"] != false,
-        "tool_choice": written.get("tool_choice").unwrap_or(&json!("auto")),
-        "tools": written.get("tools").unwrap_or(&json!([])),
+        "tool_choice": written.get("tool_choice").cloned().unwrap_or_else(|| json!("auto")),
+        "tools": written.get("tools").cloned().unwrap_or_else(|| json!([])),
         "usage": {
             "input_tokens": usage.prompt,
             "input_tokens_details": {"cached_tokens": usage.cached},
