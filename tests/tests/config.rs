@@ -135,7 +135,7 @@ fn seven_mistakes_are_seven_findings_in_the_order_of_the_file() {
         "7:65 plugins[2].parameters.threshold: failed to create plugin 'load' (type: load-aware-scorer): needs a whole number, found 'many'",
         "8:46 plugins[3].parameters.idleTreshold: 'active-request-scorer' has no parameter 'idleTreshold'; did you mean 'idleThreshold'?",
         "12:31 schedulingProfiles[0].plugins[0].weight: needs a number, found .nan, which is no finite number",
-        "13:17 schedulingProfiles[0].plugins[1].pluginRef: references undefined plugin 'active-requests-scorer'; did you mean 'active-request-scorer'?",
+        "13:17 schedulingProfiles[0].plugins[1].pluginRef: schedulingProfiles[default] references undefined plugin 'active-requests-scorer'; did you mean 'active-request-scorer'?",
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, expected) in found.iter().zip(expected) {

@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::load::{Ask, Prompt};
+use crate::load::{Ask, BYTES_PER_TOKEN, Prompt};
 
-/// Bytes of made-up text that stand for one token.
-pub const BYTES_PER_TOKEN: usize = 4;
 /// Tokens of one block of a trace.
 const BLOCK_TOKENS: usize = 512;
 /// Longest prompt that a line may ask for, in bytes.

@@ -19,7 +19,7 @@ mod tally;
 mod work;
 
 pub use crate::load::live::Live;
-pub use crate::load::plan::{Ask, Pacing, Plan, Prompt, Work};
+pub use crate::load::plan::{Ask, BYTES_PER_TOKEN, Pacing, Plan, Prompt, Work};
 pub use crate::load::record::Record;
 pub use crate::load::tally::{Outcome, Quantiles};
 pub(crate) use crate::load::work::Random;

@@ -49,6 +49,8 @@ pub mod lane;
 
 pub mod answer_body;
 
+pub mod timeline;
+
 pub mod admin;
 
 pub mod desk;
@@ -70,7 +72,7 @@ use crate::flags::SimConfig;
 use crate::server::desk::Desk;
 use crate::server::host::Host;
 use crate::server::transfers::TransferRegistry;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{Settings, fault::SettingsError};
 
 /// What simulated servers of one process share.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bytes of made-up text that stand for one token.
+pub const BYTES_PER_TOKEN: usize = 4;
+
 /// When requests start.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pacing {

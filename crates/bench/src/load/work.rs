@@ -4,8 +4,7 @@
 
 use std::io::Write;
 
-use crate::inputs::BYTES_PER_TOKEN;
-use crate::load::plan::{Ask, Plan, Prompt, Work};
+use crate::load::plan::{Ask, BYTES_PER_TOKEN, Plan, Prompt, Work};
 
 /// Bytes of text beyond the longest prompt, so that stretches differ.
 const SPARE: usize = 1 << 16;

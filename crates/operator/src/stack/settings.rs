@@ -1,7 +1,6 @@
 //! Everything about the lab that can be another way; the defaults are the lab's own.
 
 use crate::spec::install::{EPP_NAME, GATEWAY_CLASS, GATEWAY_NAME, POOL_NAME, PROXY_NAME};
-use crate::stack::usable;
 use crate::stack::volume::Source;
 
 /// The lab's own values.
@@ -292,24 +291,6 @@ impl Settings {
                 ("llm-d.ai/role", "decode"),
             ],
         }
-    }
-
-    /// What cannot be, in the words of the flags.
-    ///
-    /// # Errors
-    /// The first thing that cannot be.
-    pub fn check(&self) -> Result<(), String> {
-        if self.shape == Shape::Pairs && self.pairs().is_empty() {
-            return Err("there is no pair at all: --pairs p2p=1,fs=1 is the lab's".to_owned());
-        }
-        if self.parts.is_empty() {
-            return Err("--parts names nothing that is made".to_owned());
-        }
-        let file_system = self.fs_pairs > 0 && self.shape == Shape::Pairs && !self.simulated;
-        if file_system && self.kv_volume == Source::Empty {
-            return Err("--kv-volume empty is each pod's own, so decode cannot see what prefill wrote: give host:/PATH (both are on one node) or pvc:NAME of a claim that several pods may write".to_owned());
-        }
-        usable::check(self)
     }
 }
 

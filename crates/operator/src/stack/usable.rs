@@ -3,7 +3,8 @@
 
 use crate::spec::validity::{label_name, object_name, picker_port, selector};
 use crate::spec::written::Labels;
-use crate::stack::settings::Settings;
+use crate::stack::settings::{Settings, Shape};
+use crate::stack::volume::Source;
 
 /// The longest name of a header that a route can look at.
 const HEADER: usize = 256;
@@ -11,11 +12,31 @@ const HEADER: usize = 256;
 /// The longest name that can be the value of a label.
 const LABEL: usize = 63;
 
+impl Settings {
+    /// What cannot be, in the words of the flags.
+    ///
+    /// # Errors
+    /// The first thing that cannot be.
+    pub fn check(&self) -> Result<(), String> {
+        if self.shape == Shape::Pairs && self.pairs().is_empty() {
+            return Err("there is no pair at all: --pairs p2p=1,fs=1 is the lab's".to_owned());
+        }
+        if self.parts.is_empty() {
+            return Err("--parts names nothing that is made".to_owned());
+        }
+        let file_system = self.fs_pairs > 0 && self.shape == Shape::Pairs && !self.simulated;
+        if file_system && self.kv_volume == Source::Empty {
+            return Err("--kv-volume empty is each pod's own, so decode cannot see what prefill wrote: give host:/PATH (both are on one node) or pvc:NAME of a claim that several pods may write".to_owned());
+        }
+        each(self)
+    }
+}
+
 /// Checks every value by itself, and ports against each other.
 ///
 /// # Errors
 /// The first one that cannot be.
-pub(super) fn check(settings: &Settings) -> Result<(), String> {
+fn each(settings: &Settings) -> Result<(), String> {
     names(settings)?;
     ports(settings)?;
     for (flag, text) in [

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use pointsman_bench::inputs::{BYTES_PER_TOKEN, Read, trace};
-use pointsman_bench::load::Prompt;
+use pointsman_bench::inputs::{Read, trace};
+use pointsman_bench::load::{BYTES_PER_TOKEN, Prompt};
+
 use pointsman_core::time::Span;
 use pointsman_sim::fleet::Fleet;
 use pointsman_sim::fleet::config::{FleetConfig, Member};

@@ -37,6 +37,15 @@ pub fn states(router: &Router) -> String {
         let scorer = &plan.profiles[profile].scorers[scorer].scorer;
         tell(&scorer.name, scorer.kind, learner.report(&snapshot));
     }
+    for profile in &plan.profiles {
+        for weighted in &profile.scorers {
+            let scorer = &weighted.scorer;
+            let slots = router.membership.slots();
+            if let Some(state) = scorer.plugin.shown(&snapshot, slots, LISTED) {
+                tell(&scorer.name, scorer.kind, state);
+            }
+        }
+    }
     let now = router.clock.unix_ns(router.clock.now());
     json!({"timestamp": rfc3339(now), "plugins": plugins}).to_string()
 }

@@ -25,6 +25,7 @@ use crate::server::chance::Chance;
 use crate::server::fake::FakeScene;
 use crate::server::metrics::{Metrics, REASONS, Scene};
 use crate::server::progress::Progress;
+use crate::server::timeline::TimedFault;
 use crate::server::transfers::TransferRegistry;
 use crate::settings::Settings;
 
@@ -85,9 +86,6 @@ struct PlannedFault {
     at: Instant,
     fault: Fault,
 }
-
-/// A fault of a timeline: when it begins after the start, what it is, and how long it lasts.
-pub type TimedFault = (Duration, Fault, Option<Duration>);
 
 /// Weights and KV cache.
 const ALL_ASLEEP: u8 = 3;

@@ -65,7 +65,7 @@ pub async fn respond(
         "output": output,
         "parallel_tool_calls": written["parallel_tool_calls"] != false,
         "tool_choice": written.get("tool_choice").cloned().unwrap_or_else(|| json!("auto")),
-        "tools": written.get("tools").unwrap_or(&json!([])),
+        "tools": written.get("tools").cloned().unwrap_or_else(|| json!([])),
         "usage": {
             "input_tokens": usage.prompt,
             "input_tokens_details": {"cached_tokens": usage.cached},
