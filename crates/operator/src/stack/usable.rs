@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn the_lab_s_values_can_be() {
-        assert_eq!(check(&Settings::default()), Ok(()));
-        assert_eq!(check(&Settings::of_simulator()), Ok(()));
+        assert_eq!(Settings::default().check(), Ok(()));
+        assert_eq!(Settings::of_simulator().check(), Ok(()));
     }
 
     #[test]
