@@ -617,7 +617,10 @@ fn a_stream_that_the_picker_ends_for_an_error_is_no_client_that_left() {
     until("all three to be counted", || {
         (ended("rejected") == 3.0).then_some(())
     });
-    assert_eq!(error("BadRequest"), 3.0);
+    assert_eq!(
+        (error("BadRequest"), error("RequestEntityTooLarge")),
+        (2.0, 1.0)
+    );
     let outcome = bed.outcome("decided");
     assert_eq!(
         (&outcome["kind"], &outcome["reason"]),
