@@ -259,8 +259,11 @@ mod tests {
             answer,
             (Some((5, 3)), false, Some("cmpl-1")),
         );
-        check("text/plain", answer, (None, false, None));
-        check("", answer, (None, false, None));
+        // Whoever does not say that it is JSON is read all the same.
+        for kind in ["", "text/plain", "application/problem+json"] {
+            check(kind, answer, (Some((5, 3)), false, Some("cmpl-1")));
+        }
+        check("image/png", answer, (None, false, None));
         check(
             "application/json",
             r#"{"id":"x"}"#,
