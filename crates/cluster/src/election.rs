@@ -15,6 +15,15 @@ use crate::watch::chain;
 /// Longest time that one request may take; a leader must notice in time that it cannot renew.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What is told of an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Somebody else leads, as it should be with several.
+    Waits,
+    /// The Lease cannot be held or given up.
+    Trouble,
+}
+
 /// A candidate for one Lease.
 pub struct Election {
     leases: Api<Lease>,
@@ -50,7 +59,7 @@ impl Election {
         mut self,
         end: impl Future<Output = ()>,
         lead: impl Fn(bool),
-        tell: impl Fn(&str),
+        tell: impl Fn(News, &str),
     ) {
         let mut end = std::pin::pin!(end);
         let mut leading = false;
@@ -73,12 +82,15 @@ impl Election {
         if self.candidate.leads(self.started.elapsed()) {
             lead(false);
             if let Err(why) = self.give_up().await {
-                tell(&format!("the lease {} was not given up: {why}", self.name));
+                tell(
+                    News::Trouble,
+                    &format!("the lease {} was not given up: {why}", self.name),
+                );
             }
         }
     }
 
-    async fn turn(&mut self, tell: &impl Fn(&str)) {
+    async fn turn(&mut self, tell: &impl Fn(News, &str)) {
         let begun = self.started.elapsed();
         let outcome = tokio::time::timeout(PATIENCE, self.attempt(begun)).await;
         let why = match outcome {
@@ -87,7 +99,7 @@ impl Election {
                 if let Some(holder) = &holder
                     && *holder != self.told
                 {
-                    tell(&format!("waiting: {holder} leads"));
+                    tell(News::Waits, &format!("waiting: {holder} leads"));
                 }
                 self.told = holder.unwrap_or_default();
                 return;
@@ -97,7 +109,10 @@ impl Election {
         };
         if !self.complained {
             self.complained = true;
-            tell(&format!("the lease {} cannot be held: {why}", self.name));
+            tell(
+                News::Trouble,
+                &format!("the lease {} cannot be held: {why}", self.name),
+            );
         }
     }
 

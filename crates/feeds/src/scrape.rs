@@ -106,14 +106,16 @@ impl Scraping {
                     (Some(old), Some(new)) => Arc::ptr_eq(old, new),
                     _ => true,
                 };
-                let outdated = looked.elapsed() >= FILES_LOOK && {
-                    looked = Instant::now();
-                    directory.is_outdated()
-                };
-                if !same || outdated {
+                if !same {
                     plan = current;
                     directory = Directory::of(plan.as_deref());
                     break;
+                }
+                if looked.elapsed() >= FILES_LOOK {
+                    looked = Instant::now();
+                    if directory.renew().await {
+                        break;
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@ use pointsman_core::contract::spec::PluginSpec;
 
 pub mod admission;
 pub mod answer;
+pub mod base64;
 pub mod believed;
 pub mod decider;
 pub mod expected_ttft;

@@ -4,7 +4,6 @@
 //! back; nothing is kept here. **By id**: the client sends an id of its own, and the endpoint that it was sent to is
 //! kept here, until it has not been used for a while.
 
-pub(crate) mod base64;
 pub(crate) mod bindings;
 pub(crate) mod parameters;
 
@@ -18,6 +17,7 @@ use pointsman_core::index::row_set::RowSet;
 use pointsman_core::model::endpoint::Endpoint;
 use pointsman_core::time::Tick;
 
+use crate::base64;
 use crate::session::bindings::Bindings;
 
 /// Where a session's id is found.

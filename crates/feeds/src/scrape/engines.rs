@@ -91,13 +91,26 @@ impl Directory {
         }
     }
 
-    /// Whether files that it was made from have changed since; ones that cannot be used now are left alone.
-    pub(crate) fn is_outdated(&self) -> bool {
-        let Some((source, _)) = &self.metrics else {
+    /// Looks at the files that TLS was set up from, and whether they are others now. Ones that cannot be used are left alone.
+    pub(crate) async fn renew(&mut self) -> bool {
+        let Some((source, _)) = self.metrics.as_ref().filter(|(source, _)| source.https) else {
             return false;
         };
-        source.https
-            && Secured::of(source).is_ok_and(|now| self.secured.as_ref().ok() != Some(&now))
+        let (source, known) = (
+            source.clone(),
+            self.secured.as_ref().ok().cloned().flatten(),
+        );
+        // Files may lie anywhere, and requests are served beside.
+        let look = move || match known {
+            Some(known) => known.renewed(&source),
+            None => Secured::of(&source).ok().flatten(),
+        };
+        let renewed = tokio::task::spawn_blocking(look).await.ok().flatten();
+        let is_other = renewed.is_some();
+        if is_other {
+            self.secured = Ok(renewed);
+        }
+        is_other
     }
 
     /// The plan's own time between two readings.

@@ -38,17 +38,7 @@ impl Secured {
         if !source.https {
             return Ok(None);
         }
-        let mut trust = Trust {
-            anybody: source.insecure_skip_verify,
-            ..Trust::default()
-        };
-        if let Some(path) = &source.ca_cert_path {
-            trust.authorities = Some(read("caCertPath", path)?);
-        }
-        if let Some((certificate, key)) = &source.client_paths {
-            let certificate = read("clientCertPath", certificate)?;
-            trust.own = Some((certificate, read("clientKeyPath", key)?));
-        }
+        let trust = trust(source)?;
         let field = |error: &pointsman_http::TlsError| match error {
             pointsman_http::TlsError::Certificate(_) | pointsman_http::TlsError::Pair(_) => {
                 "clientCertPath"
@@ -65,10 +55,35 @@ impl Secured {
         }))
     }
 
+    /// The same out of files that have changed since; `None` where they have not, or cannot be used now.
+    pub(crate) fn renewed(&self, source: &MetricsSource) -> Option<Self> {
+        let now = trust(source).ok()?;
+        // Setting up is what costs, so it is done for another content alone.
+        (now != *self.trust)
+            .then(|| Self::of(source).ok().flatten())
+            .flatten()
+    }
+
     /// A line to whoever is at this address.
     pub(crate) fn line(&self, address: IpAddr) -> Line {
         Line::to(&self.terms, address)
     }
+}
+
+/// What the files say.
+fn trust(source: &MetricsSource) -> Result<Trust, Fault> {
+    let mut trust = Trust {
+        anybody: source.insecure_skip_verify,
+        ..Trust::default()
+    };
+    if let Some(path) = &source.ca_cert_path {
+        trust.authorities = Some(read("caCertPath", path)?);
+    }
+    if let Some((certificate, key)) = &source.client_paths {
+        let certificate = read("clientCertPath", certificate)?;
+        trust.own = Some((certificate, read("clientKeyPath", key)?));
+    }
+    Ok(trust)
 }
 
 fn read(field: &'static str, path: &str) -> Result<Vec<u8>, Fault> {

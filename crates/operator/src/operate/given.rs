@@ -1,7 +1,7 @@
 //! Fields that the API server fills in by itself, and fields that must not be there at all.
 //!
 //! What is filled in stands in no spec and is nobody's edit, so it is no drift. What is not listed here and comes back
-//! at once when it is taken out is learned while running (`keep.rs`), so a newer API server costs one request, not a
+//! at once when it is taken out is learned while running (`apply.rs`), so a newer API server costs one request, not a
 //! quarrel.
 
 use serde_json::{Value, json};

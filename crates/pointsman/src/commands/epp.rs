@@ -6,7 +6,7 @@
 mod cluster;
 mod flags;
 mod metric_names;
-mod selector;
+pub(crate) mod selector;
 pub(crate) mod values;
 
 use std::net::SocketAddr;

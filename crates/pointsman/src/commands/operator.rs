@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::ArgAction;
 use http::{Response, StatusCode, header};
-use pointsman_cluster::election::Election;
+use pointsman_cluster::election::{Election, News};
 use pointsman_cluster::{Client, connect, connect_to};
 use pointsman_http::{Body, Drain, FaultSwitch, ServerOptions, drain, serve};
 use pointsman_operator::operate::run::{LEASE, Level, Operator, Tell};
@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::commands::epp::selector::is_dns_label;
 use crate::commands::epp::values::boolean;
 use crate::console::complain;
 use crate::serving::{listen, runtime, settle};
@@ -94,16 +95,11 @@ fn verbosity(text: &str) -> Result<Verbosity, String> {
 /// One of `--watch-namespaces`; an empty one is left out later.
 fn namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
-    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let bad = name.len() > 63
-        || !name.chars().all(is_inner)
-        || name.starts_with('-')
-        || name.ends_with('-');
-    match bad {
-        true => {
+    match name.is_empty() || is_dns_label(name) {
+        true => Ok(name.to_owned()),
+        false => {
             Err("a namespace has lower case letters, digits and '-' inside, 63 at most".to_owned())
         }
-        false => Ok(name.to_owned()),
     }
 }
 
@@ -233,10 +229,12 @@ impl Candidacy {
             move |now| {
                 told.send_replace(now);
             },
-            move |text| {
-                // To wait is as it should be; all else is not.
-                let waits = text.starts_with("waiting");
-                telling(if waits { Level::Info } else { Level::Error }, text);
+            move |news, text| {
+                let level = match news {
+                    News::Waits => Level::Info,
+                    News::Trouble => Level::Error,
+                };
+                telling(level, text);
             },
         ));
         Self { leads, end, task }

@@ -3,6 +3,7 @@
 //! They are answered at once: no engine time passes for them.
 
 use pointsman_core::rng::Rng;
+use pointsman_plugins::base64::encode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -136,22 +137,9 @@ fn vector(tokens: &[u32], dimensions: u32) -> Vec<f32> {
 
 /// The numbers as little-endian bytes in base 64, as OpenAI's clients decode them.
 fn base64(numbers: &[f32]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let group = (0..3).fold(0u32, |group, at| {
-            group << 8 | u32::from(three.get(at).copied().unwrap_or(0))
-        });
-        for at in 0..4 {
-            let letter = LETTERS[(group >> (18 - 6 * at) & 63) as usize];
-            out.push(if at <= three.len() {
-                letter as char
-            } else {
-                '='
-            });
-        }
-    }
+    encode(&bytes, &mut out);
     out
 }
 

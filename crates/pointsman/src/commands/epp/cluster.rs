@@ -162,7 +162,7 @@ fn stand(
             }
         },
         lead,
-        move |text| telling(&format!("election: {text}")),
+        move |_, text| telling(&format!("election: {text}")),
     ));
     Candidacy { end, task }
 }

@@ -100,7 +100,8 @@ fn is_name(text: &str) -> bool {
     bytes.len() <= 63 && bare(bytes.first()) && bare(bytes.last()) && bytes.iter().all(fits)
 }
 
-fn is_dns_label(text: &str) -> bool {
+/// Whether a text can be the name of a namespace, or a part of a host's name (RFC 1123).
+pub(crate) fn is_dns_label(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     is_name(text) && text.bytes().all(fits)
 }

@@ -1,4 +1,4 @@
-//! Base64 with the usual alphabet and padding (RFC 4648 §4), for names of endpoints in a header.
+//! Base64 with the usual alphabet and padding (RFC 4648 §4): names of endpoints in a header, vectors in an answer.
 
 /// Longest name that is decoded.
 pub(crate) const LONGEST: usize = 512;
@@ -6,7 +6,7 @@ pub(crate) const LONGEST: usize = 512;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Appends `bytes` in base64.
-pub(crate) fn encode(bytes: &[u8], out: &mut String) {
+pub fn encode(bytes: &[u8], out: &mut String) {
     for part in bytes.chunks(3) {
         let byte = |at: usize| u32::from(part.get(at).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
